@@ -1,0 +1,1 @@
+//! OVF packages on disk: envelope, references, manifest, OVA layout.

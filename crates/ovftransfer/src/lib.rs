@@ -1,0 +1,1 @@
+//! Transfer engine between VMware vSphere and OVF/OVA packages.

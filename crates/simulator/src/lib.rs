@@ -1,0 +1,1 @@
+//! An embedded vCenter with NFC hosts, for tests of everything that moves virtual machines.

@@ -1,0 +1,1 @@
+//! The part of the vSphere API that moves virtual machines: session, inventory, leases.

@@ -1,0 +1,1 @@
+//! Stream-optimized VMDK: structure check, grains, writer.
