@@ -234,7 +234,8 @@ mod tests {
 
     #[test]
     fn ordinary_names_pass() {
-        for name in ["disk-1.vmdk", "a b (1).vmdk", "ùàç.ovf", "sub/x", "..a", "at-10:30:00.vmdk"] {
+        for name in ["disk-1.vmdk", "a b (1).vmdk", "ùàç.ovf", "sub/x", "..a", "at-10:30:00.vmdk"]
+        {
             assert_eq!(FileName::new(name).unwrap().as_str(), name);
         }
         assert_eq!(FileName::from_relative("././a").unwrap().as_str(), "a");

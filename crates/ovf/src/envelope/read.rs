@@ -1,0 +1,462 @@
+//! From the XML tree to the values, with the checks that a transfer needs.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use roxmltree::Document;
+use roxmltree::Node;
+use roxmltree::ParsingOptions;
+
+use super::EnvelopeVersion;
+use super::error::EnvelopeError;
+use super::error::EnvelopeFault;
+use super::scan;
+use super::units;
+use super::view::Disk;
+use super::view::FileRef;
+use super::view::HardwareItem;
+use super::view::Network;
+use super::view::VirtualSystem;
+use crate::name::FileName;
+use crate::name::shown;
+
+/// Everything that is read from a descriptor.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) version: EnvelopeVersion,
+    pub(super) references: Vec<FileRef>,
+    pub(super) disks: Vec<Disk>,
+    pub(super) networks: Vec<Network>,
+    pub(super) systems: Vec<VirtualSystem>,
+}
+
+/// Reads a descriptor.
+pub(super) fn read(text: &str) -> Result<Parts, EnvelopeError> {
+    scan::check(text)?;
+    let options = ParsingOptions { nodes_limit: NODES_MAX, ..ParsingOptions::default() };
+    let tree = Document::parse_with_options(text, options).map_err(|e| xml_error(text, &e))?;
+    let root = tree.root_element();
+    let (version, ovf) = match (root.tag_name().name(), root.tag_name().namespace()) {
+        ("Envelope", Some(OVF_1)) => (EnvelopeVersion::V1, OVF_1),
+        ("Envelope", Some(OVF_2)) => (EnvelopeVersion::V2, OVF_2),
+        (name, namespace) => {
+            let found =
+                format!("{} of {}", shown(name), shown(namespace.unwrap_or("no namespace")));
+            return Err(fail(root, EnvelopeFault::NotAnEnvelope { found }));
+        }
+    };
+    let reader = Reader { root, ovf };
+    let references = reader.references()?;
+    let disks = reader.disks(&references)?;
+    let networks = reader.networks()?;
+    let systems = reader.systems(&references, &disks)?;
+    Ok(Parts { version, references, disks, networks, systems })
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reader<'a, 'input> {
+    root: Node<'a, 'input>,
+    /// The namespace of this envelope's version.
+    ovf: &'static str,
+}
+
+impl<'a, 'input> Reader<'a, 'input> {
+    fn references(self) -> Result<Vec<FileRef>, EnvelopeError> {
+        let mut ids = HashSet::new();
+        let mut hrefs = HashSet::new();
+        let mut references = Vec::new();
+        for node in self.children(self.root, "References").flat_map(|n| self.children(n, "File")) {
+            let id = self.required(node, "File", "id")?;
+            let href = FileName::from_relative(self.required(node, "File", "href")?)
+                .map_err(|error| fail(node, EnvelopeFault::Href { id: shown(id), error }))?;
+            if !ids.insert(id) {
+                return Err(fail(node, EnvelopeFault::DuplicateFile { id: shown(id) }));
+            }
+            if !hrefs.insert(href.clone()) {
+                return Err(fail(node, EnvelopeFault::DuplicateHref { href }));
+            }
+            references.push(FileRef {
+                id: id.to_owned(),
+                href,
+                size_bytes: self.number(node, "size")?,
+                compression: self.attribute(node, "compression").and_then(non_empty),
+                chunk_size_bytes: self.number(node, "chunkSize")?,
+            });
+        }
+        Ok(references)
+    }
+
+    fn disks(self, references: &[FileRef]) -> Result<Vec<Disk>, EnvelopeError> {
+        let files: HashSet<&str> = references.iter().map(FileRef::id).collect();
+        let properties = self.capacity_properties();
+        let mut disks = Vec::new();
+        let mut nodes = Vec::new();
+        let mut places = HashMap::new();
+        for node in self.disk_nodes() {
+            let disk = self.disk(node, &properties)?;
+            if let Some(file) = disk.file_ref().filter(|file| !files.contains(file)) {
+                let id = shown(file);
+                return Err(fail(node, EnvelopeFault::UnknownFile { from: "fileRef", id }));
+            }
+            if places.insert(disk.id.clone(), disks.len()).is_some() {
+                return Err(fail(node, EnvelopeFault::DuplicateDisk { id: shown(&disk.id) }));
+            }
+            disks.push(disk);
+            nodes.push(node);
+        }
+        let parents = disks.iter().zip(&nodes).map(|(disk, node)| match disk.parent_ref() {
+            None => Ok(None),
+            Some(id) => match places.get(id) {
+                Some(place) => Ok(Some(*place)),
+                None => {
+                    let id = shown(id);
+                    Err(fail(*node, EnvelopeFault::UnknownDisk { from: "parentRef", id }))
+                }
+            },
+        });
+        let parents: Vec<Option<usize>> = parents.collect::<Result<_, _>>()?;
+        if let Some(place) = place_on_circle(&parents)
+            && let (Some(disk), Some(node)) = (disks.get(place), nodes.get(place))
+        {
+            return Err(fail(*node, EnvelopeFault::ParentCircle { id: shown(&disk.id) }));
+        }
+        Ok(disks)
+    }
+
+    /// OVF 2 has disks that machines share in a section of their own.
+    fn disk_nodes(self) -> impl Iterator<Item = Node<'a, 'input>> {
+        [("DiskSection", "Disk"), ("SharedDiskSection", "SharedDisk")].into_iter().flat_map(
+            move |(section, disk)| {
+                self.children(self.root, section).flat_map(move |node| self.children(node, disk))
+            },
+        )
+    }
+
+    fn disk(
+        self,
+        node: Node<'a, 'input>,
+        properties: &HashMap<&'a str, &'a str>,
+    ) -> Result<Disk, EnvelopeError> {
+        Ok(Disk {
+            id: self.required(node, "Disk", "diskId")?.to_owned(),
+            file_ref: self.attribute(node, "fileRef").and_then(non_empty),
+            parent_ref: self.attribute(node, "parentRef").and_then(non_empty),
+            capacity_bytes: self.capacity_bytes(node, properties)?,
+            populated_bytes: self.number(node, "populatedSize")?,
+            format: self.attribute(node, "format").unwrap_or_default().to_owned(),
+        })
+    }
+
+    fn capacity_bytes(
+        self,
+        node: Node<'a, 'input>,
+        properties: &HashMap<&'a str, &'a str>,
+    ) -> Result<u64, EnvelopeError> {
+        let unit = self.attribute(node, "capacityAllocationUnits").unwrap_or("byte");
+        let capacity = self.required(node, "Disk", "capacity")?;
+        let digits = match property_key(capacity) {
+            None => capacity,
+            Some(key) => properties
+                .get(key)
+                .copied()
+                .ok_or_else(|| fail(node, EnvelopeFault::Property { key: shown(key) }))?,
+        };
+        let unit_bytes = units::bytes_of_unit(unit)
+            .ok_or_else(|| fail(node, EnvelopeFault::Unit { found: shown(unit) }))?;
+        units::whole(digits.trim())
+            .and_then(|units| units.checked_mul(unit_bytes))
+            .filter(|bytes| *bytes <= SIZE_BYTES_MAX)
+            .ok_or_else(|| {
+                let found = shown(&format!("{digits} {unit}"));
+                let part = "capacity";
+                fail(node, EnvelopeFault::Number { part, found, max: SIZE_BYTES_MAX })
+            })
+    }
+
+    /// Values of the properties that stand for a capacity (DSP0243 1.1.0 §9.5.1).
+    ///
+    /// The full key of a property has the class of its section in front and the instance behind.
+    /// Only the keys that are asked for are kept, so that a long class costs nothing.
+    fn capacity_properties(self) -> HashMap<&'a str, &'a str> {
+        let wanted: HashSet<&str> = self
+            .disk_nodes()
+            .filter_map(|node| property_key(self.attribute(node, "capacity")?))
+            .collect();
+        let mut values = HashMap::new();
+        if wanted.is_empty() {
+            return values;
+        }
+        for section in self.root.descendants().filter(|node| self.is(*node, "ProductSection")) {
+            let class = self.attribute(section, "class").unwrap_or_default();
+            let instance = self.attribute(section, "instance").unwrap_or_default();
+            for node in self.children(section, "Property") {
+                let key = self.attribute(node, "key").unwrap_or_default();
+                if class.len() + key.len() + instance.len() > KEY_BYTES_MAX {
+                    continue;
+                }
+                let full_key = format!("{class}.{key}.{instance}");
+                let full_key = full_key.trim_matches('.');
+                if let Some(key) = wanted.get(full_key)
+                    && let Some(value) = self.attribute(node, "value")
+                {
+                    values.entry(*key).or_insert(value);
+                }
+            }
+        }
+        values
+    }
+
+    fn networks(self) -> Result<Vec<Network>, EnvelopeError> {
+        let sections = self.children(self.root, "NetworkSection");
+        let networks = sections.flat_map(|section| self.children(section, "Network"));
+        networks
+            .map(|node| {
+                let missing = EnvelopeFault::Missing { element: "Network", part: "network name" };
+                let name = self.attribute(node, "name").ok_or_else(|| fail(node, missing))?;
+                let description = self.child_text(node, "Description");
+                Ok(Network { name: name.to_owned(), description })
+            })
+            .collect()
+    }
+
+    /// Machines in document order, those inside of collections too.
+    fn systems(
+        self,
+        references: &[FileRef],
+        disks: &[Disk],
+    ) -> Result<Vec<VirtualSystem>, EnvelopeError> {
+        let disk_ids: HashSet<&str> = disks.iter().map(Disk::id).collect();
+        let file_ids: HashSet<&str> = references.iter().map(FileRef::id).collect();
+        let is_content = |node: &Node<'_, '_>| {
+            node.parent_element()
+                .is_some_and(|up| up == self.root || self.is(up, "VirtualSystemCollection"))
+        };
+        let mut systems = Vec::new();
+        for node in self.root.descendants().filter(|node| self.is(*node, "VirtualSystem")) {
+            if !is_content(&node) {
+                continue;
+            }
+            let system = self.system(node)?;
+            for item in system.items() {
+                let from = "HostResource";
+                if let Some(id) = item.disk_ids().find(|id| !disk_ids.contains(id)) {
+                    return Err(fail(node, EnvelopeFault::UnknownDisk { from, id: shown(id) }));
+                }
+                if let Some(id) = item.file_ids().find(|id| !file_ids.contains(id)) {
+                    return Err(fail(node, EnvelopeFault::UnknownFile { from, id: shown(id) }));
+                }
+            }
+            systems.push(system);
+        }
+        let has_collection = self.children(self.root, "VirtualSystemCollection").next().is_some();
+        if systems.is_empty() && !has_collection {
+            let fault = EnvelopeFault::Missing { element: "Envelope", part: "VirtualSystem" };
+            return Err(fail(self.root, fault));
+        }
+        Ok(systems)
+    }
+
+    fn system(self, node: Node<'a, 'input>) -> Result<VirtualSystem, EnvelopeError> {
+        let os = self.children(node, "OperatingSystemSection").next();
+        let hardware = self.children(node, "VirtualHardwareSection").next();
+        let family = hardware
+            .and_then(|section| self.children(section, "System").next())
+            .and_then(|system| cim_texts(system, "VirtualSystemType").next());
+        Ok(VirtualSystem {
+            id: self.attribute(node, "id").unwrap_or_default().to_owned(),
+            name: self.child_text(node, "Name"),
+            annotation: self
+                .children(node, "AnnotationSection")
+                .find_map(|section| self.child_text(section, "Annotation")),
+            // VMware's own appliances say -100 here, and name the system by `osType`.
+            os_id: os.and_then(|os| self.attribute(os, "id")?.trim().parse().ok()),
+            os_type: os.and_then(|os| os.attribute((VMW, "osType"))).and_then(non_empty),
+            hardware_family: family.filter(|family| !family.is_empty()),
+            items: hardware.map(|section| self.items(section)).transpose()?.unwrap_or_default(),
+        })
+    }
+
+    fn items(self, section: Node<'a, 'input>) -> Result<Vec<HardwareItem>, EnvelopeError> {
+        section
+            .children()
+            .filter(|node| ITEMS.iter().any(|name| self.is(*node, name)))
+            .filter(|node| matches!(self.attribute(*node, "bound"), None | Some("" | "normal")))
+            .map(|node| self.item(node))
+            .collect()
+    }
+
+    fn item(self, node: Node<'a, 'input>) -> Result<HardwareItem, EnvelopeError> {
+        let text = |name| cim_texts(node, name).find(|text| !text.is_empty());
+        let texts = |name| cim_texts(node, name).filter(|text| !text.is_empty()).collect();
+        let number = |part, max: u64| match text(part) {
+            None => Ok(None),
+            Some(found) => match units::whole(&found).filter(|value| *value <= max) {
+                Some(value) => Ok(Some(value)),
+                None => Err(fail(node, EnvelopeFault::Number { part, found: shown(&found), max })),
+            },
+        };
+        let missing = |part| fail(node, EnvelopeFault::Missing { element: "Item", part });
+        let resource_type = number("ResourceType", u16::MAX.into())?
+            .and_then(|number| u16::try_from(number).ok())
+            .ok_or_else(|| missing("ResourceType"))?;
+        Ok(HardwareItem {
+            // The second is how the drafts of OVF 1.0 spelled it; tools went on to write it.
+            instance_id: text("InstanceID")
+                .or_else(|| text("InstanceId"))
+                .ok_or_else(|| missing("InstanceID"))?,
+            resource_type,
+            resource_sub_type: text("ResourceSubType"),
+            element_name: text("ElementName"),
+            parent: text("Parent"),
+            address: text("Address"),
+            address_on_parent: text("AddressOnParent"),
+            host_resources: texts("HostResource"),
+            connections: texts("Connection"),
+            quantity: number("VirtualQuantity", u64::MAX)?,
+            allocation_units: text("AllocationUnits"),
+            configuration: self.attribute(node, "configuration").and_then(non_empty),
+        })
+    }
+
+    fn is(self, node: Node<'_, '_>, name: &str) -> bool {
+        node.has_tag_name((self.ovf, name))
+    }
+
+    fn children(
+        self,
+        node: Node<'a, 'input>,
+        name: &'static str,
+    ) -> impl Iterator<Item = Node<'a, 'input>> {
+        node.children().filter(move |child| self.is(*child, name))
+    }
+
+    fn child_text(self, node: Node<'a, 'input>, name: &'static str) -> Option<String> {
+        self.children(node, name).map(text_of).find(|text| !text.is_empty())
+    }
+
+    fn attribute(self, node: Node<'a, 'input>, name: &str) -> Option<&'a str> {
+        node.attribute((self.ovf, name))
+    }
+
+    fn required(
+        self,
+        node: Node<'a, 'input>,
+        element: &'static str,
+        part: &'static str,
+    ) -> Result<&'a str, EnvelopeError> {
+        self.attribute(node, part)
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| fail(node, EnvelopeFault::Missing { element, part }))
+    }
+
+    fn number(
+        self,
+        node: Node<'a, 'input>,
+        name: &'static str,
+    ) -> Result<Option<u64>, EnvelopeError> {
+        let Some(text) = self.attribute(node, name).filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        match units::whole(text.trim()).filter(|value| *value <= SIZE_BYTES_MAX) {
+            Some(value) => Ok(Some(value)),
+            None => {
+                let (found, max) = (shown(text), SIZE_BYTES_MAX);
+                Err(fail(node, EnvelopeFault::Number { part: name, found, max }))
+            }
+        }
+    }
+}
+
+/// Texts of the children of this name that belong to a CIM setting-data class.
+///
+/// Which class is told by the element around them: `CIM_ResourceAllocationSettingData` in an
+/// `Item`, the storage and Ethernet port ones in the items of OVF 2.
+fn cim_texts<'a, 'input>(
+    node: Node<'a, 'input>,
+    name: &'static str,
+) -> impl Iterator<Item = String> + use<'a, 'input> {
+    node.children()
+        .filter(move |child| {
+            child.tag_name().name() == name
+                && child.tag_name().namespace().is_some_and(|uri| uri.starts_with(CIM))
+        })
+        .map(text_of)
+}
+
+/// All text of an element, without the blanks around it.
+fn text_of(node: Node<'_, '_>) -> String {
+    let texts = node.children().filter(Node::is_text).filter_map(|child| child.text());
+    texts.collect::<String>().trim().to_owned()
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// The key in `${key}`.
+fn property_key(text: &str) -> Option<&str> {
+    text.strip_prefix("${")?.strip_suffix('}')
+}
+
+/// A place from which following the parents leads back to it.  Visits each place once.
+fn place_on_circle(parents: &[Option<usize>]) -> Option<usize> {
+    let mut walk_of: Vec<Option<usize>> = vec![None; parents.len()];
+    for start in 0..parents.len() {
+        let mut next = Some(start);
+        while let Some(place) = next {
+            match walk_of.get_mut(place)? {
+                Some(walk) if *walk == start => return Some(place),
+                Some(_) => break,
+                unvisited => *unvisited = Some(start),
+            }
+            next = parents.get(place).copied().flatten();
+        }
+    }
+    None
+}
+
+fn fail(node: Node<'_, '_>, fault: EnvelopeFault) -> EnvelopeError {
+    EnvelopeError::at(node.document().input_text(), node.range().start, fault)
+}
+
+fn xml_error(text: &str, error: &roxmltree::Error) -> EnvelopeError {
+    let line_start = |line: u32| {
+        let before = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
+        text.split_inclusive('\n').take(before).map(str::len).sum::<usize>()
+    };
+    let start = line_start(error.pos().row);
+    let column = usize::try_from(error.pos().col.saturating_sub(1)).unwrap_or(0);
+    let rest = text.get(start..).unwrap_or_default();
+    let in_line = rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
+    let fault = if matches!(error, roxmltree::Error::NodesLimitReached) {
+        let max = usize::try_from(NODES_MAX).unwrap_or(usize::MAX);
+        EnvelopeFault::Limit { what: "elements and texts", max }
+    } else {
+        EnvelopeFault::Xml { problem: shown(&error.to_string()) }
+    };
+    EnvelopeError::at(text, start + in_line, fault)
+}
+
+/// Namespace of OVF 1.0 and 1.1.
+const OVF_1: &str = "http://schemas.dmtf.org/ovf/envelope/1";
+
+/// Namespace of OVF 2.0 and 2.1.
+const OVF_2: &str = "http://schemas.dmtf.org/ovf/envelope/2";
+
+/// Namespace of VMware's extensions.
+const VMW: &str = "http://www.vmware.com/schema/ovf";
+
+/// What the namespaces of all CIM classes start with; some have `.xsd` at the end.
+const CIM: &str = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_";
+
+/// Elements that describe a device; the second and third came with OVF 2.
+const ITEMS: [&str; 3] = ["Item", "StorageItem", "EthernetPortItem"];
+
+/// Largest size and capacity: vSphere keeps them as signed 64-bit numbers.
+const SIZE_BYTES_MAX: u64 = i64::MAX as u64;
+
+/// Longest full key of a property that stands for a capacity; real keys are words.
+const KEY_BYTES_MAX: usize = 1024;
+
+/// Most nodes of the tree.  At 4 MiB, text of ordinary density has 150,000.
+const NODES_MAX: u32 = 200_000;
