@@ -1,0 +1,359 @@
+//! Writes OVF descriptors (DSP0243 1.1) in the form vSphere gives them.
+
+use std::fmt::Write as _;
+
+use crate::scenario::Controller;
+
+/// What a descriptor tells of a machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    pub(crate) name: String,
+    pub(crate) cpus: u32,
+    pub(crate) memory_mib: u64,
+    /// vSphere's guest identifier, such as `otherLinux64Guest`.
+    pub(crate) guest_id: String,
+    pub(crate) controller: Controller,
+    pub(crate) disks: Vec<DiskFile>,
+    /// Name of the network of each card.
+    pub(crate) networks: Vec<String>,
+    pub(crate) nvram: Option<FileEntry>,
+}
+
+/// A disk and the file it is in.
+#[derive(Clone, Debug)]
+pub(crate) struct DiskFile {
+    pub(crate) file: FileEntry,
+    pub(crate) capacity_bytes: u64,
+    pub(crate) populated_bytes: Option<u64>,
+}
+
+/// A file of the package.
+#[derive(Clone, Debug)]
+pub(crate) struct FileEntry {
+    pub(crate) href: String,
+    pub(crate) size_bytes: u64,
+}
+
+/// The descriptor of `machine`.
+pub(crate) fn write(machine: &Machine) -> String {
+    let mut xml = Xml::default();
+    xml.line("<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
+    xml.line(ENVELOPE);
+    xml.references(machine);
+    xml.disk_section(machine);
+    xml.network_section(machine);
+    xml.virtual_system(machine);
+    xml.line("</Envelope>");
+    xml.text
+}
+
+#[derive(Default)]
+struct Xml {
+    text: String,
+    depth: usize,
+}
+
+impl Xml {
+    fn references(&mut self, machine: &Machine) {
+        self.open("References", "");
+        let nvram = machine.nvram.iter();
+        let files = machine.disks.iter().map(|disk| &disk.file).chain(nvram);
+        for (index, file) in files.enumerate() {
+            let (href, size) = (escape(&file.href), file.size_bytes);
+            let id = index + 1;
+            self.line(&format!(
+                "<File ovf:id=\"file{id}\" ovf:href=\"{href}\" ovf:size=\"{size}\"/>"
+            ));
+        }
+        self.close("References");
+    }
+
+    fn disk_section(&mut self, machine: &Machine) {
+        if machine.disks.is_empty() {
+            return;
+        }
+        self.open("DiskSection", "");
+        self.line("<Info>List of the virtual disks</Info>");
+        for (index, disk) in machine.disks.iter().enumerate() {
+            let id = index + 1;
+            let (capacity, unit) = capacity_units(disk.capacity_bytes);
+            let populated = disk
+                .populated_bytes
+                .map(|bytes| format!(" ovf:populatedSize=\"{bytes}\""))
+                .unwrap_or_default();
+            self.line(&format!(
+                "<Disk ovf:diskId=\"vmdisk{id}\" ovf:fileRef=\"file{id}\" \
+                 ovf:capacity=\"{capacity}\" ovf:capacityAllocationUnits=\"{unit}\" \
+                 ovf:format=\"{STREAM_OPTIMIZED}\"{populated}/>"
+            ));
+        }
+        self.close("DiskSection");
+    }
+
+    fn network_section(&mut self, machine: &Machine) {
+        let mut names: Vec<&String> = machine.networks.iter().collect();
+        names.sort();
+        names.dedup();
+        if names.is_empty() {
+            return;
+        }
+        self.open("NetworkSection", "");
+        self.line("<Info>The list of logical networks</Info>");
+        for name in names {
+            let name = escape(name);
+            self.open("Network", &format!(" ovf:name=\"{name}\""));
+            self.line(&format!("<Description>The {name} network</Description>"));
+            self.close("Network");
+        }
+        self.close("NetworkSection");
+    }
+
+    fn virtual_system(&mut self, machine: &Machine) {
+        let name = escape(&machine.name);
+        self.open("VirtualSystem", &format!(" ovf:id=\"{name}\""));
+        self.line("<Info>A Virtual system</Info>");
+        self.line(&format!("<Name>{name}</Name>"));
+        let (os_id, guest_id) = (cim_os(&machine.guest_id), escape(&machine.guest_id));
+        let os = format!(" ovf:id=\"{os_id}\" vmw:osType=\"{guest_id}\"");
+        self.open("OperatingSystemSection", &os);
+        self.line("<Info>The operating system installed</Info>");
+        self.close("OperatingSystemSection");
+        self.open("VirtualHardwareSection", "");
+        self.line("<Info>Virtual hardware requirements</Info>");
+        self.open("System", "");
+        self.element("vssd", "ElementName", "Virtual Hardware Family");
+        self.element("vssd", "InstanceID", "0");
+        self.element("vssd", "VirtualSystemIdentifier", &name);
+        self.element("vssd", "VirtualSystemType", HARDWARE);
+        self.close("System");
+        self.hardware(machine);
+        if machine.nvram.is_some() {
+            let id = machine.disks.len() + 1;
+            self.line(&format!(
+                "<vmw:ExtraConfig ovf:required=\"false\" vmw:key=\"nvram\" \
+                 vmw:value=\"ovf:/file/file{id}\"/>"
+            ));
+        }
+        self.close("VirtualHardwareSection");
+        self.close("VirtualSystem");
+    }
+
+    fn hardware(&mut self, machine: &Machine) {
+        let cpus = machine.cpus;
+        self.item(&[
+            ("AllocationUnits", "hertz * 10^6"),
+            ("Description", "Number of Virtual CPUs"),
+            ("ElementName", &format!("{cpus} virtual CPU(s)")),
+            ("InstanceID", "1"),
+            ("ResourceType", "3"),
+            ("VirtualQuantity", &cpus.to_string()),
+        ]);
+        let memory = machine.memory_mib;
+        self.item(&[
+            ("AllocationUnits", "byte * 2^20"),
+            ("Description", "Memory Size"),
+            ("ElementName", &format!("{memory}MB of memory")),
+            ("InstanceID", "2"),
+            ("ResourceType", "4"),
+            ("VirtualQuantity", &memory.to_string()),
+        ]);
+        let mut next_id = 3;
+        for (bus, disks) in machine.disks.chunks(DISKS_PER_CONTROLLER).enumerate() {
+            let controller_id = next_id;
+            self.item(&[
+                ("Address", &bus.to_string()),
+                ("Description", "SCSI Controller"),
+                ("ElementName", &format!("SCSI Controller {bus}")),
+                ("InstanceID", &controller_id.to_string()),
+                ("ResourceSubType", sub_type(machine.controller)),
+                ("ResourceType", "6"),
+            ]);
+            next_id += 1;
+            for unit in 0..disks.len() {
+                let number = bus * DISKS_PER_CONTROLLER + unit + 1;
+                self.item(&[
+                    ("AddressOnParent", &unit_number(unit).to_string()),
+                    ("ElementName", &format!("Hard Disk {number}")),
+                    ("HostResource", &format!("ovf:/disk/vmdisk{number}")),
+                    ("InstanceID", &next_id.to_string()),
+                    ("Parent", &controller_id.to_string()),
+                    ("ResourceType", "17"),
+                ]);
+                next_id += 1;
+            }
+        }
+        for (index, network) in machine.networks.iter().enumerate() {
+            let name = escape(network);
+            self.item(&[
+                ("AddressOnParent", &(7 + index).to_string()),
+                ("AutomaticAllocation", "true"),
+                ("Connection", &name),
+                ("Description", &format!("VmxNet3 ethernet adapter on \"{name}\"")),
+                ("ElementName", &format!("Network adapter {}", index + 1)),
+                ("InstanceID", &next_id.to_string()),
+                ("ResourceSubType", "VmxNet3"),
+                ("ResourceType", "10"),
+            ]);
+            next_id += 1;
+        }
+    }
+
+    fn item(&mut self, fields: &[(&str, &str)]) {
+        self.open("Item", "");
+        for (name, value) in fields {
+            self.element("rasd", name, value);
+        }
+        self.close("Item");
+    }
+
+    fn element(&mut self, prefix: &str, name: &str, value: &str) {
+        self.line(&format!("<{prefix}:{name}>{value}</{prefix}:{name}>"));
+    }
+
+    fn open(&mut self, name: &str, attributes: &str) {
+        self.line(&format!("<{name}{attributes}>"));
+        self.depth += 1;
+    }
+
+    fn close(&mut self, name: &str) {
+        self.depth = self.depth.saturating_sub(1);
+        self.line(&format!("</{name}>"));
+    }
+
+    fn line(&mut self, line: &str) {
+        let indent = self.depth * 2;
+        // Writing to a String cannot fail.
+        writeln!(self.text, "{:indent$}{line}", "").unwrap_or_default();
+    }
+}
+
+/// The largest unit in which the capacity is a whole number, as vSphere writes it.
+fn capacity_units(bytes: u64) -> (u64, &'static str) {
+    for (shift, unit) in [(30, "byte * 2^30"), (20, "byte * 2^20"), (10, "byte * 2^10")] {
+        if bytes > 0 && bytes.is_multiple_of(1 << shift) {
+            return (bytes >> shift, unit);
+        }
+    }
+    (bytes, "byte")
+}
+
+/// Unit numbers of a SCSI controller leave out 7, which is the controller's own.
+pub(crate) fn unit_number(index_on_controller: usize) -> usize {
+    index_on_controller + usize::from(index_on_controller >= 7)
+}
+
+fn sub_type(controller: Controller) -> &'static str {
+    match controller {
+        Controller::Lsilogic => "lsilogic",
+        Controller::Paravirtual => "VirtualSCSI",
+    }
+}
+
+/// Number of the guest system in CIM's list.
+fn cim_os(guest_id: &str) -> u16 {
+    match guest_id {
+        "debian12_64Guest" | "debian11_64Guest" | "debian10_64Guest" => 96,
+        "ubuntu64Guest" => 94,
+        "rhel9_64Guest" | "rhel8_64Guest" => 80,
+        "otherLinuxGuest" => 36,
+        "otherLinux64Guest" => 101,
+        "windows2019srv_64Guest" | "windows2022srvNext_64Guest" => 112,
+        _ => 1,
+    }
+}
+
+/// Text that is safe between tags and inside an attribute.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            // XML 1.0 has no way to write these.
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// `format` of a stream-optimized disk.
+pub(crate) const STREAM_OPTIMIZED: &str =
+    "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";
+
+/// Hardware version that all supported servers know.
+const HARDWARE: &str = "vmx-13";
+
+/// 16 unit numbers, less the controller's own.
+pub(crate) const DISKS_PER_CONTROLLER: usize = 15;
+
+const ENVELOPE: &str = "<Envelope xmlns=\"http://schemas.dmtf.org/ovf/envelope/1\" \
+xmlns:cim=\"http://schemas.dmtf.org/wbem/wscim/1/common\" \
+xmlns:ovf=\"http://schemas.dmtf.org/ovf/envelope/1\" \
+xmlns:rasd=\"http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData\" \
+xmlns:vmw=\"http://www.vmware.com/schema/ovf\" \
+xmlns:vssd=\"http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData\" \
+xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">";
+
+#[cfg(test)]
+mod tests {
+    use ovftransfer_ovf::Envelope;
+
+    use super::*;
+
+    fn machine(disks: usize) -> Machine {
+        let disk = |index: usize| DiskFile {
+            file: FileEntry { href: format!("vm-{index}.vmdk"), size_bytes: 100 },
+            capacity_bytes: (index as u64 + 1) << 20,
+            populated_bytes: Some(65536),
+        };
+        Machine {
+            name: "a <machine> & \"more\"".to_owned(),
+            cpus: 2,
+            memory_mib: 1024,
+            guest_id: "otherLinux64Guest".to_owned(),
+            controller: Controller::Paravirtual,
+            disks: (0..disks).map(disk).collect(),
+            networks: vec!["VM Network".to_owned(), "A & B".to_owned(), "VM Network".to_owned()],
+            nvram: Some(FileEntry { href: "vm.nvram".to_owned(), size_bytes: 8684 }),
+        }
+    }
+
+    #[test]
+    fn the_reader_finds_what_was_written() {
+        let envelope = Envelope::parse(write(&machine(2))).unwrap();
+        assert_eq!(envelope.references().len(), 3);
+        assert_eq!(envelope.references()[0].href().as_str(), "vm-0.vmdk");
+        assert_eq!(envelope.references()[2].size_bytes(), Some(8684));
+        assert_eq!(envelope.disks()[1].capacity_bytes(), 2 << 20);
+        assert_eq!(envelope.disks()[1].populated_bytes(), Some(65536));
+        assert_eq!(envelope.disks()[1].format(), STREAM_OPTIMIZED);
+        assert_eq!(envelope.disks()[1].file_ref(), Some("file2"));
+        assert_eq!(envelope.networks().len(), 2);
+        let system = &envelope.systems()[0];
+        assert_eq!(system.name(), Some("a <machine> & \"more\""));
+        let types: Vec<u16> = system.items().iter().map(|item| item.resource_type()).collect();
+        assert_eq!(types, [3, 4, 6, 17, 17, 10, 10, 10]);
+        assert_eq!(system.items()[4].host_resources(), ["ovf:/disk/vmdisk2"]);
+    }
+
+    #[test]
+    fn many_disks_need_more_controllers() {
+        let envelope = Envelope::parse(write(&machine(20))).unwrap();
+        let items = envelope.systems()[0].items();
+        assert_eq!(items.iter().filter(|item| item.resource_type() == 6).count(), 2);
+        assert_eq!(items.iter().filter(|item| item.resource_type() == 17).count(), 20);
+        assert!(items.iter().all(|item| item.address_on_parent() != Some("7")
+            || item.resource_type() != 17));
+    }
+
+    #[test]
+    fn capacities_are_whole_numbers_of_their_unit() {
+        assert_eq!(capacity_units(4 << 30), (4, "byte * 2^30"));
+        assert_eq!(capacity_units(1536 << 20), (1536, "byte * 2^20"));
+        assert_eq!(capacity_units(512), (512, "byte"));
+        assert_eq!(capacity_units(0), (0, "byte"));
+    }
+}

@@ -1,0 +1,210 @@
+//! The data plane of the simulated hosts: device URLs are served here (`protocol.md` is the
+//! vSphere API reference's `HttpNfcLease` and what real hosts were seen to do).
+//!
+//! ```text
+//!   lease ── grant(ticket, devices) ──> Tickets <── look-up ── NfcService ── GET, POST, PUT
+//!         <── Device::transferred ─────  Device <── results ──┘
+//! ```
+//!
+//! A ticket in the path is the whole right of access.  Revoking it cuts what runs under it.
+
+mod device;
+mod digests;
+mod download;
+mod path;
+mod ticket;
+mod upload;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+pub(crate) use self::device::{Access, Device, Transferred};
+pub(crate) use self::ticket::Tickets;
+use self::ticket::Pass;
+use crate::scenario::{Direction, Host};
+use crate::script::{Script, StreamFaults};
+use crate::server::{Body, Connection, Limits, Server, ServerError, text};
+use crate::throttle::Throttle;
+use crate::tls::Identity;
+
+/// One host: its port, its certificate, its pace.
+#[derive(Debug)]
+pub(crate) struct NfcHost {
+    identity: Identity,
+    server: Server,
+    service: NfcService,
+}
+
+impl NfcHost {
+    /// Starts the host with number `index` on a free port of `address`.
+    pub(crate) async fn start(
+        index: usize,
+        host: &Host,
+        address: IpAddr,
+        tickets: Arc<Tickets>,
+        script: Arc<Script>,
+    ) -> Result<Self, ServerError> {
+        let address_name = address.to_string();
+        let identity = Identity::generate(&[&address_name, "localhost"])?;
+        let service = NfcService::new(index, host, tickets, script);
+        let limits = Limits { connections: Some(host.connection_cap) };
+        let serve = {
+            let service = service.clone();
+            move |request| {
+                let service = service.clone();
+                async move { service.handle(request).await }
+            }
+        };
+        let server = Server::start(SocketAddr::new(address, 0), &identity, limits, serve).await?;
+        Ok(Self { identity, server, service })
+    }
+
+    /// Where it listens; the authority of its device URLs.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Its certificate, for `sslThumbprint`.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The same service for the API's port, where `*` URLs lead.
+    pub(crate) fn service(&self) -> NfcService {
+        self.service.clone()
+    }
+
+    /// Number of open connections.
+    pub(crate) fn connections(&self) -> usize {
+        self.server.connections()
+    }
+
+    /// Stops it, see [`Server::stop`].
+    pub(crate) async fn stop(self) {
+        self.server.stop().await;
+    }
+}
+
+/// Answers requests for device URLs.
+#[derive(Clone, Debug)]
+pub(crate) struct NfcService {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    host_index: usize,
+    host_pace: Option<Arc<Throttle>>,
+    stream_mb_per_s: Option<f64>,
+    tickets: Arc<Tickets>,
+    script: Arc<Script>,
+}
+
+impl NfcService {
+    pub(crate) fn new(
+        host_index: usize,
+        host: &Host,
+        tickets: Arc<Tickets>,
+        script: Arc<Script>,
+    ) -> Self {
+        let host_pace = host.throttle_mb_per_s.and_then(Throttle::new).map(Arc::new);
+        let stream_mb_per_s = host.throttle_mb_per_s_per_stream;
+        let shared = Shared { host_index, host_pace, stream_mb_per_s, tickets, script };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Whether a path belongs to device URLs and not to the API.
+    pub(crate) fn is_device_path(path: &str) -> bool {
+        path.starts_with("/nfc/") || path.starts_with("/ha-nfc/")
+    }
+
+    /// Serves one request for `/nfc/<ticket>/<file>` or `/ha-nfc/<ticket>/<file>`.
+    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        let response = self.answer(request).await;
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            tracing::debug!(%status, host = self.shared.host_index, "device request refused");
+        }
+        response
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let Some((ticket, file)) = path::split(request.uri().path()) else {
+            return refuse(StatusCode::NOT_FOUND, "No such file");
+        };
+        let Some(pass) = self.shared.tickets.pass(&ticket, self.shared.host_index, &file) else {
+            return refuse(StatusCode::NOT_FOUND, "No such ticket or file");
+        };
+        let Some(connection) = Connection::of(&request) else {
+            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "No connection");
+        };
+        let on = match (request.method(), pass.device.access()) {
+            (&Method::GET, Access::Read) => Direction::Export,
+            (&Method::POST, Access::WriteDisk) | (&Method::PUT, Access::WriteFile) => {
+                Direction::Import
+            }
+            _ => return refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+        };
+        let device = &pass.device;
+        let faults = self.shared.script.stream(on, device.machine(), device.disk_index());
+        if let Some(status) = faults.status {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            return refuse(status, "Refused by the scenario");
+        }
+        let transfer = Transfer {
+            pass,
+            faults,
+            connection,
+            paces: Paces {
+                host: self.shared.host_pace.clone(),
+                stream: self.shared.stream_mb_per_s.and_then(Throttle::new),
+            },
+        };
+        match on {
+            Direction::Export => download::answer(transfer),
+            Direction::Import => upload::answer(transfer, request).await,
+        }
+    }
+}
+
+/// What a download or an upload needs to know.
+#[derive(Debug)]
+struct Transfer {
+    pass: Pass,
+    faults: StreamFaults,
+    connection: Connection,
+    paces: Paces,
+}
+
+/// The paces a stream keeps to.
+#[derive(Debug)]
+struct Paces {
+    host: Option<Arc<Throttle>>,
+    stream: Option<Throttle>,
+}
+
+impl Paces {
+    /// Waits until `len_bytes` may pass.
+    async fn pass(&self, len_bytes: usize) {
+        if let Some(host) = &self.host {
+            host.pass(len_bytes).await;
+        }
+        if let Some(stream) = &self.stream {
+            stream.pass(len_bytes).await;
+        }
+    }
+}
+
+/// An error reply; the connection ends with it, since the request's body is not read.
+fn refuse(status: StatusCode, message: &str) -> Response<Body> {
+    let mut response = text(status, message);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

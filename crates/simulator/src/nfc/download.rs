@@ -1,0 +1,257 @@
+//! GET: a disk leaves as a stream-optimized VMDK, made while it is sent.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use ovftransfer_vmdk::{Options, StreamWriter};
+use tokio::sync::mpsc;
+
+use super::device::{Content, Device, Transferred};
+use super::digests::Digests;
+use super::{Transfer, refuse};
+use crate::disk::{Blob, Disk, grain_buffer};
+use crate::server::{Body, BodyError};
+
+/// Starts the reply.  The bytes are made by a blocking thread that is a few pieces ahead.
+pub(super) fn answer(transfer: Transfer) -> Response<Body> {
+    let device = Arc::clone(&transfer.pass.device);
+    let (content_type, len_bytes) = match device.content() {
+        Content::Disk { .. } => (STREAM_VMDK, None),
+        Content::File(file) => match file.len_bytes() {
+            Ok(len_bytes) => ("application/octet-stream", Some(len_bytes)),
+            Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        },
+    };
+    let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+    let wrong_digest = transfer.faults.wrong_digest;
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = produce(&device, &sender, wrong_digest) {
+            tracing::debug!(%error, "download ended early");
+        }
+    });
+
+    let download = Download { transfer, receiver, held: None, sent_bytes: 0 };
+    let frames = stream::unfold(Some(download), |download| async {
+        let mut download = download?;
+        match download.next().await {
+            Next::Piece(piece) => Some((Ok(Frame::data(piece)), Some(download))),
+            Next::End => None,
+            Next::Broken(error) => Some((Err(error), None)),
+        }
+    });
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(len_bytes) = len_bytes {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len_bytes));
+    }
+    response
+}
+
+enum Made {
+    Piece(Bytes),
+    End(Transferred),
+}
+
+fn produce(
+    device: &Device,
+    sender: &mpsc::Sender<Made>,
+    wrong_digest: bool,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut sink = Sink::new(sender, device.wants_sha256());
+    let (capacity_bytes, populated_bytes) = match device.content() {
+        Content::Disk { disk, .. } => {
+            let populated_bytes = write_disk(disk, &mut sink)?;
+            (Some(disk.capacity_bytes()), Some(populated_bytes))
+        }
+        Content::File(file) => {
+            write_file(file, &mut sink)?;
+            (None, None)
+        }
+    };
+    sink.flush()?;
+    let transferred = sink.digests.finish(wrong_digest);
+    let end = Made::End(Transferred { capacity_bytes, populated_bytes, ..transferred });
+    sender.blocking_send(end).map_err(|_| gone())?;
+    Ok(())
+}
+
+/// Writes a disk as stream-optimized VMDK and returns its populated bytes.
+fn write_disk(
+    disk: &Disk,
+    sink: &mut Sink<'_>,
+) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+    let mut writer = StreamWriter::new(sink, disk.capacity_bytes(), vmdk_options())?;
+    let mut buffer = grain_buffer();
+    let mut from = 0;
+    while let Some(grain) = disk.next_grain(from) {
+        disk.read_grain(grain, &mut buffer)?;
+        writer.write_grain(grain * GRAIN_SECTORS, &buffer)?;
+        from = grain + 1;
+    }
+    let (_sink, summary) = writer.finish()?;
+    Ok(summary.populated_bytes())
+}
+
+/// As fast as it goes: what compresses is compressed a little, what does not is stored.
+fn vmdk_options() -> Options {
+    Options::default()
+}
+
+fn write_file(file: &Blob, sink: &mut Sink<'_>) -> io::Result<()> {
+    let mut buffer = grain_buffer();
+    let mut at_byte = 0;
+    loop {
+        let read = file.read_at(at_byte, &mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        sink.write_all(&buffer[..read])?;
+        at_byte += read as u64;
+    }
+}
+
+/// Hashes what is written and passes it on in pieces of [`PIECE_BYTES`].
+struct Sink<'a> {
+    sender: &'a mpsc::Sender<Made>,
+    buffer: BytesMut,
+    digests: Digests,
+}
+
+impl<'a> Sink<'a> {
+    fn new(sender: &'a mpsc::Sender<Made>, with_sha256: bool) -> Self {
+        let digests = Digests::new(with_sha256);
+        Self { sender, buffer: BytesMut::with_capacity(PIECE_BYTES), digests }
+    }
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let taken = data.len().min(PIECE_BYTES - self.buffer.len());
+        self.buffer.extend_from_slice(&data[..taken]);
+        if self.buffer.len() == PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let next = BytesMut::with_capacity(PIECE_BYTES);
+        let piece = std::mem::replace(&mut self.buffer, next).freeze();
+        self.digests.update(&piece);
+        self.sender.blocking_send(Made::Piece(piece)).map_err(|_| gone())
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone")
+}
+
+/// The reply's body: paces the pieces and spoils them as the scenario wants.
+struct Download {
+    transfer: Transfer,
+    receiver: mpsc::Receiver<Made>,
+    /// The rest of a piece that was cut at the place of a fault.
+    held: Option<Bytes>,
+    sent_bytes: u64,
+}
+
+enum Next {
+    Broken(BodyError),
+    End,
+    Piece(Bytes),
+}
+
+impl Download {
+    async fn next(&mut self) -> Next {
+        let cut = self.transfer.pass.cut.clone();
+        if let Some(next) = cut.run_until_cancelled(self.next_uncut()).await {
+            return next;
+        }
+        self.transfer.connection.reset();
+        Next::Broken("the ticket was revoked".into())
+    }
+
+    async fn next_uncut(&mut self) -> Next {
+        let made = match self.held.take() {
+            Some(piece) => Some(Made::Piece(piece)),
+            None => self.receiver.recv().await,
+        };
+        match made {
+            Some(Made::Piece(piece)) => match self.before_fault(piece) {
+                Some(piece) => self.pass(piece).await,
+                None => self.strike().await,
+            },
+            Some(Made::End(transferred)) => {
+                self.transfer.pass.device.finish(transferred);
+                Next::End
+            }
+            None => Next::Broken("the disk cannot be read".into()),
+        }
+    }
+
+    async fn pass(&mut self, mut piece: Bytes) -> Next {
+        self.transfer.paces.pass(piece.len()).await;
+        if let Some(index) = self.transfer.faults.flip_index(self.sent_bytes, piece.len()) {
+            let mut flipped = BytesMut::from(&piece[..]);
+            flipped[index] ^= 1;
+            piece = flipped.freeze();
+        }
+        self.sent_bytes += piece.len() as u64;
+        self.transfer.pass.device.count(piece.len());
+        Next::Piece(piece)
+    }
+
+    /// The part of `piece` that leaves before the next fault; none if that is now.
+    fn before_fault(&mut self, mut piece: Bytes) -> Option<Bytes> {
+        let room = self.transfer.faults.room(self.sent_bytes, piece.len());
+        if room < piece.len() {
+            self.held = Some(piece.split_off(room));
+        }
+        (!piece.is_empty()).then_some(piece)
+    }
+
+    /// Does what the scenario wants at this byte.
+    async fn strike(&mut self) -> Next {
+        let faults = self.transfer.faults;
+        if faults.stall_after.is_some_and(|after| after <= self.sent_bytes) {
+            std::future::pending::<()>().await;
+        }
+        if faults.reset_after.is_some_and(|after| after <= self.sent_bytes) {
+            // Lets what was sent before leave the process.
+            tokio::time::sleep(RESET_DELAY).await;
+            self.transfer.connection.reset();
+            return Next::Broken("reset by the scenario".into());
+        }
+        // Truncated: the host believes that it sent everything, so its manifest says so.
+        while let Some(made) = self.receiver.recv().await {
+            if let Made::End(transferred) = made {
+                self.transfer.pass.device.finish(transferred);
+            }
+        }
+        Next::End
+    }
+}
+
+/// Media type of stream-optimized disks.
+pub(super) const STREAM_VMDK: &str = "application/x-vnd.vmware-streamVmdk";
+
+/// Bytes of one piece: big enough for few system calls, small enough for an even pace.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Pieces between the thread that makes them and the socket: 256 KiB of each stream.
+const PIECES_AHEAD: usize = 4;
+
+/// Sectors of a grain of 64 KiB.
+const GRAIN_SECTORS: u64 = 128;
+
+/// Time for bytes to reach the socket before it is reset.
+const RESET_DELAY: std::time::Duration = std::time::Duration::from_millis(20);
