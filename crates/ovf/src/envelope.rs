@@ -7,7 +7,7 @@ mod units;
 mod view;
 
 pub use error::{EnvelopeError, EnvelopeFault, Position};
-pub use view::{Disk, FileRef, HardwareItem, Network, VirtualSystem};
+pub use view::{Disk, EnvelopeVersion, FileRef, HardwareItem, Network, VirtualSystem};
 
 use read::Parts;
 
@@ -117,16 +117,6 @@ impl Envelope {
     pub fn systems(&self) -> &[VirtualSystem] {
         &self.parts.systems
     }
-}
-
-/// Version of a descriptor, as far as its namespace tells.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum EnvelopeVersion {
-    /// OVF 1.0 or 1.1.
-    V1,
-    /// OVF 2.0 or 2.1.
-    V2,
 }
 
 fn without_mark(text: &str) -> &str {

@@ -7,12 +7,12 @@ use roxmltree::Document;
 use roxmltree::Node;
 use roxmltree::ParsingOptions;
 
-use super::EnvelopeVersion;
 use super::error::EnvelopeError;
 use super::error::EnvelopeFault;
 use super::scan;
 use super::units;
 use super::view::Disk;
+use super::view::EnvelopeVersion;
 use super::view::FileRef;
 use super::view::HardwareItem;
 use super::view::Network;

@@ -3,6 +3,16 @@
 use super::units;
 use crate::name::FileName;
 
+/// Version of a descriptor, as far as its namespace tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum EnvelopeVersion {
+    /// OVF 1.0 or 1.1.
+    V1,
+    /// OVF 2.0 or 2.1.
+    V2,
+}
+
 /// A file of the package, by `References/File` (DSP0243 1.1.0 §7.1).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FileRef {

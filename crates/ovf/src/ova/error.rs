@@ -1,0 +1,150 @@
+//! Why an OVA cannot be used, and what is odd about one that can.
+
+use std::fmt;
+use std::io;
+
+use crate::name::FileName;
+use crate::name::NameError;
+
+/// Why an OVA is refused.
+///
+/// The reader is strict: an archive that it accepts lists the same for every tool, so that what was
+/// checked here is what is deployed there.  `at_byte` is the place of the header in the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OvaError {
+    /// Something other than zeros stands after the end of the archive.
+    #[error("byte {at_byte}: data after the end of the archive")]
+    DataAfterEnd {
+        /// The first block that is not zero.
+        at_byte: u64,
+    },
+    /// The first member is not the descriptor (DSP0243 1.1.0 §5.3).
+    #[error("the first member is {file}, not the descriptor (.ovf)")]
+    DescriptorNotFirst {
+        /// The first member.
+        file: FileName,
+    },
+    /// Two members have the same name, or names that differ only in case.
+    #[error("byte {at_byte}: a second member with the name {file}, case ignored")]
+    Duplicate {
+        /// Place of the second one.
+        at_byte: u64,
+        /// Its name.
+        file: FileName,
+    },
+    /// There is no member.
+    #[error("not one member, so no descriptor")]
+    Empty,
+    /// An extended header (PAX or GNU) is malformed, or says something that tools read differently.
+    #[error("byte {at_byte}: extended header: {problem}")]
+    Extension {
+        /// Place of the extended header.
+        at_byte: u64,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A header is malformed.
+    #[error("byte {at_byte}: not a tar header: {problem}")]
+    Header {
+        /// Its place.
+        at_byte: u64,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A member is not a regular file.
+    #[error("byte {at_byte}: a {kind}, only regular files are allowed")]
+    Kind {
+        /// Place of its header.
+        at_byte: u64,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A limit of this crate is exceeded.
+    #[error("byte {at_byte}: {what} exceed the limit of {max}")]
+    Limit {
+        /// Where.
+        at_byte: u64,
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        max: u64,
+    },
+    /// A member has a name that leaves the package.
+    #[error("byte {at_byte}: {error}")]
+    Name {
+        /// Place of its header.
+        at_byte: u64,
+        /// The rule that the name breaks.
+        error: NameError,
+    },
+    /// The file could not be read.
+    #[error("byte {at_byte}: reading failed")]
+    Read {
+        /// Where.
+        at_byte: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is a second descriptor; tools would choose differently.
+    #[error("{file} is a second descriptor")]
+    SecondDescriptor {
+        /// The second one.
+        file: FileName,
+    },
+    /// The extended header and the header give different sizes; tools would read other members.
+    #[error(
+        "byte {at_byte}: the header says {header_bytes} bytes, the extended header {extended_bytes}"
+    )]
+    SizeConflict {
+        /// Place of the header.
+        at_byte: u64,
+        /// Size in the header.
+        header_bytes: u64,
+        /// Size in the extended header.
+        extended_bytes: u64,
+    },
+    /// The file ends inside of a header or a member.
+    #[error("byte {at_byte}: the file has {len_bytes} bytes, but {end_bytes} are needed")]
+    Truncated {
+        /// Place of the header or member that is cut.
+        at_byte: u64,
+        /// Length of the file.
+        len_bytes: u64,
+        /// Where the header or member would end.
+        end_bytes: u64,
+    },
+}
+
+/// Something odd about an OVA that does not change its meaning.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum OvaWarning {
+    /// The only manifest does not have the name of the descriptor; it is used nevertheless.
+    ManifestName {
+        /// The manifest.
+        file: FileName,
+    },
+    /// The zero blocks that end an archive are missing.
+    MissingEnd,
+    /// More zeros stand after the end than a tar writer adds.
+    Padding {
+        /// Bytes of zeros after the end.
+        bytes: u64,
+    },
+    /// One zero block ends the archive instead of two.
+    SingleEndBlock,
+}
+
+impl fmt::Display for OvaWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ManifestName { file } => {
+                write!(f, "the manifest {file} does not have the name of the descriptor")
+            }
+            Self::MissingEnd => f.write_str("the archive has no end blocks"),
+            Self::Padding { bytes } => write!(f, "{bytes} zero bytes after the archive's end"),
+            Self::SingleEndBlock => f.write_str("the archive ends with one zero block, not two"),
+        }
+    }
+}

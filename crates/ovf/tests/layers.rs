@@ -1,0 +1,71 @@
+//! The order of the modules: each may use only those before it.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+
+/// Modules of the crate, lowest first.
+const LAYERS: [&str; 6] = ["name", "digest", "manifest", "read_at", "envelope", "ova"];
+
+/// Parts of the module `envelope`, lowest first.
+const ENVELOPE: [&str; 5] = ["units", "error", "view", "scan", "read"];
+
+/// Parts of the module `ova`, lowest first.
+const OVA: [&str; 5] = ["error", "header", "extension", "index", "writer"];
+
+#[test]
+fn modules_use_only_lower_modules() {
+    for (rank, module) in LAYERS.iter().enumerate() {
+        let mut text = source(module);
+        let parts: &[&str] = match *module {
+            "envelope" => &ENVELOPE,
+            "ova" => &OVA,
+            _ => &[],
+        };
+        for part in parts {
+            text += &source(&format!("{module}/{part}"));
+        }
+        check(module, &text, "use crate::", LAYERS.get(..=rank).expect("a rank in the list"));
+        check(module, &text, "[`crate::", LAYERS.get(..=rank).expect("a rank in the list"));
+    }
+}
+
+#[test]
+fn parts_use_only_lower_parts() {
+    for (module, parts) in [("envelope", ENVELOPE), ("ova", OVA)] {
+        for (rank, part) in parts.iter().enumerate() {
+            let text = source(&format!("{module}/{part}"));
+            check(part, &text, "use super::", parts.get(..rank).expect("a rank in the list"));
+        }
+    }
+}
+
+#[test]
+fn every_module_is_in_a_list_and_not_too_long() {
+    for (folder, known) in [("src", &LAYERS[..]), ("src/envelope", &ENVELOPE), ("src/ova", &OVA)] {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let Some(module) = path.file_name().unwrap().to_str().unwrap().strip_suffix(".rs")
+            else {
+                continue;
+            };
+            assert!(module == "lib" || known.contains(&module), "{folder}/{module}.rs: no place");
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            assert!(lines <= 800, "{folder}/{module}.rs has {lines} lines");
+        }
+    }
+}
+
+fn source(module: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/{module}.rs"));
+    fs::read_to_string(path).unwrap()
+}
+
+fn check(module: &str, text: &str, marker: &str, allowed: &[&str]) {
+    // Unit tests see their own module by `super::*`.
+    let text = text.replace("use super::*;", "");
+    for rest in text.split(marker).skip(1) {
+        let used = rest.split(|c: char| c != '_' && !c.is_alphanumeric()).next().unwrap();
+        assert!(allowed.contains(&used), "{module}: {used} is not below it");
+    }
+}

@@ -1,0 +1,428 @@
+//! OVAs: what is accepted means the same to every other tool, the rest is refused.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+
+use std::fs;
+use std::io;
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+
+use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::ReadAt;
+use ovftransfer_ovf::ova::Ova;
+use ovftransfer_ovf::ova::OvaError;
+use ovftransfer_ovf::ova::OvaWarning;
+use ovftransfer_ovf::ova::WriteError;
+use ovftransfer_ovf::ova::Writer;
+use proptest::prelude::*;
+use tar::EntryType;
+use tar::Header;
+
+const ZEROS: [u8; 1024] = [0; 1024];
+
+fn name(text: &str) -> FileName {
+    FileName::new(text).unwrap()
+}
+
+/// A header and its padded body; `size` may lie.
+fn member(path: &str, kind: u8, size: u64, body: &[u8]) -> Vec<u8> {
+    let mut header = Header::new_ustar();
+    header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+    header.set_entry_type(EntryType::new(kind));
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1);
+    header.set_size(size);
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.extend_from_slice(body);
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+fn file(path: &str, body: &[u8]) -> Vec<u8> {
+    member(path, b'0', body.len() as u64, body)
+}
+
+/// A PAX header with one record.
+fn pax(kind: u8, key: &str, value: &str) -> Vec<u8> {
+    let rest = format!(" {key}={value}\n");
+    let mut len = rest.len() + 1;
+    while len != rest.len() + len.to_string().len() {
+        len += 1;
+    }
+    let record = format!("{len}{rest}");
+    member("pax", kind, record.len() as u64, record.as_bytes())
+}
+
+/// An archive of a descriptor, these parts, and the end blocks.
+fn archive(parts: &[Vec<u8>]) -> Vec<u8> {
+    [file("vm.ovf", b"<Envelope/>"), parts.concat(), ZEROS.to_vec()].concat()
+}
+
+/// With its checksum made right after a change of a header.
+fn with_checksum(mut archive: Vec<u8>, at: usize) -> Vec<u8> {
+    let mut header = Header::from_byte_slice(&archive[at..at + 512]).clone();
+    header.set_cksum();
+    archive[at..at + 512].copy_from_slice(header.as_bytes());
+    archive
+}
+
+fn list(archive: &[u8]) -> Vec<(String, u64)> {
+    let ova = Ova::index(&archive).unwrap();
+    let names = ova.members().iter();
+    names.map(|member| (member.name().to_string(), member.size_bytes())).collect()
+}
+
+/// What the tar crate lists; nothing if it refuses the archive.
+fn list_by_tar_crate(archive: impl Read) -> Option<Vec<(String, u64)>> {
+    let mut members = Vec::new();
+    for entry in tar::Archive::new(archive).entries().ok()? {
+        let entry = entry.ok()?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let path = entry.path().ok()?.to_str()?.to_owned();
+        let path = path.trim_start_matches("./").to_owned();
+        members.push((path, entry.size()));
+    }
+    Some(members)
+}
+
+fn written() -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new());
+    let long = format!("{}/{}", "folder".repeat(15), "x".repeat(90));
+    for (path, size) in [("vm.ovf", 11), ("vm.mf", 0), ("disk-1.vmdk", 512), (&long, 513), ("ü", 1)]
+    {
+        writer.append(&name(path), size, &mut io::repeat(7).take(size)).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+#[test]
+fn what_is_written_is_listed_the_same_by_all() {
+    let archive = written();
+    let members = list(&archive);
+    assert_eq!(members.len(), 5);
+    assert_eq!(list_by_tar_crate(archive.as_slice()).unwrap(), members);
+    assert_eq!(archive, written(), "the same members give the same bytes");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vm.ova");
+    fs::write(&path, &archive).unwrap();
+    compare_with_programs(&path, &members);
+}
+
+#[test]
+fn a_member_above_8_gib_is_listed_the_same_by_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.ova");
+    let size_bytes = (8 << 30) + 5;
+    write_sparse(&path, size_bytes);
+    let archive = fs::File::open(&path).unwrap();
+    let ova = Ova::index(&archive).unwrap();
+    assert_eq!(ova.member(&name("disk-1.vmdk")).unwrap().size_bytes(), size_bytes);
+    assert!(ova.warnings().is_empty());
+    let members: Vec<_> = ova
+        .members()
+        .iter()
+        .map(|member| (member.name().to_string(), member.size_bytes()))
+        .collect();
+    compare_with_programs(&path, &members);
+}
+
+/// Lets the writer count zeros, and keeps only the blocks that are not zero.
+fn write_sparse(path: &Path, size_bytes: u64) {
+    struct Sparse {
+        file: fs::File,
+        at_byte: u64,
+    }
+    impl io::Write for Sparse {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if bytes != &[0; 64 << 10][..bytes.len()] {
+                io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.at_byte))?;
+                self.file.write_all(bytes)?;
+            }
+            self.at_byte += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            self.file.set_len(self.at_byte)
+        }
+    }
+    /// Says that it has filled the buffer, which starts as zeros; filling 8 GiB takes seconds.
+    struct Zeros;
+    impl Read for Zeros {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            Ok(buffer.len())
+        }
+    }
+    let mut writer = Writer::new(Sparse { file: fs::File::create(path).unwrap(), at_byte: 0 });
+    writer.append(&name("vm.ovf"), 2, &mut b"<>".as_slice()).unwrap();
+    writer.append(&name("disk-1.vmdk"), size_bytes, &mut Zeros.take(size_bytes)).unwrap();
+    writer.append(&name("last"), 3, &mut b"end".as_slice()).unwrap();
+    writer.finish().unwrap();
+}
+
+/// Compares with GNU tar and with Python, where they are installed.
+fn compare_with_programs(archive: &Path, members: &[(String, u64)]) {
+    let expected: String = members.iter().map(|(path, size)| format!("{size} {path}\n")).collect();
+    let script = "import sys, tarfile\n\
+                  sys.stdout.reconfigure(encoding='utf-8')\n\
+                  for m in tarfile.open(sys.argv[1]): print(m.size, m.name)";
+    match Command::new("python3").args(["-c", script]).arg(archive).output() {
+        Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "tarfile"),
+        Err(error) => println!("skipped: python3: {error}"),
+    }
+    let tar = ["--quoting-style=literal", "--show-transformed-names", "-tvf"];
+    match Command::new("tar").args(tar).arg(archive).env("TZ", "UTC").output() {
+        Ok(output) if output.status.success() => {
+            // Mode, owner, size, date, time, name.
+            let listed: String = String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .map(|line| {
+                    let words: Vec<&str> = line.split_whitespace().collect();
+                    format!("{} {}\n", words[2], words[5])
+                })
+                .collect();
+            assert_eq!(listed, expected, "tar");
+        }
+        Ok(output) => {
+            println!("skipped: tar: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Err(error) => println!("skipped: tar: {error}"),
+    }
+}
+
+#[test]
+fn contents_are_found_by_position() {
+    let archive = archive(&[file("a.mf", b"first"), file("b", b""), file("c", &[9; 1000])]);
+    let ova = Ova::index(&archive).unwrap();
+    let read = |path| {
+        let member = ova.member(&name(path)).unwrap();
+        let mut bytes = vec![0; usize::try_from(member.size_bytes()).unwrap()];
+        archive.read_exact_at(&mut bytes, member.offset_bytes()).unwrap();
+        bytes
+    };
+    assert_eq!(read("vm.ovf"), b"<Envelope/>");
+    assert_eq!(read("a.mf"), b"first");
+    assert_eq!(read("b"), b"");
+    assert_eq!(read("c"), [9; 1000]);
+    assert!(ova.member(&name("d")).is_none());
+}
+
+#[test]
+fn other_writings_of_the_same_are_accepted() {
+    let long = "x/".repeat(60) + "y";
+    let gnu_long = format!("{long}\0");
+    let global = pax(b'g', "comment", "by git");
+    for (parts, expected) in [
+        (vec![file("./b", b"1")], "b"),
+        (vec![member("b", 0, 1, b"1")], "b"),
+        (vec![member("sub/", b'5', 0, b""), file("sub/b", b"1")], "sub/b"),
+        (vec![member("./", b'5', 0, b""), file("b", b"1")], "b"),
+        (vec![global, file("b", b"1")], "b"),
+        (vec![pax(b'x', "path", "ü/b"), file("ascii", b"1")], "ü/b"),
+        (vec![pax(b'x', "size", "1"), member("b", b'0', 0, b"1")], "b"),
+        (vec![pax(b'x', "size", "1"), file("b", b"1")], "b"),
+        (vec![pax(b'x', "mtime", "1.5"), file("b", b"1")], "b"),
+        (
+            vec![member("long", b'L', gnu_long.len() as u64, gnu_long.as_bytes()), file("x", b"1")],
+            &long,
+        ),
+    ] {
+        let archive = archive(&parts);
+        let members = list(&archive);
+        assert_eq!(members.get(1), Some(&(expected.to_owned(), 1)));
+        assert_eq!(list_by_tar_crate(archive.as_slice()).unwrap(), members);
+    }
+}
+
+#[test]
+fn ambiguous_and_hostile_archives_are_refused() {
+    let smuggled = file("evil.ovf", b"<Envelope/>");
+    let evil_size = smuggled.len() as u64;
+    let long = "x".repeat(2000);
+    for (parts, problem) in [
+        (vec![pax(b'g', "size", "1"), file("b", b"1")], "for all members"),
+        (vec![pax(b'g', "path", "c"), file("b", b"1")], "for all members"),
+        (vec![pax(b'x', "size", "0"), file("b", &smuggled)], "the extended header 0"),
+        (vec![pax(b'x', "size", "99"), file("b", b"1")], "the header says 1 bytes"),
+        (vec![pax(b'x', "GNU.sparse.major", "1"), file("b", b"1")], "a sparse file"),
+        (vec![pax(b'x', "linkpath", "c"), file("b", b"1")], "the target of a link"),
+        (vec![pax(b'x', "path", "../b"), file("b", b"1")], "\"..\" part"),
+        (vec![pax(b'x', "path", "c\0d"), file("b", b"1")], "a control character"),
+        (vec![pax(b'x', "path", "c"), pax(b'x', "path", "d"), file("b", b"1")], "two for one"),
+        (vec![pax(b'x', "path", "c")], "no member after it"),
+        (vec![member("x", b'x', 4, b"9 a=")], "malformed record"),
+        (vec![member("x", b'x', 2 << 20, b"")], "exceed the limit of 1048576"),
+        (vec![member("x", b'L', 2000, long.as_bytes()), file("b", b"")], "exceed the limit of"),
+        (vec![member("b", b'1', 0, b"")], "a hard link"),
+        (vec![member("b", b'2', 0, b"")], "a symbolic link"),
+        (vec![member("b", b'3', 0, b"")], "a device"),
+        (vec![member("b", b'6', 0, b"")], "a named pipe"),
+        (vec![member("b", b'K', 2, b"c\0"), file("b", b"")], "a link with a long target"),
+        (vec![member("b", b'S', 0, b"")], "a sparse file"),
+        (vec![member("b", b'V', 0, b"")], "a member of unknown type"),
+        (vec![member("sub/", b'5', 1, b"1")], "a folder with a size"),
+        (vec![member("../sub/", b'5', 0, b"")], "\"..\" part"),
+        (vec![member("b/", b'0', 0, b"")], "empty"),
+        (vec![file("/b", b"")], "absolute"),
+        (vec![file("../b", b"")], "\"..\" part"),
+        (vec![file("a\\b", b"")], "a backslash"),
+        (vec![file("a\x1bb", b"")], "a control character"),
+        (vec![file("", b"")], "empty"),
+        (vec![file("b", b""), file("b", b"")], "a second member with the name b"),
+        (vec![file("b", b""), file("./B", b"")], "a second member with the name B"),
+        (vec![file("ä", b""), file("Ä", b"")], "a second member"),
+        (vec![smuggled], "evil.ovf is a second descriptor"),
+        (vec![member("b", b'0', evil_size + 4096, b"1")], "the file has"),
+        (vec![member("b", b'0', u64::MAX, b"1")], "the size is negative, larger"),
+        (vec![member("b", b'0', 1 << 63, b"1")], "the size is negative, larger"),
+        (vec![member("b", b'0', i64::MAX as u64, b"1")], "the file has"),
+        (vec![vec![0; 512], file("b", b"")], "data after the end"),
+        (vec![vec![0; 4096], file("b", b"")], "data after the end"),
+        (vec![vec![0; 2 << 20]], "exceed the limit"),
+        (vec![b"not a header".repeat(512)], "not a tar header"),
+    ] {
+        let error = Ova::index(&archive(&parts)).expect_err(problem).to_string();
+        assert!(error.contains(problem), "{problem}: {error}");
+    }
+}
+
+#[test]
+fn a_descriptor_must_come_first() {
+    let only_disk = [file("disk-1.vmdk", b""), file("vm.ovf", b""), ZEROS.to_vec()].concat();
+    assert!(matches!(Ova::index(&only_disk), Err(OvaError::DescriptorNotFirst { .. })));
+    assert!(matches!(Ova::index(&ZEROS.to_vec()), Err(OvaError::Empty)));
+    assert!(matches!(Ova::index(&Vec::new()), Err(OvaError::Empty)));
+    assert!(matches!(Ova::index(&b"short".to_vec()), Err(OvaError::Truncated { .. })));
+}
+
+#[test]
+fn headers_with_two_readings_are_refused() {
+    for (at, bytes, problem) in [
+        (148, b"0000000\0".as_slice(), "wrong checksum"),
+        (257, b"ustar\x001x", "unknown magic"),
+        (257, b"\0\0\0\0\0\0\0\0\0", ""),
+        (124, b"0o000000013\0", "not a number"),
+        (124, b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "negative"),
+        (0, b"\xFF.ovf", "not UTF-8"),
+    ] {
+        let mut archive = archive(&[]);
+        archive[at..at + bytes.len()].copy_from_slice(bytes);
+        if problem != "wrong checksum" {
+            archive = with_checksum(archive, 0);
+        }
+        match Ova::index(&archive) {
+            Ok(ova) => assert_eq!((ova.members().len(), problem), (1, "")),
+            Err(error) => assert!(error.to_string().contains(problem), "{problem}: {error}"),
+        }
+    }
+    // A GNU header with times where POSIX has the prefix: Python would put them into the name.
+    let mut archive = archive(&[]);
+    archive[257..265].copy_from_slice(b"ustar  \0");
+    archive[345..349].copy_from_slice(b"1234");
+    let error = Ova::index(&with_checksum(archive, 0)).unwrap_err().to_string();
+    assert!(error.contains("in place of the name prefix"), "{error}");
+}
+
+#[test]
+fn odd_ends_are_warned_of() {
+    let body = [file("vm.ovf", b"<Envelope/>"), file("other.mf", b"x")].concat();
+    let name_warning = OvaWarning::ManifestName { file: name("other.mf") };
+    for (end_bytes, warning) in [
+        (0, Some(OvaWarning::MissingEnd)),
+        (512, Some(OvaWarning::SingleEndBlock)),
+        (1024, None),
+        (10240, None),
+        (10752, Some(OvaWarning::Padding { bytes: 10752 })),
+    ] {
+        let mut archive = body.clone();
+        archive.resize(body.len() + end_bytes, 0);
+        let ova = Ova::index(&archive).unwrap();
+        let expected: Vec<_> = warning.into_iter().chain([name_warning.clone()]).collect();
+        assert_eq!(ova.warnings(), expected, "{end_bytes}");
+        assert_eq!(ova.manifest().unwrap().name(), &name("other.mf"));
+    }
+    // A part of a block is not an end, and a body needs its padding: other tools refuse both.
+    for end_bytes in [1, 511, 513, 1023] {
+        let mut archive = body.clone();
+        archive.resize(body.len() + end_bytes, 0);
+        assert!(matches!(Ova::index(&archive), Err(OvaError::Truncated { .. })), "{end_bytes}");
+    }
+    for cut_bytes in [1, 511, 512, 513] {
+        let archive = body[..body.len() - cut_bytes].to_vec();
+        assert!(matches!(Ova::index(&archive), Err(OvaError::Truncated { .. })), "{cut_bytes}");
+    }
+}
+
+#[test]
+fn headers_are_counted() {
+    let many: Vec<_> = (0..16_384).map(|n| file(&n.to_string(), b"")).collect();
+    assert!(matches!(Ova::index(&archive(&many)), Err(OvaError::Limit { .. })));
+}
+
+#[test]
+fn the_writer_refuses_what_the_reader_would() {
+    let mut writer = Writer::new(Vec::new());
+    let mut append =
+        |path: &str, size, body: &[u8]| Writer::append(&mut writer, &name(path), size, &mut &*body);
+    append("vm.ovf", 1, b"1").unwrap();
+    assert!(matches!(append("VM.OVF", 0, b""), Err(WriteError::Duplicate { .. })));
+    assert!(matches!(append("a", 0, b""), Err(WriteError::Broken)));
+    assert!(matches!(writer.finish(), Err(WriteError::Broken)));
+
+    let first = |path: &str, size, body: &[u8]| {
+        Writer::new(Vec::new()).append(&name(path), size, &mut &*body)
+    };
+    assert!(matches!(first("a.vmdk", 0, b""), Err(WriteError::DescriptorNotFirst { .. })));
+    assert!(matches!(first("a.ovf", 2, b"1"), Err(WriteError::Size { found_bytes: 1, .. })));
+    assert!(matches!(first("a.ovf", 0, b"1"), Err(WriteError::Size { .. })));
+    let long = "x".repeat(110) + ".ovf";
+    assert!(matches!(first(&long, 0, b""), Err(WriteError::NameTooLong { .. })));
+}
+
+fn samples() -> Vec<Vec<u8>> {
+    vec![
+        written(),
+        archive(&[pax(b'x', "path", "c/d"), file("b", b"1"), file("vm.mf", &[1; 700])]),
+        archive(&[pax(b'x', "size", "600"), member("b", b'0', 0, &[1; 600]), file("c", b"1")]),
+        archive(&[member("l", b'L', 4, b"a/b\0"), file("x", b"1"), pax(b'g', "comment", "x")]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 512, failure_persistence: None, ..Default::default()
+    })]
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
+        let _checked = Ova::index(&bytes);
+    }
+
+    /// Header bytes are changed under a right checksum, so that the change is looked at.
+    #[test]
+    fn what_is_accepted_after_a_mutation_means_the_same_to_tar(
+        sample in 0_usize..4,
+        edits in proptest::collection::vec(
+            (any::<prop::sample::Index>(), 0_usize..512, any::<u8>()), 1..3),
+        cut in proptest::option::weighted(0.2, any::<prop::sample::Index>()),
+    ) {
+        let mut archive = samples().swap_remove(sample);
+        for (block, place, byte) in edits {
+            let block = 512 * block.index(archive.len() / 512);
+            archive[block + place] = byte;
+            archive = with_checksum(archive, block);
+        }
+        if let Some(cut) = cut {
+            archive.truncate(cut.index(archive.len()));
+        }
+        if Ova::index(&archive).is_ok() {
+            prop_assert_eq!(list_by_tar_crate(archive.as_slice()), Some(list(&archive)));
+        }
+    }
+}
