@@ -256,6 +256,7 @@ fn ambiguous_and_hostile_archives_are_refused() {
         (vec![pax(b'x', "path", "c\0d"), file("b", b"1")], "a control character"),
         (vec![pax(b'x', "path", "c"), pax(b'x', "path", "d"), file("b", b"1")], "two for one"),
         (vec![pax(b'x', "path", "c")], "no member after it"),
+        (vec![pax(b'g', "comment", "c")], "no member after it"),
         (vec![member("x", b'x', 4, b"9 a=")], "malformed record"),
         (vec![member("x", b'x', 2 << 20, b"")], "exceed the limit of 1048576"),
         (vec![member("x", b'L', 2000, long.as_bytes()), file("b", b"")], "exceed the limit of"),
@@ -310,6 +311,9 @@ fn headers_with_two_readings_are_refused() {
         (124, b"0o000000013\0", "not a number"),
         (124, b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "negative"),
         (0, b"\xFF.ovf", "not UTF-8"),
+        (108, b"000000x\0", "not a number"),
+        (136, b"00000000001\0", ""),
+        (136, b"\0\0\0\0\0\0\0\0\0\0\0\0", ""),
     ] {
         let mut archive = archive(&[]);
         archive[at..at + bytes.len()].copy_from_slice(bytes);
@@ -390,7 +394,7 @@ fn samples() -> Vec<Vec<u8>> {
         written(),
         archive(&[pax(b'x', "path", "c/d"), file("b", b"1"), file("vm.mf", &[1; 700])]),
         archive(&[pax(b'x', "size", "600"), member("b", b'0', 0, &[1; 600]), file("c", b"1")]),
-        archive(&[member("l", b'L', 4, b"a/b\0"), file("x", b"1"), pax(b'g', "comment", "x")]),
+        archive(&[pax(b'g', "comment", "x"), member("l", b'L', 4, b"a/b\0"), file("x", b"1")]),
     ]
 }
 

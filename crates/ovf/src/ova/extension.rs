@@ -36,11 +36,12 @@ pub(super) fn parse_pax(mut bytes: &[u8]) -> Result<Extension, &'static str> {
     Ok(extension)
 }
 
-/// Reads the body of a GNU long name: the name, then zeros.
+/// Reads the body of a GNU long name: the name and, with most writers, one zero.
+///
+/// With more zeros some tools take the rest for a part of the name.
 pub(super) fn parse_long_name(bytes: &[u8]) -> Result<Extension, &'static str> {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let (name, rest) = bytes.split_at(end);
-    if rest.iter().any(|byte| *byte != 0) {
+    let name = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    if name.contains(&0) {
         return Err("data after the name");
     }
     let name = str::from_utf8(name).map_err(|_| "the name is not UTF-8")?;
@@ -110,5 +111,6 @@ mod tests {
         assert_eq!(parse_long_name(b"abc\0").unwrap().name.as_deref(), Some("abc"));
         assert_eq!(parse_long_name(b"abc").unwrap().name.as_deref(), Some("abc"));
         assert!(parse_long_name(b"abc\0d").is_err());
+        assert!(parse_long_name(b"abc\0\0").is_err());
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn parse(block: &Block) -> Result<Entry, &'static str> {
     let header = Header::from_byte_slice(block);
     check_magic(header)?;
     check_sum(header)?;
+    check_numbers(header)?;
     let size = header.as_old().size;
     if !is_plain_number(&size) {
         return Err("the size is negative, larger than 2^63 or not a number");
@@ -67,6 +68,17 @@ fn check_sum(header: &Header) -> Result<(), &'static str> {
     let is_right = is_plain_number(&header.as_old().cksum)
         && header.cksum().is_ok_and(|stored| stored == sum - own + blanks);
     if is_right { Ok(()) } else { Err("wrong checksum") }
+}
+
+/// Owner, mode and times mean nothing here, but where they are not numbers Python ends the archive
+/// in silence and GNU tar stops.
+fn check_numbers(header: &Header) -> Result<(), &'static str> {
+    let are_numbers = NUMBERS.iter().all(|place| {
+        let field = header.as_bytes().get(place.clone()).unwrap_or_default();
+        let is_blank = field.iter().all(|byte| matches!(byte, 0 | b' '));
+        is_blank || is_plain_number(field) || matches!(field, [0x80 | 0xFF, ..])
+    });
+    if are_numbers { Ok(()) } else { Err("an owner, mode, time or device is not a number") }
 }
 
 /// Whether a field is octal digits with blanks before and blanks or zeros after, or a positive
@@ -105,6 +117,10 @@ fn kind(block: &Block) -> Kind {
 
 /// Place of the type flag.
 const TYPE_PLACE: usize = 156;
+
+/// Places of mode, owner, group, time and the numbers of devices.
+const NUMBERS: [std::ops::Range<usize>; 6] =
+    [100..108, 108..116, 116..124, 136..148, 329..337, 337..345];
 
 /// Place of magic and version.
 const MAGIC: std::ops::Range<usize> = 257..265;

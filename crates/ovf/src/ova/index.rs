@@ -172,16 +172,17 @@ impl<'a> Walk<'a> {
     /// Reads up to the end of the archive.
     fn members(&mut self) -> Result<(), OvaError> {
         let mut extension = None;
+        let mut is_member_due = false;
         for _ in 0..HEADERS_MAX {
             let at_byte = self.at_byte;
             let Some(block) = self.next_block()? else {
-                return match extension {
-                    None => Ok(()),
-                    Some(_) => Err(OvaError::Extension { at_byte, problem: "no member after it" }),
-                };
+                let problem = "no member after it";
+                let unfinished = Err(OvaError::Extension { at_byte, problem });
+                return if is_member_due { unfinished } else { Ok(()) };
             };
             let entry =
                 header::parse(&block).map_err(|problem| OvaError::Header { at_byte, problem })?;
+            is_member_due = !matches!(entry.kind, Kind::Directory | Kind::Regular);
             extension = match entry.kind {
                 Kind::Regular => {
                     self.add(at_byte, &entry, extension)?;
