@@ -1,7 +1,7 @@
 //! The one place where HTTP requests leave the process.
 //!
 //! Everything above speaks in terms of [`Transport`]: `http` requests with byte-stream bodies.
-//! In production it is [`HttpTransport`](crate::http::HttpTransport); scenario tests play a
+//! In production it is `HttpTransport` of the module above; scenario tests play a
 //! scripted one on a paused clock.
 
 use std::fmt;
@@ -37,6 +37,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
 }
 
 /// The body of a request.
+#[expect(clippy::exhaustive_enums, reason = "a transport must be able to send every form")]
 pub enum Body {
     /// No body.
     Empty,

@@ -1,0 +1,329 @@
+//! Finding things by path, as people and other tools write paths.
+//!
+//! ```text
+//! /                                    folders of datacenters, datacenters
+//! /dc/vm/folder/../machine             machines, vApps, templates
+//! /dc/host/folder/../cluster           clusters and standalone hosts
+//! /dc/host/cluster/host                hosts of a cluster
+//! /dc/host/cluster/Resources/pool/..   resource pools and vApps
+//! /dc/datastore/folder/../datastore
+//! /dc/network/folder/../network
+//! ```
+
+mod facts;
+mod near;
+
+use crate::error::VimError;
+use crate::locator::{InventoryPath, Locator, unescape};
+use crate::session::Session;
+use crate::value::MoRef;
+
+pub use facts::{ImportTarget, PowerState, Snapshot, VmDisk, VmFacts};
+
+/// An object of the inventory, with its name and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entity {
+    moref: MoRef,
+    path: InventoryPath,
+}
+
+impl Entity {
+    /// The object.
+    #[must_use]
+    pub fn moref(&self) -> &MoRef {
+        &self.moref
+    }
+
+    /// Its name, as people write it; empty for the root.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.path.name().unwrap_or_default()
+    }
+
+    /// Where it is.  An object that was given by its id has only its name here.
+    #[must_use]
+    pub fn path(&self) -> &InventoryPath {
+        &self.path
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> EntityKind {
+        EntityKind::of(&self.moref)
+    }
+
+    fn labelled(&self) -> String {
+        format!("{} ({})", self.path, self.moref)
+    }
+}
+
+/// What an object of the inventory is, for our purposes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EntityKind {
+    /// A cluster or a standalone host with its pool.
+    Compute,
+    /// A datacenter.
+    Datacenter,
+    /// A datastore.
+    Datastore,
+    /// A folder or a datastore cluster.
+    Folder,
+    /// A host of a cluster.
+    Host,
+    /// A standard network, distributed port group or NSX network.
+    Network,
+    /// A resource pool.
+    ResourcePool,
+    /// A switch, or something that this crate has no use for.
+    Unknown,
+    /// A vApp.
+    VirtualApp,
+    /// A machine or template.
+    VirtualMachine,
+}
+
+impl EntityKind {
+    fn of(moref: &MoRef) -> Self {
+        match moref.kind() {
+            "ClusterComputeResource" | "ComputeResource" => Self::Compute,
+            "Datacenter" => Self::Datacenter,
+            "Datastore" => Self::Datastore,
+            "DistributedVirtualPortgroup" | "Network" | "OpaqueNetwork" => Self::Network,
+            "Folder" | "StoragePod" => Self::Folder,
+            "HostSystem" => Self::Host,
+            "ResourcePool" => Self::ResourcePool,
+            "VirtualApp" => Self::VirtualApp,
+            "VirtualMachine" => Self::VirtualMachine,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Whether a path may go on below it.
+    fn has_children(self) -> bool {
+        match self {
+            Self::Compute
+            | Self::Datacenter
+            | Self::Folder
+            | Self::ResourcePool
+            | Self::VirtualApp => true,
+            Self::Datastore | Self::Host | Self::Network | Self::Unknown | Self::VirtualMachine => {
+                false
+            }
+        }
+    }
+}
+
+/// Finding by path.
+impl Session {
+    /// Finds the object of a locator: by `?moref=` if it has one, else by path.
+    ///
+    /// # Errors
+    ///
+    /// [`VimError::NotFound`] with similar names, [`VimError::Ambiguous`] with the candidates.
+    pub async fn locate(
+        &self,
+        locator: &Locator,
+        wanted: &[EntityKind],
+    ) -> Result<Entity, VimError> {
+        let Some(moref) = locator.moref() else { return self.find(locator.path(), wanted).await };
+        let named = match self.read(moref, &["name"]).await {
+            Err(error) if error.is_fault("ManagedObjectNotFound") => {
+                return Err(VimError::NotFound { path: moref.to_string(), near: Vec::new() });
+            }
+            named => named?,
+        };
+        let name = unescape(&named.text("name").unwrap_or_default());
+        let path = InventoryPath::default().join(&name);
+        let entity = Entity { moref: moref.clone(), path };
+        if !fits(&entity, wanted) {
+            return Err(VimError::NotFound {
+                path: format!("{} among {}", entity.labelled(), labels(wanted)),
+                near: Vec::new(),
+            });
+        }
+        Ok(entity)
+    }
+
+    /// Finds the object at `path`.  `wanted` are the kinds that are meant; none means any.
+    ///
+    /// # Errors
+    ///
+    /// [`VimError::NotFound`] with similar names of the level where the path ends,
+    /// [`VimError::Ambiguous`] with the candidates.
+    pub async fn find(
+        &self,
+        path: &InventoryPath,
+        wanted: &[EntityKind],
+    ) -> Result<Entity, VimError> {
+        let root = self.content().root_folder.clone();
+        let mut here = Entity { moref: root, path: InventoryPath::default() };
+        let Some((last, above)) = path.names().split_last() else { return Ok(here) };
+        for name in above {
+            here = self.step(&here, name, &|entity| entity.kind().has_children()).await?;
+        }
+        self.step(&here, last, &|entity| fits(entity, wanted)).await
+    }
+
+    /// Everything directly below `parent`, in the server's order.
+    ///
+    /// # Errors
+    ///
+    /// Any.
+    pub async fn children(&self, parent: &Entity) -> Result<Vec<Entity>, VimError> {
+        // One request per edge: the name comes with the object.
+        let edges: &[(&str, &str)] = match parent.kind() {
+            EntityKind::Folder => &[("Folder", "childEntity")],
+            EntityKind::Datacenter => return self.folders_of(parent).await,
+            EntityKind::Compute => {
+                &[("ComputeResource", "host"), ("ComputeResource", "resourcePool")]
+            }
+            EntityKind::ResourcePool => &[("ResourcePool", "resourcePool")],
+            EntityKind::VirtualApp => &[("ResourcePool", "resourcePool"), ("ResourcePool", "vm")],
+            EntityKind::Datastore
+            | EntityKind::Host
+            | EntityKind::Network
+            | EntityKind::Unknown
+            | EntityKind::VirtualMachine => &[],
+        };
+        let mut children = Vec::new();
+        for (kind, edge) in edges {
+            for found in self.read_children(parent.moref(), kind, edge, &["name"]).await? {
+                let name = unescape(&found.text("name").unwrap_or_default());
+                let moref = found.object().clone();
+                children.push(Entity { moref, path: parent.path.join(&name) });
+            }
+        }
+        Ok(children)
+    }
+
+    /// The object called `name` directly in the folder `folder`, of whatever kind.
+    ///
+    /// # Errors
+    ///
+    /// Any.
+    pub async fn child_named(&self, folder: &MoRef, name: &str) -> Result<Option<MoRef>, VimError> {
+        let parent = Entity { moref: folder.clone(), path: InventoryPath::default() };
+        let children = self.children(&parent).await?;
+        Ok(children.into_iter().find(|child| child.name() == name).map(|child| child.moref))
+    }
+
+    /// The four folders of a datacenter, under the names that paths use for them.
+    async fn folders_of(&self, datacenter: &Entity) -> Result<Vec<Entity>, VimError> {
+        const FOLDERS: [(&str, &str); 4] = [
+            ("vm", "vmFolder"),
+            ("host", "hostFolder"),
+            ("datastore", "datastoreFolder"),
+            ("network", "networkFolder"),
+        ];
+        let read = self.read(datacenter.moref(), &FOLDERS.map(|(_, property)| property)).await?;
+        let folders = FOLDERS.iter().filter_map(|(name, property)| {
+            let moref = read.moref(property)?;
+            Some(Entity { moref, path: datacenter.path.join(name) })
+        });
+        Ok(folders.collect())
+    }
+
+    async fn step(
+        &self,
+        parent: &Entity,
+        name: &str,
+        fits: &(dyn Fn(&Entity) -> bool + Sync),
+    ) -> Result<Entity, VimError> {
+        let children = self.children(parent).await?;
+        let named: Vec<&Entity> = children.iter().filter(|child| is_called(child, name)).collect();
+        let fitting: Vec<&Entity> = named.iter().copied().filter(|child| fits(child)).collect();
+        match fitting.as_slice() {
+            [one] => return Ok((*one).clone()),
+            [] => {}
+            several => {
+                return Err(VimError::Ambiguous {
+                    path: parent.path.join(name).to_string(),
+                    candidates: several.iter().map(|entity| entity.labelled()).collect(),
+                });
+            }
+        }
+        // Of another kind than wanted: say so.
+        let near = if named.is_empty() {
+            near::names(name, children.iter().map(Entity::name))
+        } else {
+            named.iter().map(|entity| entity.labelled()).collect()
+        };
+        Err(VimError::NotFound { path: parent.path.join(name).to_string(), near })
+    }
+}
+
+/// Finding what a machine needs.
+impl Session {
+    /// The datastore called `wanted` (a name or an absolute path) that `scope` can use; without a
+    /// name the only one.  `scope` is a cluster, standalone host, host or datacenter.
+    ///
+    /// # Errors
+    ///
+    /// [`VimError::NotFound`] or [`VimError::Ambiguous`] with the names there are.
+    pub async fn datastore(&self, scope: &MoRef, wanted: Option<&str>) -> Result<Entity, VimError> {
+        self.resource(scope, "datastore", EntityKind::Datastore, wanted).await
+    }
+
+    /// The network called `wanted` (a name or an absolute path) that `scope` can use; without a
+    /// name the only one.  `scope` is a cluster, standalone host, host or datacenter.
+    ///
+    /// # Errors
+    ///
+    /// [`VimError::NotFound`] or [`VimError::Ambiguous`] with the names there are.
+    pub async fn network(&self, scope: &MoRef, wanted: Option<&str>) -> Result<Entity, VimError> {
+        self.resource(scope, "network", EntityKind::Network, wanted).await
+    }
+
+    async fn resource(
+        &self,
+        scope: &MoRef,
+        edge: &str,
+        kind: EntityKind,
+        wanted: Option<&str>,
+    ) -> Result<Entity, VimError> {
+        if let Some(path) = wanted.filter(|wanted| wanted.starts_with('/')) {
+            return self.find(&InventoryPath::new(path), &[kind]).await;
+        }
+        let is_compute = EntityKind::of(scope) == EntityKind::Compute;
+        let declared = if is_compute { "ComputeResource" } else { scope.kind() };
+        let found = self.read_children(scope, declared, edge, &["name"]).await?;
+        let all: Vec<Entity> = found
+            .iter()
+            .map(|found| {
+                let name = unescape(&found.text("name").unwrap_or_default());
+                let path = InventoryPath::default().join(&name);
+                Entity { moref: found.object().clone(), path }
+            })
+            .filter(|entity| entity.kind() == kind)
+            .collect();
+        let fitting: Vec<&Entity> =
+            all.iter().filter(|e| wanted.is_none_or(|wanted| is_called(e, wanted))).collect();
+        let what = wanted.map_or_else(|| format!("the {edge}"), |name| format!("{edge} {name}"));
+        match fitting.as_slice() {
+            [one] => Ok((*one).clone()),
+            [] => {
+                let near = near::names(wanted.unwrap_or_default(), all.iter().map(Entity::name));
+                Err(VimError::NotFound { path: what, near })
+            }
+            several => {
+                let label = |entity: &&Entity| format!("{} ({})", entity.name(), entity.moref);
+                let candidates = several.iter().map(label).collect();
+                Err(VimError::Ambiguous { path: what, candidates })
+            }
+        }
+    }
+}
+
+fn fits(entity: &Entity, wanted: &[EntityKind]) -> bool {
+    wanted.is_empty() || wanted.contains(&entity.kind())
+}
+
+/// Names of entities are unescaped; `name` may still carry the server's escapes.
+fn is_called(entity: &Entity, name: &str) -> bool {
+    entity.name() == name || entity.name() == unescape(name)
+}
+
+fn labels(kinds: &[EntityKind]) -> String {
+    kinds.iter().map(|kind| format!("{kind:?}")).collect::<Vec<_>>().join(", ")
+}
