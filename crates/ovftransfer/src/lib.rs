@@ -1,1 +1,109 @@
-//! Transfer engine between VMware vSphere and OVF/OVA packages.
+//! Moves virtual machines between VMware vSphere and OVF/OVA packages.
+//!
+//! A lease on the server (`HttpNfcLease`) is held while all disks of a machine stream in parallel
+//! to or from the lease's device URLs; a heartbeat renews it; a verifier checks every file against
+//! the package's manifest and the server's; the lease ends exactly once: completed when everything
+//! is proven, aborted otherwise.
+//!
+//! ```text
+//!  descriptor ──> request ──> plan ──> lease ──> streams ──> verifier ──> artefact
+//!    pure   ◄────┤├── server read ──┤├── leased ──►    └─ no proof: no commit, no complete
+//! ```
+//!
+//! - A request ([`Import`], [`Export`]) is a value.
+//! - A plan ([`ImportPlan`], [`ExportPlan`]) is made by reading the server and creates nothing.
+//! - A [`Transfer`] runs. Its [`Meter`] can be read at any time, its [`Event`]s are told to an
+//!   [`Observer`], and its end is a [`Report`] or an [`Error`].
+//!
+//! # Example
+//!
+//! Exports a machine of the simulated vCenter of `ovftransfer-simulator` and imports it again:
+//!
+//! ```
+//! use ovftransfer::{Endpoint, Export, Import, Options, Package, Secret, Server};
+//! # use ovftransfer_simulator::Simulator;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! # let simulator = Simulator::builder().start().await?;
+//! # let locator: ovftransfer::Locator = simulator.url().replace("https", "vi").parse()?;
+//! # let endpoint: Endpoint = locator.endpoint().clone();
+//! # let trust = ovftransfer::Trust::Pinned(simulator.thumbprint().parse()?);
+//! # let (username, password) = (simulator.username(), Secret::from(simulator.password().to_owned()));
+//! let server = Server::connect(endpoint, trust, &username, password).await?;
+//! let folder = tempfile::tempdir()?;
+//!
+//! let export = Export::new("/DC0/vm/vm0", folder.path());
+//! let report = export.plan(&server).await?.start(Options::default()).finish().await?;
+//! println!("{} bytes, every one proven", report.bytes());
+//!
+//! let package = Package::open(report.descriptor.as_deref().unwrap_or(folder.path()))?;
+//! let mut import = Import::new(package, "/DC0/host/Cluster0");
+//! import.name = Some("again".to_owned());
+//! import.datastore = Some("datastore0".to_owned());
+//! let report = import.plan(&server).await?.start(Options::default()).finish().await?;
+//! println!("{} is there", report.name);
+//! server.logout().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })
+//! # }
+//! ```
+//!
+//! The calls need a tokio runtime with its I/O and time drivers.
+
+mod check;
+mod copy;
+mod devices;
+mod error;
+mod event;
+mod export;
+mod governor;
+mod handle;
+mod import;
+mod inspect;
+mod lease;
+mod meter;
+mod report;
+#[cfg(test)]
+mod scenarios;
+mod server;
+mod store;
+mod transfer;
+mod verify;
+mod worker;
+
+pub use ovftransfer_ovf::Digest;
+pub use ovftransfer_ovf::DigestAlgorithm;
+pub use ovftransfer_ovf::FileName;
+pub use ovftransfer_vim::Endpoint;
+pub use ovftransfer_vim::Locator;
+pub use ovftransfer_vim::Secret;
+pub use ovftransfer_vim::VimError;
+pub use ovftransfer_vim::tls::Thumbprint;
+pub use ovftransfer_vim::tls::Trust;
+pub use ovftransfer_vim::transport::TransportError;
+
+pub use crate::check::CheckedFile;
+pub use crate::check::check_package;
+pub use crate::error::DeviceStatus;
+pub use crate::error::Error;
+pub use crate::error::ErrorKind;
+pub use crate::event::Event;
+pub use crate::event::Observer;
+pub use crate::export::Export;
+pub use crate::export::ExportPlan;
+pub use crate::governor::Governor;
+pub use crate::governor::Limits;
+pub use crate::handle::Transfer;
+pub use crate::import::Import;
+pub use crate::import::ImportPlan;
+pub use crate::import::NetworkMap;
+pub use crate::meter::FileMeter;
+pub use crate::meter::Meter;
+pub use crate::report::FileReport;
+pub use crate::report::Report;
+pub use crate::server::Options;
+pub use crate::server::Server;
+pub use crate::store::package::Package;
+pub use crate::verify::Verification;
+pub use crate::verify::Verified;

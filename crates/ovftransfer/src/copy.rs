@@ -1,0 +1,154 @@
+//! Moves the bytes of one file.  Every byte passes through [`copy`] once.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use ovftransfer_ovf::FileName;
+use ovftransfer_vmdk::VmdkError;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::inspect::Inspect;
+use crate::inspect::Inspection;
+use crate::inspect::Inspector;
+use crate::inspect::Position;
+use crate::meter::FileMeter;
+use crate::store::ByteStream;
+use crate::store::Sink;
+use crate::store::Source;
+use crate::worker::Worker;
+
+/// One file, and how it is to be moved.
+#[derive(Debug)]
+pub(crate) struct Copy<'c> {
+    pub(crate) file: &'c FileName,
+    pub(crate) source: &'c dyn Source,
+    /// Where the source is, for messages: a host as `name:port`, or a file.
+    pub(crate) source_at: &'c str,
+    /// Where the sink is, for messages.
+    pub(crate) sink_at: &'c str,
+    pub(crate) inspect: &'c Inspect,
+    pub(crate) position: Position,
+    pub(crate) meter: &'c Arc<FileMeter>,
+    /// How long one read or write may take before the stream counts as stalled.
+    pub(crate) stall: Duration,
+}
+
+impl Copy<'_> {
+    /// Reads, looks at, counts and writes every byte, once; then waits until the sink has it all.
+    ///
+    /// Returns the number of bytes and what was seen in them.
+    pub(crate) async fn run(
+        &self,
+        sink: &mut dyn Sink,
+        scope: &CancellationToken,
+    ) -> Result<(u64, Inspection), Error> {
+        let inspector = Inspector::new(self.inspect, Arc::clone(self.meter), self.position);
+        let mut inspector = Worker::new(inspector);
+        let mut at_byte = 0;
+        let opened = self.stalled(self.source.open());
+        let mut stream = match scope.run_until_cancelled(opened).await {
+            Some(opened) => opened.map_err(|error| self.reading(at_byte, error))?,
+            None => return Err(Error::Cancelled),
+        };
+        loop {
+            let Some(batch) = scope.run_until_cancelled(self.read(&mut stream)).await else {
+                return Err(Error::Cancelled);
+            };
+            let batch = batch.map_err(|error| self.reading(at_byte, error))?;
+            if batch.is_empty() {
+                break;
+            }
+            let len_bytes: u64 = batch.iter().map(|chunk| chunk.len() as u64).sum();
+            inspector.feed(batch.clone()).await.map_err(|error| self.unsound(error))?;
+            // A write that is dropped half-way leaves the sink good for `abort` only, which is
+            // all that a cancelled file needs; a peer that takes nothing must not hold it up.
+            let write = self.stalled(sink.write(batch));
+            match scope.run_until_cancelled(write).await {
+                Some(written) => written.map_err(|error| self.writing(at_byte, error))?,
+                None => return Err(Error::Cancelled),
+            }
+            at_byte += len_bytes;
+        }
+        // First the bytes, then the peer: a disk that is not sound must not be finished.
+        self.check_size(at_byte)?;
+        let seen = inspector.finish().await.map_err(|error| self.unsound(error))?;
+        // It stops only with an error, or when a wait was given up.
+        let seen = seen.ok_or(Error::Cancelled)?;
+        match scope.run_until_cancelled(sink.finish()).await {
+            Some(finished) => finished.map_err(|error| self.writing(at_byte, error))?,
+            None => return Err(Error::Cancelled),
+        }
+        Ok((at_byte, seen))
+    }
+
+    /// The chunks that are there, up to [`BATCH_BYTES`]; empty at the end of the stream.
+    async fn read(&self, stream: &mut ByteStream) -> io::Result<Vec<Bytes>> {
+        let mut batch = Vec::new();
+        let mut len_bytes = 0;
+        while len_bytes < BATCH_BYTES {
+            let Some(chunk) = self.stalled(async { stream.next().await.transpose() }).await? else {
+                break;
+            };
+            len_bytes += chunk.len();
+            if !chunk.is_empty() {
+                batch.push(chunk);
+            }
+        }
+        Ok(batch)
+    }
+
+    async fn stalled<T>(&self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        match tokio::time::timeout(self.stall, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no byte moved for {} seconds", self.stall.as_secs()),
+            )),
+        }
+    }
+
+    /// A stream that ends early must not look whole, whatever the connection said.
+    fn check_size(&self, at_byte: u64) -> Result<(), Error> {
+        match self.source.size_bytes() {
+            Some(expected) if expected != at_byte => Err(self.reading(
+                at_byte,
+                io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    format!("the file has {expected} bytes, but {at_byte} came"),
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn unsound(&self, source: VmdkError) -> Error {
+        Error::Structure { file: self.file.clone(), source }
+    }
+
+    fn reading(&self, at_byte: u64, source: io::Error) -> Error {
+        self.stream("reading from", self.source_at, at_byte, source)
+    }
+
+    fn writing(&self, at_byte: u64, source: io::Error) -> Error {
+        self.stream("writing to", self.sink_at, at_byte, source)
+    }
+
+    fn stream(
+        &self,
+        side: &'static str,
+        at: impl fmt::Display,
+        at_byte: u64,
+        source: io::Error,
+    ) -> Error {
+        Error::Stream { file: self.file.clone(), side, at: at.to_string(), at_byte, source }
+    }
+}
+
+/// Bytes that are collected before they are handed on.  A TLS record is 16 KiB; handing each on
+/// by itself would wake two threads 60,000 times per GiB.
+const BATCH_BYTES: usize = 256 << 10;

@@ -1,0 +1,321 @@
+//! What can go wrong, and whose turn it is then.
+
+use std::io;
+use std::path::PathBuf;
+
+use ovftransfer_ovf::Digest;
+use ovftransfer_ovf::EnvelopeError;
+use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::ManifestError;
+use ovftransfer_ovf::ova::OvaError;
+use ovftransfer_vim::ErrorKind as VimErrorKind;
+use ovftransfer_vim::VimError;
+use ovftransfer_vim::fault::Fault;
+use ovftransfer_vmdk::VmdkError;
+
+/// Why a transfer, or the preparation of one, failed.
+///
+/// `Display` says what this layer was doing; the cause is in
+/// [`source`](std::error::Error::source) and is not repeated here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller cancelled; everything that was made has been removed again.
+    #[error("cancelled; nothing is left behind")]
+    Cancelled,
+    /// The caller cancelled, and the clean-up could not be confirmed.
+    #[error("cancelled, but the clean-up is not complete: {left_behind}")]
+    CancelledUnclean {
+        /// What may be left, and where.
+        left_behind: String,
+    },
+    /// Bytes are not the bytes that were promised.
+    #[error("{file}: {against} says {expected}, but the bytes have {computed}")]
+    DigestMismatch {
+        /// The file.
+        file: FileName,
+        /// Whose promise was broken: the package's manifest or the server's.
+        against: &'static str,
+        /// The promise.
+        expected: Digest,
+        /// What the bytes have.
+        computed: Digest,
+    },
+    /// A file has another size than was promised.
+    #[error("{file}: {against} says {expected} bytes, but there are {found}")]
+    SizeMismatch {
+        /// The file.
+        file: FileName,
+        /// Whose promise was broken.
+        against: &'static str,
+        /// The promise, in bytes.
+        expected: u64,
+        /// What is there, in bytes.
+        found: u64,
+    },
+    /// The server's manifest does not prove a file.
+    #[error(
+        "{file}: not proven, the server's manifest {reason} \
+         (verify \"prefer\" accepts what the server cannot prove)"
+    )]
+    Unproven {
+        /// The file.
+        file: FileName,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// A disk is not a sound stream-optimized VMDK.
+    #[error("{file}: not a sound stream-optimized VMDK")]
+    Structure {
+        /// The file.
+        file: FileName,
+        /// What is wrong, and where.
+        #[source]
+        source: VmdkError,
+    },
+    /// The package cannot be used as it is.
+    #[error("{package}: {problem}")]
+    Package {
+        /// The package's file, or the file in it.
+        package: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// The package's descriptor cannot be used.
+    #[error("{package}: the descriptor is not valid")]
+    Envelope {
+        /// The descriptor.
+        package: String,
+        /// What is wrong, and where.
+        #[source]
+        source: EnvelopeError,
+    },
+    /// The package's manifest cannot be used.
+    #[error("{package}: the manifest is not valid")]
+    Manifest {
+        /// The manifest.
+        package: String,
+        /// What is wrong, and where.
+        #[source]
+        source: ManifestError,
+    },
+    /// The package is not a sound OVA.
+    #[error("{package}: not a sound OVA")]
+    Ova {
+        /// The package.
+        package: String,
+        /// What is wrong, and where.
+        #[source]
+        source: OvaError,
+    },
+    /// A file of the local machine could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Local {
+        /// What was tried: `read`, `write`, `create`, `rename`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Moving a file stopped in the middle.
+    #[error("{file}: {side} {at} stopped at byte {at_byte}")]
+    Stream {
+        /// The file.
+        file: FileName,
+        /// Which side broke: `reading from` or `writing to`.
+        side: &'static str,
+        /// The host as `name:port`, or the file.
+        at: String,
+        /// Where, in bytes from the start.
+        at_byte: u64,
+        /// What the system or the host said.
+        #[source]
+        source: io::Error,
+    },
+    /// The server's answer, or the way to it, was not as it should be.
+    #[error("the server could not do what was asked")]
+    Server(#[from] VimError),
+    /// The server says that something is not as the request needs it, and what.
+    #[error("the server refuses: {problem}")]
+    Refused {
+        /// What is refused, why, and what to do.
+        problem: String,
+    },
+    /// Something that the request names is not there, or a default is not clear.
+    #[error("{problem}")]
+    NotFound {
+        /// What is missing, and what there is instead.
+        problem: String,
+    },
+    /// The lease ended on the server, or could not be had.
+    #[error("the lease {lease} was lost: {reason}")]
+    LeaseLost {
+        /// The part of the lease's id that may be shown.
+        lease: String,
+        /// How it was lost.
+        reason: String,
+        /// The server's reason, if it gave one.
+        #[source]
+        source: Option<Box<Error>>,
+    },
+    /// The lease went into the state `error` with this fault.
+    #[error("{0}")]
+    LeaseFault(Fault),
+}
+
+/// Coarse class of an [`Error`]: stable, unlike the variants.  Decides retries and exit codes.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller cancelled; cleaned up.
+    Cancelled,
+    /// The caller cancelled; something may be left behind.
+    CancelledUnclean,
+    /// Bytes are not what was promised.
+    DigestMismatch,
+    /// The lease is gone.
+    LeaseLost,
+    /// A local file could not be read or written.
+    LocalFile,
+    /// The network, or a host on it.
+    Network,
+    /// No space, or no quota, on either side.
+    NoSpace,
+    /// A name leads nowhere, or to several things.
+    NotFound,
+    /// The package is not valid.
+    Package,
+    /// Login or permission.
+    Permission,
+    /// The server refuses, for instance because the name exists.
+    Refused,
+    /// A certificate or thumbprint.
+    Tls,
+    /// None of the above.
+    Unexpected,
+}
+
+impl Error {
+    /// The coarse class of the error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::CancelledUnclean { .. } => ErrorKind::CancelledUnclean,
+            Self::DigestMismatch { .. } | Self::SizeMismatch { .. } | Self::Unproven { .. } => {
+                ErrorKind::DigestMismatch
+            }
+            Self::Structure { .. }
+            | Self::Package { .. }
+            | Self::Envelope { .. }
+            | Self::Manifest { .. }
+            | Self::Ova { .. } => ErrorKind::Package,
+            Self::Local { source, .. } => local_kind(source),
+            Self::Stream { source, .. } => stream_kind(source),
+            Self::Server(error) => server_kind(error),
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::LeaseLost { .. } => ErrorKind::LeaseLost,
+            Self::LeaseFault(fault) => fault_kind(fault),
+        }
+    }
+
+    /// The error and its causes in one line, for messages and for the server's task.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some causes repeat what their wrapper says.
+            if !line.ends_with(&text) {
+                line.push_str(": ");
+                line.push_str(&text);
+            }
+            cause = error.source();
+        }
+        line
+    }
+}
+
+/// A device host answered a request for a file with something else than success.
+///
+/// Travels inside [`io::Error`], so that sources and sinks have one kind of error.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the host answered {status}{detail}")]
+pub struct DeviceStatus {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// What this status means on an NFC service, and the first words of the answer.
+    pub(crate) detail: String,
+}
+
+impl DeviceStatus {
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Finds the status inside an error of a source or sink.
+    pub(crate) fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+fn local_kind(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::FileTooLarge => ErrorKind::NoSpace,
+        _ => ErrorKind::LocalFile,
+    }
+}
+
+fn stream_kind(error: &io::Error) -> ErrorKind {
+    use ovftransfer_vim::transport::TransportError;
+    let transport = error.get_ref().and_then(|inner| inner.downcast_ref::<TransportError>());
+    if let Some(TransportError::Tls { .. }) = transport {
+        return ErrorKind::Tls;
+    }
+    if transport.is_some() || DeviceStatus::of(error).is_some() {
+        return ErrorKind::Network;
+    }
+    match error.raw_os_error() {
+        // An error number of the file system; those of sockets come as a `TransportError`.
+        Some(_) => local_kind(error),
+        None => ErrorKind::Network,
+    }
+}
+
+fn server_kind(error: &VimError) -> ErrorKind {
+    if error.is_fault("Timedout") {
+        return ErrorKind::LeaseLost;
+    }
+    match error.kind() {
+        VimErrorKind::Ambiguous | VimErrorKind::Gone | VimErrorKind::NotFound => {
+            ErrorKind::NotFound
+        }
+        VimErrorKind::Denied => ErrorKind::Permission,
+        VimErrorKind::NameExists | VimErrorKind::Refused => ErrorKind::Refused,
+        VimErrorKind::Network | VimErrorKind::Protocol => ErrorKind::Network,
+        VimErrorKind::NoSpace => ErrorKind::NoSpace,
+        VimErrorKind::SessionLost => ErrorKind::LeaseLost,
+        VimErrorKind::Tls => ErrorKind::Tls,
+        _ => ErrorKind::Unexpected,
+    }
+}
+
+/// The class of the fault of a lease that could not be had.
+fn fault_kind(fault: &Fault) -> ErrorKind {
+    const TABLE: [(&str, ErrorKind); 5] = [
+        ("SecurityError", ErrorKind::Permission),
+        ("NoDiskSpace", ErrorKind::NoSpace),
+        ("InsufficientResourcesFault", ErrorKind::NoSpace),
+        ("HostCommunication", ErrorKind::Network),
+        ("Timedout", ErrorKind::LeaseLost),
+    ];
+    TABLE.iter().find(|(name, _)| fault.is(name)).map_or(ErrorKind::Refused, |(_, kind)| *kind)
+}

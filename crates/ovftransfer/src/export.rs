@@ -1,0 +1,407 @@
+//! Exports a machine, or a snapshot of one, into a package.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ovftransfer_ovf::Digest;
+use ovftransfer_ovf::DigestAlgorithm;
+use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::Manifest;
+use ovftransfer_vim::EntityKind;
+use ovftransfer_vim::InventoryPath;
+use ovftransfer_vim::inventory::PowerState;
+use ovftransfer_vim::inventory::VmFacts;
+use ovftransfer_vim::lease::LeaseDevice;
+use ovftransfer_vim::lease::LeaseId;
+use ovftransfer_vim::ovf::DescriptorParams;
+use ovftransfer_vim::ovf::OvfFile;
+use ovftransfer_vim::value::MoRef;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::devices;
+use crate::devices::Exported;
+use crate::error::Error;
+use crate::handle::Transfer;
+use crate::inspect::Hasher;
+use crate::inspect::Inspect;
+use crate::inspect::Position;
+use crate::lease::Lease;
+use crate::lease::LeaseApi;
+use crate::meter::Meter;
+use crate::report;
+use crate::report::Report;
+use crate::server::Options;
+use crate::server::Server;
+use crate::server::server_algorithm;
+use crate::server::warn;
+use crate::store::file::FileDestination;
+use crate::store::file::partial_path;
+use crate::store::folder::PackageFolder;
+use crate::transfer::Job;
+use crate::transfer::Moved;
+use crate::transfer::discard;
+use crate::transfer::move_all;
+use crate::transfer::run;
+
+/// A machine to export, and where to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Export {
+    /// The machine's path in the inventory: `/datacenter/vm/folder/name`.
+    pub source: String,
+    /// `x.ovf`, or a folder in which the package gets a folder of its own.
+    pub destination: PathBuf,
+    /// The snapshot to export, by name or by path in the tree of snapshots; the machine may run.
+    pub snapshot: Option<String>,
+    /// The algorithm of the package's manifest.
+    pub algorithm: DigestAlgorithm,
+    /// Whether a package of the same name is replaced.
+    pub overwrite: bool,
+    /// Whether the NVRAM belongs to the package.  Without it a machine with EFI may not start.
+    pub nvram: bool,
+}
+
+impl Export {
+    /// Exports `source` into `destination`, with SHA-256 and the NVRAM.
+    #[must_use]
+    pub fn new(source: impl Into<String>, destination: impl Into<PathBuf>) -> Self {
+        Self {
+            source: source.into(),
+            destination: destination.into(),
+            snapshot: None,
+            algorithm: DigestAlgorithm::Sha256,
+            overwrite: false,
+            nvram: true,
+        }
+    }
+
+    /// Reads the server and the destination.  Creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Server`] if the machine is not found or not readable, [`Error::Refused`] if it
+    /// cannot be exported as it is, or if the destination exists.
+    pub async fn plan(self, server: &Server) -> Result<ExportPlan, Error> {
+        let session = server.session();
+        let path = InventoryPath::new(&self.source);
+        let vm = session.find(&path, &[EntityKind::VirtualMachine]).await?;
+        let facts = session.vm_facts(vm.moref()).await?;
+        let snapshot = match &self.snapshot {
+            Some(wanted) => Some(facts.snapshot(wanted)?.moref.clone()),
+            None => None,
+        };
+        if snapshot.is_none() && facts.power_state != PowerState::Off {
+            return Err(Error::Refused { problem: is_running(&facts) });
+        }
+        let (folder, base) = PackageFolder::resolve(&self.destination, &facts.name);
+        let descriptor = folder.join(format!("{base}.ovf"));
+        if !self.overwrite && descriptor.exists() {
+            return Err(Error::Refused {
+                problem: format!("{} exists; overwrite it, or choose another name", descriptor.display()),
+            });
+        }
+        Ok(ExportPlan { server: server.clone(), request: self, facts, snapshot, folder, base })
+    }
+}
+
+fn is_running(facts: &VmFacts) -> String {
+    let mut problem = format!(
+        "{} is not powered off; power it off, or export a snapshot of it",
+        facts.name
+    );
+    if !facts.snapshots.is_empty() {
+        let names: Vec<&str> = facts.snapshots.iter().map(|snapshot| &*snapshot.path).collect();
+        problem.push_str(&format!(" (there is {})", names.join(", ")));
+    }
+    problem
+}
+
+/// What an export will do.  `Display` tells a person.
+#[derive(Clone, Debug)]
+#[must_use = "a plan does nothing by itself"]
+pub struct ExportPlan {
+    server: Server,
+    request: Export,
+    facts: VmFacts,
+    snapshot: Option<MoRef>,
+    folder: PathBuf,
+    base: String,
+}
+
+impl fmt::Display for ExportPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "export {}", self.request.source)?;
+        if let Some(snapshot) = &self.request.snapshot {
+            write!(f, ", snapshot {snapshot}")?;
+        }
+        writeln!(f, "\n  to {}", self.descriptor().display())?;
+        for disk in &self.facts.disks {
+            writeln!(f, "  {}: {} bytes of capacity", disk.label, disk.capacity_bytes)?;
+        }
+        Ok(())
+    }
+}
+
+impl ExportPlan {
+    /// The machine's name.
+    #[must_use]
+    pub fn machine(&self) -> &str {
+        &self.facts.name
+    }
+
+    /// The descriptor that will be written.
+    #[must_use]
+    pub fn descriptor(&self) -> PathBuf {
+        self.folder.join(format!("{}.ovf", self.base))
+    }
+
+    /// Runs the export.  Needs to be called within a tokio runtime.
+    pub fn start(self, options: Options) -> Transfer {
+        let meter = Arc::new(Meter::default());
+        let counters = Arc::clone(&meter);
+        Transfer::start(meter, |cancel| async move {
+            Running { plan: self, options, meter: counters }.run(cancel).await
+        })
+    }
+
+    async fn take_lease(&self) -> Result<LeaseId, Error> {
+        let session = self.server.session();
+        Ok(match &self.snapshot {
+            Some(snapshot) => session.export_snapshot(snapshot).await?,
+            None => session.export_vm(&self.facts.vm).await?,
+        })
+    }
+}
+
+/// An export that runs.
+struct Running {
+    plan: ExportPlan,
+    options: Options,
+    meter: Arc<Meter>,
+}
+
+/// Everything that waits for its final name.
+struct Staged {
+    folder: PackageFolder,
+    moved: Vec<Moved>,
+}
+
+impl Running {
+    async fn run(self, cancel: CancellationToken) -> Result<Report, Error> {
+        let started = Instant::now();
+        let plan = &self.plan;
+        let mut folder = PackageFolder::create(plan.folder.clone(), plan.base.clone())?;
+        let exported = self.lease_and_move(&mut folder, &cancel).await;
+        let (lease, moved) = match exported {
+            Ok(exported) => exported,
+            Err(error) => {
+                folder.discard();
+                return Err(error);
+            }
+        };
+        let files = report::files(&moved, &self.meter);
+        let descriptor = publish(Staged { folder, moved }).await?;
+        Ok(Report {
+            name: self.plan.facts.name.clone(),
+            entity: self.plan.facts.vm.clone(),
+            lease,
+            descriptor: Some(descriptor),
+            files,
+            beats: self.meter.beats(),
+            took: started.elapsed(),
+        })
+    }
+
+    /// Everything that happens under the lease.
+    async fn lease_and_move(
+        &self,
+        folder: &mut PackageFolder,
+        cancel: &CancellationToken,
+    ) -> Result<(String, Vec<Moved>), Error> {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        // Not raced with `cancel`: a call that is given up may still take the lease.
+        let lease = self.plan.take_lease().await?;
+        let api = self.plan.server.lease(lease).await?;
+        let name = api.name();
+        let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(cancel).await?;
+        let offered = lease.info().devices.clone();
+        let moved = run(lease, &self.meter, cancel, |api, scope| async move {
+            self.work(&offered, folder, &api, &scope).await
+        })
+        .await?;
+        Ok((name, moved))
+    }
+
+    async fn work(
+        &self,
+        offered: &[LeaseDevice],
+        folder: &mut PackageFolder,
+        lease: &Arc<dyn LeaseApi>,
+        scope: &CancellationToken,
+    ) -> Result<Vec<Moved>, Error> {
+        let base = self.plan.base.as_str();
+        let exported = devices::for_export(offered, base, self.plan.request.nvram)?;
+        let keys: Vec<_> = exported.iter().map(|file| file.device.key.clone()).collect();
+        let by_server = server_algorithm(&**lease, &keys, &self.options).await?;
+        let mut jobs: Vec<Job> =
+            exported.iter().map(|file| self.job(file, folder, by_server)).collect();
+        // The largest first: it decides when all are done.
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.meter.weight_bytes()));
+        let lanes = jobs.into_iter().map(|job| vec![job]).collect();
+        let moved = move_all(lanes, lease, &self.options.shared(), scope).await?;
+        let contents = self.contents(&exported, &moved);
+        match self.describe(contents, folder).await {
+            Ok(()) if scope.is_cancelled() => {
+                discard(moved).await;
+                Err(Error::Cancelled)
+            }
+            Ok(()) => Ok(moved),
+            Err(error) => {
+                discard(moved).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn job(
+        &self,
+        exported: &Exported,
+        folder: &PackageFolder,
+        by_server: Option<DigestAlgorithm>,
+    ) -> Job {
+        let device = &exported.device;
+        let mut source = self.plan.server.device(device);
+        source.size_bytes = if exported.is_disk { None } else { device.file_bytes };
+        let (weight_bytes, position) = match exported.is_disk {
+            true => (self.capacity_of(device), Position::Disk),
+            false => (device.file_bytes.unwrap_or(0), Position::Bytes),
+        };
+        let inspect =
+            Inspect { algorithms: vec![self.plan.request.algorithm], disk: exported.is_disk };
+        let inspect = by_server.into_iter().fold(inspect, Inspect::also);
+        let path = folder.path(&exported.file);
+        let host = format!("{}:{}", device.url.host(), device.url.port());
+        Job {
+            key: device.key.clone(),
+            source_at: host.clone(),
+            host,
+            source: Arc::new(source),
+            sink_at: partial_path(&path).display().to_string(),
+            destination: Arc::new(FileDestination::new(path)),
+            inspect,
+            position,
+            promised: None,
+            meter: self.meter.add_file(&exported.file, weight_bytes),
+            file: exported.file.clone(),
+        }
+    }
+
+    /// The capacity of a disk, as the machine's hardware has it: the lease does not tell.
+    fn capacity_of(&self, device: &LeaseDevice) -> u64 {
+        let disks = &self.plan.facts.disks;
+        let slot_of = |slot: &Option<String>| {
+            slot.as_ref().is_some_and(|slot| device.key.as_str().ends_with(slot.as_str()))
+        };
+        let same = disks.iter().find(|disk| slot_of(&disk.slot)).or_else(|| disks.first());
+        same.map_or(1, |disk| disk.capacity_bytes)
+    }
+
+    /// What descriptor and manifest say about the files, in the order of the server's devices.
+    fn contents(&self, exported: &[Exported], moved: &[Moved]) -> Contents {
+        let find = |one: &Exported| moved.iter().find(|moved| *moved.proof.file() == one.file);
+        let files: Vec<&Moved> = exported.iter().filter_map(find).collect();
+        let algorithm = self.plan.request.algorithm;
+        let digest_of = |moved: &&Moved| {
+            let mut digests = moved.digests.iter();
+            let digest = digests.find(|digest| digest.algorithm() == algorithm)?;
+            Some((moved.proof.file().clone(), *digest))
+        };
+        Contents {
+            digests: files.iter().filter_map(digest_of).collect(),
+            files: files.iter().map(|moved| described(moved)).collect(),
+        }
+    }
+
+    /// Writes descriptor and manifest under their `.partial` names, while the lease is held.
+    async fn describe(&self, contents: Contents, folder: &mut PackageFolder) -> Result<(), Error> {
+        let plan = &self.plan;
+        let params = DescriptorParams {
+            files: contents.files,
+            name: Some(plan.facts.name.clone()),
+            snapshot: plan.snapshot.clone(),
+            ..DescriptorParams::default()
+        };
+        let made = plan.server.session().create_descriptor(&plan.facts.vm, &params).await?;
+        if let Some(fault) = made.errors.first() {
+            return Err(Error::Refused {
+                problem: format!("no descriptor can be made of {}: {fault}", plan.facts.name),
+            });
+        }
+        for warning in &made.warnings {
+            warn(&self.options, format!("descriptor: {warning}"));
+        }
+        let descriptor = small_file(folder.base(), "ovf")?;
+        let bytes = made.descriptor.as_bytes();
+        let mut manifest = Manifest::new();
+        add(&mut manifest, &descriptor, Hasher::digest(plan.request.algorithm, bytes))?;
+        for (file, digest) in contents.digests {
+            add(&mut manifest, &file, digest)?;
+        }
+        // In the order in which they get their names: the descriptor last.
+        folder.stage(&small_file(folder.base(), "mf")?, &manifest.to_bytes())?;
+        folder.stage(&descriptor, bytes)
+    }
+}
+
+/// What descriptor and manifest say about the files.
+struct Contents {
+    files: Vec<OvfFile>,
+    digests: Vec<(FileName, Digest)>,
+}
+
+/// What the server is told about a file, so that the descriptor is right by construction.
+fn described(moved: &Moved) -> OvfFile {
+    let entry = moved.entry.as_ref();
+    let disk = moved.disk.as_ref();
+    OvfFile {
+        device_key: moved.key.clone(),
+        path: moved.proof.file().to_string(),
+        size_bytes: moved.proof.bytes(),
+        capacity_bytes: entry
+            .and_then(|entry| entry.capacity_bytes)
+            .or_else(|| disk.map(|disk| disk.capacity_bytes())),
+        populated_bytes: entry
+            .and_then(|entry| entry.populated_bytes)
+            .or_else(|| disk.map(|disk| disk.populated_bytes())),
+    }
+}
+
+/// Gives everything its final name: files first, then the manifest, then the descriptor.
+async fn publish(staged: Staged) -> Result<PathBuf, Error> {
+    let Staged { folder, moved } = staged;
+    for file in moved {
+        let path = folder.path(file.proof.file());
+        file.sink
+            .commit(&file.proof)
+            .await
+            .map_err(|source| Error::Local { action: "rename", path, source })?;
+    }
+    folder.publish()
+}
+
+fn add(manifest: &mut Manifest, file: &FileName, digest: Digest) -> Result<(), Error> {
+    manifest.push(file.clone(), digest).map_err(|source| Error::Manifest {
+        package: file.to_string(),
+        source,
+    })
+}
+
+fn small_file(base: &str, extension: &str) -> Result<FileName, Error> {
+    FileName::new(format!("{base}.{extension}")).map_err(|error| Error::Refused {
+        problem: format!("the package cannot be called {base:?}: {error}"),
+    })
+}

@@ -1,0 +1,471 @@
+//! Imports a package as a new machine.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use ovftransfer_ovf::DigestAlgorithm;
+use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::envelope::FileRef;
+use ovftransfer_vim::EntityKind;
+use ovftransfer_vim::InventoryPath;
+use ovftransfer_vim::fault::Fault;
+use ovftransfer_vim::inventory::ImportTarget;
+use ovftransfer_vim::lease::LeaseId;
+use ovftransfer_vim::lease::LeaseInfo;
+use ovftransfer_vim::ovf::FileItem;
+use ovftransfer_vim::ovf::ImportSpec;
+use ovftransfer_vim::ovf::ImportSpecParams;
+use ovftransfer_vim::value::MoRef;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::check::check_sizes;
+use crate::devices;
+use crate::error::Error;
+use crate::handle::Transfer;
+use crate::inspect::Inspect;
+use crate::inspect::Position;
+use crate::lease::Lease;
+use crate::lease::LeaseApi;
+use crate::meter::Meter;
+use crate::report;
+use crate::report::Report;
+use crate::server::Options;
+use crate::server::Server;
+use crate::server::server_algorithm;
+use crate::server::warn;
+use crate::store::Source;
+use crate::store::device::DeviceDestination;
+use crate::store::device::Upload;
+use crate::store::package::Package;
+use crate::transfer::Job;
+use crate::transfer::Moved;
+use crate::transfer::move_all;
+use crate::transfer::run;
+
+/// A package to import, and where to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Import {
+    /// The package.
+    pub package: Arc<Package>,
+    /// A host, a cluster or a resource pool: `/datacenter/host/cluster[/Resources/pool]`.
+    pub target: String,
+    /// The name of the new machine; `None` takes the descriptor's.
+    pub name: Option<String>,
+    /// The datastore, by name or path; `None` takes the only one.
+    pub datastore: Option<String>,
+    /// The folder, by path; `None` takes the datacenter's folder for machines.
+    pub folder: Option<String>,
+    /// The resource pool, by path; `None` takes the target's.
+    pub pool: Option<String>,
+    /// The host that is to run the machine, by path; `None` lets the server choose.
+    pub host: Option<String>,
+    /// Which networks of the descriptor become which networks of the server.
+    pub networks: Vec<NetworkMap>,
+    /// Values for properties of the descriptor: `[class.]id[.instance]`, value.
+    pub properties: Vec<(String, String)>,
+    /// The deployment option; `None` takes the descriptor's default.
+    pub deployment_option: Option<String>,
+    /// `thin`, `thick`, `eagerZeroedThick` and so on; `None` leaves it to the server.
+    pub disk_provisioning: Option<String>,
+}
+
+/// One network of the server for one network of the descriptor, or for all of them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct NetworkMap {
+    /// The name in the descriptor; `None` for every network that is not mapped by name.
+    pub ovf: Option<String>,
+    /// The server's network, by name or path.
+    pub network: String,
+}
+
+impl NetworkMap {
+    /// Maps the descriptor's network `ovf`, or all networks, to `network`.
+    #[must_use]
+    pub fn new(ovf: Option<String>, network: impl Into<String>) -> Self {
+        Self { ovf, network: network.into() }
+    }
+}
+
+impl Import {
+    /// Imports `package` into `target` under the descriptor's name.
+    #[must_use]
+    pub fn new(package: impl Into<Arc<Package>>, target: impl Into<String>) -> Self {
+        Self {
+            package: package.into(),
+            target: target.into(),
+            name: None,
+            datastore: None,
+            folder: None,
+            pool: None,
+            host: None,
+            networks: Vec::new(),
+            properties: Vec::new(),
+            deployment_option: None,
+            disk_provisioning: None,
+        }
+    }
+
+    /// Checks the package and reads the server.  Creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Package`] if the package cannot be imported, [`Error::Server`] and
+    /// [`Error::NotFound`] if something that the request names is not there, [`Error::Refused`] if
+    /// the server does not take the descriptor or the name exists.
+    pub async fn plan(self, server: &Server) -> Result<ImportPlan, Error> {
+        check_package(&self.package)?;
+        let session = server.session();
+        let target = session.import_target(&InventoryPath::new(&self.target)).await?;
+        let scope = target.compute.moref();
+        let datastore = session.datastore(scope, self.datastore.as_deref()).await?;
+        let find = async |path: &Option<String>, kinds: &[EntityKind]| match path {
+            Some(path) => {
+                let found = session.find(&InventoryPath::new(path), kinds).await?;
+                Ok::<_, Error>(Some(found.moref().clone()))
+            }
+            None => Ok(None),
+        };
+        let folder = find(&self.folder, &[EntityKind::Folder]).await?;
+        let pools = [EntityKind::ResourcePool, EntityKind::VirtualApp];
+        let pool = find(&self.pool, &pools).await?.unwrap_or_else(|| target.pool.clone());
+        let host = find(&self.host, &[EntityKind::Host]).await?.or_else(|| target.host.clone());
+        let params = ImportSpecParams {
+            entity_name: self.name.clone().unwrap_or_default(),
+            deployment_option: self.deployment_option.clone().unwrap_or_default(),
+            host: host.clone(),
+            network_mappings: self.map_networks(server, &target).await?,
+            property_mappings: self.properties.clone(),
+            disk_provisioning: self.disk_provisioning.clone(),
+            ..ImportSpecParams::default()
+        };
+        let text = self.package.envelope().text();
+        let made = session.create_import_spec(text, &pool, datastore.moref(), &params).await?;
+        let spec = match (made.import_spec, made.errors.is_empty()) {
+            (Some(spec), true) => spec,
+            _ => return Err(Error::Refused { problem: refusal(&self.package, &made.errors) }),
+        };
+        let folder = place(folder.unwrap_or_else(|| target.vm_folder.clone()), &pool);
+        if let (Some(folder), Some(name)) = (&folder, spec.entity_name())
+            && session.child_named(folder, &name).await?.is_some()
+        {
+            return Err(Error::Refused {
+                problem: format!("{name} exists in that folder; give the new machine another name"),
+            });
+        }
+        let mut warnings = self.package.warnings().to_vec();
+        warnings.extend(made.warnings.iter().map(ToString::to_string));
+        let files = plan_files(&self.package, made.file_items)?;
+        let (server, package) = (server.clone(), self.package);
+        let datastore = datastore.name().to_owned();
+        Ok(ImportPlan { server, package, spec, pool, folder, host, files, warnings, datastore })
+    }
+
+    /// Finds the server's networks for the descriptor's.
+    async fn map_networks(
+        &self,
+        server: &Server,
+        target: &ImportTarget,
+    ) -> Result<Vec<(String, MoRef)>, Error> {
+        let names: Vec<&str> = self.package.envelope().networks().iter().map(|n| n.name()).collect();
+        for ovf in self.networks.iter().filter_map(|map| map.ovf.as_deref()) {
+            if !names.contains(&ovf) {
+                let problem = if names.is_empty() {
+                    format!("the package has no network {ovf:?}, nor any other")
+                } else {
+                    format!("the package has no network {ovf:?}, but it has {}", names.join(", "))
+                };
+                return Err(Error::NotFound { problem });
+            }
+        }
+        let mut found: HashMap<&str, MoRef> = HashMap::new();
+        let mut mapped = Vec::new();
+        for name in names {
+            let by_name = self.networks.iter().find(|map| map.ovf.as_deref() == Some(name));
+            let for_all = || self.networks.iter().find(|map| map.ovf.is_none());
+            let Some(map) = by_name.or_else(for_all) else { continue };
+            let network = match found.get(map.network.as_str()) {
+                Some(network) => network.clone(),
+                None => {
+                    let scope = target.compute.moref();
+                    let network = server.session().network(scope, Some(&map.network)).await?;
+                    found.entry(&map.network).or_insert(network.moref().clone()).clone()
+                }
+            };
+            mapped.push((name.to_owned(), network));
+        }
+        Ok(mapped)
+    }
+}
+
+/// The folder for a machine in a pool; none in a vApp, which is a folder itself.
+fn place(folder: MoRef, pool: &MoRef) -> Option<MoRef> {
+    (pool.kind() != "VirtualApp").then_some(folder)
+}
+
+fn refusal(package: &Package, errors: &[Fault]) -> String {
+    let faults: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    format!("{} cannot be imported here: {}", package.display(), faults.join("; "))
+}
+
+/// What can be known to go wrong before the server is asked.
+fn check_package(package: &Package) -> Result<(), Error> {
+    let wrong = |problem: String| Err(Error::Package { package: package.display(), problem });
+    check_sizes(package)?;
+    for file in package.envelope().references() {
+        if let Some(compression) = file.compression().filter(|name| *name != "identity") {
+            return wrong(format!(
+                "{} is compressed ({compression}), which is not supported; unpack it and take the \
+                 attribute out of the descriptor",
+                file.href()
+            ));
+        }
+        if file.chunk_size_bytes().is_some() {
+            return wrong(format!("{} is cut into chunks, which is not supported", file.href()));
+        }
+        if package.is_disk(file) {
+            check_magic(package, file)?;
+        }
+    }
+    Ok(())
+}
+
+/// A host takes nothing but stream-optimized disks, and says so only when everything is set up.
+fn check_magic(package: &Package, file: &FileRef) -> Result<(), Error> {
+    let Some(source) = package.file(file.href()) else { return Ok(()) };
+    let mut head = [0; VMDK_MAGIC.len()];
+    let head = source.read_head(&mut head).map_err(|source| Error::Local {
+        action: "read",
+        path: package.path().to_owned(),
+        source,
+    })?;
+    if head == VMDK_MAGIC {
+        return Ok(());
+    }
+    Err(Error::Package {
+        package: package.display(),
+        problem: format!(
+            "{} is not a stream-optimized VMDK, the one format that vSphere takes; convert it: \
+             qemu-img convert -O vmdk -o subformat=streamOptimized",
+            file.href()
+        ),
+    })
+}
+
+/// Finds the package's file for everything that the server will ask for.
+fn plan_files(package: &Package, items: Vec<FileItem>) -> Result<Vec<PlannedFile>, Error> {
+    let plan = |item: FileItem| {
+        let unknown = || Error::Refused {
+            problem: format!("the server asks for {}, which the package does not have", item.path),
+        };
+        let file = FileName::new(item.path.clone()).map_err(|_| unknown())?;
+        let source = package.file(&file).ok_or_else(unknown)?;
+        let is_disk = !item.is_created;
+        Ok(PlannedFile { size_bytes: source.size_bytes(), file, item, is_disk })
+    };
+    items.into_iter().map(plan).collect()
+}
+
+/// What an import will do.  `Display` tells a person.
+#[derive(Clone, Debug)]
+#[must_use = "a plan does nothing by itself"]
+pub struct ImportPlan {
+    server: Server,
+    package: Arc<Package>,
+    spec: ImportSpec,
+    pool: MoRef,
+    folder: Option<MoRef>,
+    host: Option<MoRef>,
+    files: Vec<PlannedFile>,
+    warnings: Vec<String>,
+    datastore: String,
+}
+
+/// One file that will be uploaded.
+#[derive(Clone, Debug)]
+struct PlannedFile {
+    file: FileName,
+    item: FileItem,
+    size_bytes: u64,
+    is_disk: bool,
+}
+
+impl fmt::Display for ImportPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "import {} as {}", self.package.display(), self.name())?;
+        writeln!(f, "  onto datastore {}", self.datastore)?;
+        for file in &self.files {
+            writeln!(f, "  {}: {} bytes", file.file, file.size_bytes)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "  warning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+impl ImportPlan {
+    /// The name of the new machine.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.spec.entity_name().unwrap_or_default()
+    }
+
+    /// The files that will be uploaded, with their sizes in bytes.
+    pub fn files(&self) -> impl Iterator<Item = (&FileName, u64)> {
+        self.files.iter().map(|file| (&file.file, file.size_bytes))
+    }
+
+    /// What the server and the reader of the package have to say.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Runs the import.  Needs to be called within a tokio runtime.
+    pub fn start(self, options: Options) -> Transfer {
+        let meter = Arc::new(Meter::default());
+        let counters = Arc::clone(&meter);
+        Transfer::start(meter, |cancel| async move {
+            Running { plan: self, options, meter: counters }.run(cancel).await
+        })
+    }
+
+    async fn take_lease(&self) -> Result<LeaseId, Error> {
+        let (folder, host) = (self.folder.as_ref(), self.host.as_ref());
+        let session = self.server.session();
+        Ok(session.import_vapp(&self.pool, &self.spec, folder, host).await?)
+    }
+}
+
+/// An import that runs.
+struct Running {
+    plan: ImportPlan,
+    options: Options,
+    meter: Arc<Meter>,
+}
+
+impl Running {
+    async fn run(self, cancel: CancellationToken) -> Result<Report, Error> {
+        let started = Instant::now();
+        for warning in &self.plan.warnings {
+            warn(&self.options, warning.as_str());
+        }
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        // Not raced with `cancel`: a call that is given up may still make the machine.
+        let lease = self.plan.take_lease().await?;
+        let api = self.plan.server.lease(lease).await?;
+        let lease_name = api.name();
+        let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(&cancel).await?;
+        let info = lease.info().clone();
+        let (this, offered) = (&self, &info);
+        let moved = run(lease, &self.meter, &cancel, |api, scope| async move {
+            this.work(offered, &api, &scope).await
+        })
+        .await?;
+        let files = report::files(&moved, &self.meter);
+        for file in moved {
+            // For a device URL the lease is the commit, and it has been completed.
+            let _nothing_to_do = file.sink.commit(&file.proof).await;
+        }
+        Ok(Report {
+            name: self.plan.name(),
+            entity: info.entity.unwrap_or_else(|| MoRef::new("VirtualMachine", "")),
+            lease: lease_name,
+            descriptor: None,
+            files,
+            beats: self.meter.beats(),
+            took: started.elapsed(),
+        })
+    }
+
+    async fn work(
+        &self,
+        info: &LeaseInfo,
+        lease: &Arc<dyn LeaseApi>,
+        scope: &CancellationToken,
+    ) -> Result<Vec<Moved>, Error> {
+        let keys: Vec<_> = info.devices.iter().map(|device| device.key.clone()).collect();
+        let by_server = server_algorithm(&**lease, &keys, &self.options).await?;
+        let jobs: Vec<Job> = self
+            .plan
+            .files
+            .iter()
+            .map(|file| self.job(file, info, by_server))
+            .collect::<Result<_, _>>()?;
+        let moved = move_all(self.lanes(jobs), lease, &self.options.shared(), scope).await?;
+        if scope.is_cancelled() { Err(Error::Cancelled) } else { Ok(moved) }
+    }
+
+    fn job(
+        &self,
+        planned: &PlannedFile,
+        info: &LeaseInfo,
+        by_server: Option<DigestAlgorithm>,
+    ) -> Result<Job, Error> {
+        let item = &planned.item;
+        let offered = devices::for_item(&item.import_key, &item.path, &info.devices)?;
+        let package = &self.plan.package;
+        let source = package.file(&planned.file).ok_or_else(|| Error::Package {
+            package: package.display(),
+            problem: format!("{} has vanished", planned.file),
+        })?;
+        let promised = package.promised(&planned.file).cloned();
+        let algorithms: Vec<DigestAlgorithm> =
+            promised.iter().map(ovftransfer_ovf::Digest::algorithm).collect();
+        let inspect = Inspect { algorithms, disk: planned.is_disk };
+        // Something is always computed, for the report.
+        let inspect = inspect.also(by_server.unwrap_or(DigestAlgorithm::Sha256));
+        let host = format!("{}:{}", offered.url.host(), offered.url.port());
+        Ok(Job {
+            file: planned.file.clone(),
+            key: offered.key.clone(),
+            source: Arc::clone(source) as Arc<dyn Source>,
+            source_at: package.display(),
+            destination: Arc::new(DeviceDestination {
+                device: self.plan.server.device(offered),
+                upload: if planned.is_disk { Upload::Disk } else { Upload::Create },
+                len_bytes: planned.size_bytes,
+            }),
+            sink_at: host.clone(),
+            host,
+            inspect,
+            position: Position::Bytes,
+            promised,
+            meter: self.meter.add_file(&planned.file, planned.size_bytes),
+        })
+    }
+
+    /// Sorts the files into lanes: the largest first; disks that build on one another in one lane,
+    /// in the order of the server's items, because a delta needs its parent.
+    fn lanes(&self, jobs: Vec<Job>) -> Vec<Vec<Job>> {
+        let envelope = self.plan.package.envelope();
+        let file_of = |disk: &ovftransfer_ovf::envelope::Disk| {
+            disk.file_ref().and_then(|id| envelope.file(id)).map(FileRef::href)
+        };
+        let is_delta = |file: &FileName| {
+            let mut disks = envelope.disks().iter();
+            disks.any(|disk| {
+                let parent = disk.parent_ref().and_then(|id| envelope.disk(id));
+                parent.is_some_and(|parent| [file_of(disk), file_of(parent)].contains(&Some(file)))
+            })
+        };
+        let (chain, free): (Vec<Job>, Vec<Job>) =
+            jobs.into_iter().partition(|job| is_delta(&job.file));
+        let mut lanes: Vec<Vec<Job>> = free.into_iter().map(|job| vec![job]).collect();
+        if !chain.is_empty() {
+            lanes.push(chain);
+        }
+        let weight = |lane: &Vec<Job>| lane.iter().map(|job| job.meter.weight_bytes()).sum::<u64>();
+        lanes.sort_by_key(|lane| std::cmp::Reverse(weight(lane)));
+        lanes
+    }
+}
+
+/// The first bytes of a sparse VMDK extent (Virtual Disk Format 1.1, `SPARSE_MAGICNUMBER`).
+const VMDK_MAGIC: &[u8] = b"KDMV";

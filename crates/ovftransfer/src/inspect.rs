@@ -1,0 +1,159 @@
+//! Looks at every byte of a file once, on a thread of its own: digests, and the structure of disks.
+
+use std::sync::Arc;
+
+use ovftransfer_ovf::Digest;
+use ovftransfer_ovf::DigestAlgorithm;
+use ovftransfer_vmdk::StreamCheck;
+use ovftransfer_vmdk::Summary;
+use ovftransfer_vmdk::VmdkError;
+use sha1::Sha1;
+use sha2::Digest as _;
+use sha2::Sha256;
+use sha2::Sha512;
+
+use crate::meter::FileMeter;
+use crate::worker::Batch;
+use crate::worker::Work;
+
+/// What to look for in a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Inspect {
+    /// The digests to compute; each algorithm once.
+    pub(crate) algorithms: Vec<DigestAlgorithm>,
+    /// Whether the file is a stream-optimized disk whose structure is checked.
+    pub(crate) disk: bool,
+}
+
+impl Inspect {
+    /// Adds an algorithm, unless it is there already.
+    pub(crate) fn also(mut self, algorithm: DigestAlgorithm) -> Self {
+        if !self.algorithms.contains(&algorithm) {
+            self.algorithms.push(algorithm);
+        }
+        self
+    }
+}
+
+/// What was seen in a file from its first byte to its last.
+#[derive(Clone, Debug)]
+pub(crate) struct Inspection {
+    /// One digest for each algorithm that was asked for.
+    pub(crate) digests: Vec<Digest>,
+    /// For disks: what the structure says.
+    pub(crate) disk: Option<Summary>,
+}
+
+impl Inspection {
+    /// The digest by `algorithm`, if it was asked for.
+    pub(crate) fn digest(&self, algorithm: DigestAlgorithm) -> Option<&Digest> {
+        self.digests.iter().find(|digest| digest.algorithm() == algorithm)
+    }
+}
+
+/// The work of looking at one file.
+#[derive(Debug)]
+pub(crate) struct Inspector {
+    hashers: Vec<Hasher>,
+    disk: Option<StreamCheck>,
+    meter: Arc<FileMeter>,
+    position: Position,
+    at_byte: u64,
+}
+
+/// What the progress of a file is measured by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Position {
+    /// Bytes of the file.
+    Bytes,
+    /// The place on the disk that its grains have come to: the size of the file is not known.
+    Disk,
+}
+
+impl Inspector {
+    pub(crate) fn new(inspect: &Inspect, meter: Arc<FileMeter>, position: Position) -> Self {
+        Self {
+            hashers: inspect.algorithms.iter().copied().map(Hasher::new).collect(),
+            disk: inspect.disk.then(StreamCheck::new),
+            meter,
+            position,
+            at_byte: 0,
+        }
+    }
+}
+
+impl Work for Inspector {
+    type Output = Inspection;
+    type Error = VmdkError;
+
+    fn batch(&mut self, batch: Batch) -> Result<(), VmdkError> {
+        let mut len_bytes = 0;
+        for chunk in &batch {
+            for hasher in &mut self.hashers {
+                hasher.update(chunk);
+            }
+            if let Some(disk) = &mut self.disk {
+                disk.push(chunk)?;
+            }
+            len_bytes += chunk.len() as u64;
+        }
+        self.at_byte += len_bytes;
+        self.meter.add_bytes(len_bytes);
+        self.meter.set_position(match (self.position, &self.disk) {
+            (Position::Disk, Some(disk)) => disk.position().lba_bytes,
+            (Position::Bytes | Position::Disk, _) => self.at_byte,
+        });
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Inspection, VmdkError> {
+        let disk = self.disk.map(StreamCheck::finish).transpose()?;
+        if self.position == Position::Disk {
+            self.meter.set_position(self.meter.weight_bytes());
+        }
+        Ok(Inspection { digests: self.hashers.into_iter().map(Hasher::finish).collect(), disk })
+    }
+}
+
+/// One running digest.
+#[derive(Clone, Debug)]
+pub(crate) enum Hasher {
+    Sha1(Sha1),
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
+
+impl Hasher {
+    pub(crate) fn new(algorithm: DigestAlgorithm) -> Self {
+        match algorithm {
+            DigestAlgorithm::Sha1 => Self::Sha1(Sha1::new()),
+            DigestAlgorithm::Sha256 => Self::Sha256(Sha256::new()),
+            DigestAlgorithm::Sha512 => Self::Sha512(Sha512::new()),
+        }
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha1(hasher) => hasher.update(bytes),
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "the length of the output is that of the algorithm")]
+    pub(crate) fn finish(self) -> Digest {
+        let (algorithm, bytes) = match self {
+            Self::Sha1(hasher) => (DigestAlgorithm::Sha1, hasher.finalize().to_vec()),
+            Self::Sha256(hasher) => (DigestAlgorithm::Sha256, hasher.finalize().to_vec()),
+            Self::Sha512(hasher) => (DigestAlgorithm::Sha512, hasher.finalize().to_vec()),
+        };
+        Digest::new(algorithm, &bytes).expect("a digest has the length of its algorithm")
+    }
+
+    /// The digest of bytes in memory.
+    pub(crate) fn digest(algorithm: DigestAlgorithm, bytes: &[u8]) -> Digest {
+        let mut hasher = Self::new(algorithm);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+}

@@ -1,0 +1,348 @@
+//! The lease: what the caller may do with it, and the heartbeat that keeps it.
+//!
+//! ```text
+//!                   Progress (renews)
+//!                       ,---.
+//!                       v   |
+//!   Initializing ---> Ready ---- Complete ----> Done
+//!        |              |
+//!        |              +------- Abort -------> Error
+//!        `-- fault -->  +-- timeout, fault ---> Error
+//! ```
+//!
+//! What *we* may do is a type ([`Lease<Initializing>`], [`Lease<Ready>`]); what the *server* says
+//! is an enum, [`LeaseState`].  `Done` and `Error` are the absence of the value.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use ovftransfer_vim::ErrorKind as VimErrorKind;
+use ovftransfer_vim::VimError;
+use ovftransfer_vim::lease::DeviceKey;
+use ovftransfer_vim::lease::LeaseInfo;
+use ovftransfer_vim::lease::LeaseManifestEntry;
+use ovftransfer_vim::lease::LeaseState;
+use ovftransfer_vim::nfc::lease_is_lost;
+use tokio::time::Instant;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::event::Event;
+use crate::event::Observer;
+use crate::meter::Meter;
+
+/// The calls on one lease.
+///
+/// In production they go to the server; scenario tests play them by a script.
+pub(crate) trait LeaseApi: fmt::Debug + Send + Sync {
+    /// The part of the lease's id that may be shown.
+    fn name(&self) -> String;
+    /// The next state the server tells; the first call tells the present one.
+    fn next_state(&self) -> BoxFuture<'_, Result<LeaseState, VimError>>;
+    /// Renews the lease and tells the percentage (HttpNfcLeaseProgress).
+    fn progress(&self, percent: u8) -> BoxFuture<'_, Result<(), VimError>>;
+    /// HttpNfcLeaseComplete.
+    fn complete(&self) -> BoxFuture<'_, Result<(), VimError>>;
+    /// HttpNfcLeaseAbort, with the cause for the server's task.
+    fn abort<'a>(&'a self, reason: &'a str) -> BoxFuture<'a, Result<(), VimError>>;
+    /// HttpNfcLeaseGetManifest.
+    fn manifest(&self) -> BoxFuture<'_, Result<Vec<LeaseManifestEntry>, VimError>>;
+    /// HttpNfcLeaseSetManifestChecksumType: SHA-256 for these devices.
+    fn ask_for_sha256<'a>(
+        &'a self,
+        devices: &'a [DeviceKey],
+    ) -> BoxFuture<'a, Result<(), VimError>>;
+}
+
+/// A lease that is held.
+///
+/// It ends by [`complete`](Lease::complete) or [`abort`](Lease::abort), which consume it.
+#[derive(Debug)]
+#[must_use = "a held lease blocks the virtual machine until it times out"]
+pub(crate) struct Lease<S> {
+    api: Arc<dyn LeaseApi>,
+    observer: Arc<dyn Observer>,
+    state: S,
+}
+
+/// The server prepares the machine; no URL exists yet.
+#[derive(Debug)]
+#[non_exhaustive]
+pub(crate) struct Initializing;
+
+/// Data may move.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    info: LeaseInfo,
+}
+
+/// What is known about the server after an abort.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub(crate) enum Aborted {
+    /// The server took the abort, or the lease had ended by itself.
+    Confirmed,
+    /// No answer: the server will clean up when the lease times out.
+    Unconfirmed,
+}
+
+impl Lease<Initializing> {
+    /// Takes charge of a lease that the server has just given.
+    pub(crate) fn new(api: Arc<dyn LeaseApi>, observer: Arc<dyn Observer>) -> Self {
+        Self { api, observer, state: Initializing }
+    }
+
+    /// Waits until the server has prepared the lease.  If that fails, the lease is ended.
+    ///
+    /// Takes the token, instead of leaving the race to the caller, because dropping this future
+    /// would drop the lease without ending it.  There is no time limit: large machines on slow
+    /// datastores take their time.
+    pub(crate) async fn ready(self, cancel: &CancellationToken) -> Result<Lease<Ready>, Error> {
+        let mut told = None;
+        let error = loop {
+            match cancel.run_until_cancelled(self.api.next_state()).await {
+                Some(Ok(LeaseState::Initializing { percent })) => {
+                    if told != Some(percent) {
+                        told = Some(percent);
+                        self.observer.observe(&Event::LeaseInitializing { percent });
+                    }
+                }
+                Some(Ok(LeaseState::Ready(info))) => {
+                    let (api, observer) = (self.api, self.observer);
+                    let (timeout, beat) = (timeout_of(&info), beat_of(&info));
+                    let event = Event::LeaseReady { timeout, beat };
+                    observer.observe(&event);
+                    return Ok(Lease { api, observer, state: Ready { info } });
+                }
+                // Not a lease that was lost but one that was never had: the fault says why.
+                Some(Ok(LeaseState::Error(fault))) => return Err(Error::LeaseFault(fault)),
+                Some(Ok(state)) => return Err(ended(&*self.api, state)),
+                Some(Err(error)) => break Error::Server(error),
+                None => break Error::Cancelled,
+            }
+        };
+        let aborted = self.abort(&error).await;
+        Err(after_abort(error, aborted))
+    }
+}
+
+impl Lease<Ready> {
+    /// Device URLs, entity and timeout.  They exist only here.
+    pub(crate) const fn info(&self) -> &LeaseInfo {
+        &self.state.info
+    }
+
+    /// The calls on this lease.
+    pub(crate) fn shared_api(&self) -> Arc<dyn LeaseApi> {
+        Arc::clone(&self.api)
+    }
+
+    /// Renews the lease.  Resolves only when the lease is lost.
+    ///
+    /// The percentage is read from the meter at each beat, never pushed: a slow observer cannot delay a renewal and a
+    /// stalled stream cannot stop one.  A renewal that fails for another reason than the end of
+    /// the lease is tried again until the lease's own deadline.
+    pub(crate) async fn keep_alive(&self, meter: &Meter) -> Error {
+        let deadline = deadline_of(self.info());
+        let beat = beat_of(self.info());
+        let mut ticks = tokio::time::interval(beat);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renewed = Instant::now();
+        let mut missed = 0;
+        loop {
+            ticks.tick().await;
+            let sent = Instant::now();
+            let error = match tokio::time::timeout(beat, self.api.progress(meter.percent())).await {
+                Ok(Ok(())) => {
+                    // The server counts from when it heard us, which is not before we spoke.
+                    renewed = sent;
+                    missed = 0;
+                    meter.count_beat();
+                    continue;
+                }
+                Ok(Err(error)) if lease_is_lost(&error) => return lost(&*self.api, error),
+                Ok(Err(error)) => Some(error),
+                Err(_) => None,
+            };
+            missed += 1;
+            if renewed.elapsed() + beat >= deadline {
+                return not_renewed(&*self.api, deadline, error);
+            }
+            let reason = error.map_or_else(|| "no answer".to_owned(), |e| Error::from(e).chain());
+            self.observer.observe(&Event::HeartbeatMissed { missed, reason });
+        }
+    }
+
+    /// Watches the state that the server tells.  Resolves only when the lease has left `ready`.
+    pub(crate) async fn watch(&self) -> Error {
+        loop {
+            match self.api.next_state().await {
+                Ok(LeaseState::Ready(_) | LeaseState::Initializing { .. }) => {}
+                Ok(state) => return ended(&*self.api, state),
+                Err(error) if lease_is_lost(&error) => return lost(&*self.api, error),
+                // The heartbeat is the judge of a server that does not answer.
+                Err(error) => {
+                    tracing::debug!(%error, "watching the lease failed");
+                    tokio::time::sleep(WATCH_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Tells the server that everything is right.  From here on the lease is gone.
+    ///
+    /// If the answer is lost the call is repeated; a lease that is then found `done` was completed
+    /// by the first call.
+    pub(crate) async fn complete(self) -> Result<(), Error> {
+        // The last word on the percentage belongs to us, not to the next beat.
+        let _told = tokio::time::timeout(CALL_DEADLINE, self.api.progress(100)).await;
+        let mut unsure = false;
+        for _ in 0..COMPLETE_TRIES {
+            match tokio::time::timeout(CALL_DEADLINE, self.api.complete()).await {
+                Ok(Ok(())) => {
+                    self.observer.observe(&Event::LeaseComplete);
+                    return Ok(());
+                }
+                Ok(Err(error)) if lease_is_lost(&error) => {
+                    if unsure && self.is_done().await {
+                        self.observer.observe(&Event::LeaseComplete);
+                        return Ok(());
+                    }
+                    return Err(lost(&*self.api, error));
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "the lease could not be completed yet"),
+                Err(_) => tracing::warn!("no answer to the completion of the lease"),
+            }
+            unsure = true;
+            tokio::time::sleep(WATCH_PAUSE).await;
+        }
+        let lease = self.api.name();
+        let reason = "the server did not confirm its completion".to_owned();
+        Err(Error::LeaseLost { lease, reason, source: None })
+    }
+
+    async fn is_done(&self) -> bool {
+        let state = tokio::time::timeout(CALL_DEADLINE, self.api.next_state()).await;
+        matches!(state, Ok(Ok(LeaseState::Done)))
+    }
+}
+
+impl<S> Lease<S> {
+    /// Gives the lease up, with the cause for the server's task.
+    ///
+    /// Best effort within a deadline of its own: it does not look at any cancellation, because a
+    /// cancelled transfer must clean up too.
+    pub(crate) async fn abort(self, cause: &Error) -> Aborted {
+        let reason = cause.chain();
+        let deadline = Instant::now() + ABORT_DEADLINE;
+        loop {
+            let call = tokio::time::timeout_at(deadline, self.api.abort(&reason)).await;
+            let aborted = match call {
+                Ok(Ok(())) => Aborted::Confirmed,
+                Ok(Err(error)) if lease_is_lost(&error) => Aborted::Confirmed,
+                Ok(Err(error)) if is_session_lost(&error) => Aborted::Unconfirmed,
+                Ok(Err(error)) if Instant::now() + WATCH_PAUSE < deadline => {
+                    tracing::warn!(%error, "the lease could not be aborted yet");
+                    tokio::time::sleep(WATCH_PAUSE).await;
+                    continue;
+                }
+                Ok(Err(_)) | Err(_) => Aborted::Unconfirmed,
+            };
+            self.observer.observe(&Event::LeaseAborted { reason });
+            return aborted;
+        }
+    }
+}
+
+/// The error to report when a lease was aborted because of `error`.
+pub(crate) fn after_abort(error: Error, aborted: Aborted) -> Error {
+    match (error, aborted) {
+        (Error::Cancelled, Aborted::Unconfirmed) => Error::CancelledUnclean {
+            left_behind: "the server did not confirm the abort; it removes the machine when the \
+                          lease times out"
+                .to_owned(),
+        },
+        (error, _) => error,
+    }
+}
+
+/// The timeout as the server says it.
+const fn timeout_of(info: &LeaseInfo) -> Duration {
+    Duration::from_secs(info.timeout_s)
+}
+
+/// How often the lease is renewed: several times within its timeout.
+pub(crate) fn beat_of(info: &LeaseInfo) -> Duration {
+    (timeout_of(info) / BEATS_PER_TIMEOUT).clamp(BEAT_MIN, BEAT_MAX)
+}
+
+/// How long after the last renewal the lease is believed to live.
+fn deadline_of(info: &LeaseInfo) -> Duration {
+    timeout_of(info).clamp(BEAT_MIN * BEATS_PER_TIMEOUT, DEADLINE_MAX)
+}
+
+/// The session is gone, and with it the right to end the lease.
+fn is_session_lost(error: &VimError) -> bool {
+    error.kind() == VimErrorKind::SessionLost
+}
+
+/// The error for a state that is neither `initializing` nor `ready`.
+fn ended(api: &dyn LeaseApi, state: LeaseState) -> Error {
+    let lease = api.name();
+    match state {
+        LeaseState::Error(fault) => {
+            let reason = "the server gave it up".to_owned();
+            Error::LeaseLost { lease, reason, source: Some(Box::new(Error::LeaseFault(fault))) }
+        }
+        LeaseState::Done => {
+            Error::LeaseLost { lease, reason: "somebody completed it".to_owned(), source: None }
+        }
+        other => {
+            Error::LeaseLost { lease, reason: format!("its state is {other:?}"), source: None }
+        }
+    }
+}
+
+fn lost(api: &dyn LeaseApi, error: VimError) -> Error {
+    let reason = if is_session_lost(&error) {
+        "its session ended on the server"
+    } else {
+        "the server says that it has ended"
+    };
+    let source = Some(Box::new(Error::Server(error)));
+    Error::LeaseLost { lease: api.name(), reason: reason.to_owned(), source }
+}
+
+fn not_renewed(api: &dyn LeaseApi, timeout: Duration, error: Option<VimError>) -> Error {
+    let reason = format!("it could not be renewed within its {} seconds", timeout.as_secs());
+    let source = error.map(|error| Box::new(Error::Server(error)));
+    Error::LeaseLost { lease: api.name(), reason, source }
+}
+
+/// Beats within one timeout: several may be lost without harm.
+const BEATS_PER_TIMEOUT: u32 = 6;
+
+/// The shortest beat: with a timeout of a few seconds, more often would only be a burden.
+const BEAT_MIN: Duration = Duration::from_millis(500);
+
+/// The longest beat.  Servers have answered a timeout of 300,000,000 seconds; a beat every 20
+/// seconds also keeps the percentage on the server fresh.
+const BEAT_MAX: Duration = Duration::from_secs(20);
+
+/// The longest time without an answer before a lease is given up, whatever its timeout.
+const DEADLINE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// How long an abort may take.  After it the server is left to its own timeout.
+const ABORT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long one call that ends the lease may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Pause after a call that failed, so that a server in trouble is not flooded.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often the completion is tried: the bytes are all there, so it is worth insisting.
+const COMPLETE_TRIES: u32 = 3;

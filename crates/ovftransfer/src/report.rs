@@ -1,0 +1,85 @@
+//! What a transfer did, file by file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ovftransfer_ovf::Digest;
+use ovftransfer_ovf::FileName;
+use ovftransfer_vim::value::MoRef;
+
+use crate::meter::Meter;
+use crate::transfer::Moved;
+
+/// What a transfer did.  There is one only when everything was proven and the lease completed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The machine's name.
+    pub name: String,
+    /// The machine: the new one after an import, the source of an export.
+    pub entity: MoRef,
+    /// The part of the lease's id that may be shown.
+    pub lease: String,
+    /// The descriptor that was written, for exports.
+    pub descriptor: Option<PathBuf>,
+    /// One entry for each file that moved, in the order of the plan.
+    pub files: Vec<FileReport>,
+    /// Heartbeats that the server answered.
+    pub beats: u64,
+    /// From the request for the lease to its completion.
+    pub took: Duration,
+}
+
+/// What happened to one file.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FileReport {
+    /// The file's name in the package.
+    pub file: FileName,
+    /// The host that served or took it, as `name:port`.
+    pub host: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The capacity of the disk in bytes, for disks.
+    pub capacity_bytes: Option<u64>,
+    /// Every digest that was computed while it moved.
+    pub digests: Vec<Digest>,
+    /// Whether the server's manifest agreed in size and digest.
+    pub by_server: bool,
+    /// Tries that it took; 1 if all went well.
+    pub attempts: u32,
+    /// From its first try to its last byte.
+    pub took: Duration,
+}
+
+impl Report {
+    /// Bytes that moved.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// Makes the file reports, in the order in which the meter knows the files.
+pub(crate) fn files(moved: &[Moved], meter: &Meter) -> Vec<FileReport> {
+    let order = meter.files();
+    let place = |file: &FileName| order.iter().position(|meter| meter.name() == file);
+    let mut files: Vec<FileReport> = moved.iter().map(FileReport::of).collect();
+    files.sort_by_key(|report| place(&report.file));
+    files
+}
+
+impl FileReport {
+    fn of(moved: &Moved) -> Self {
+        Self {
+            file: moved.proof.file().clone(),
+            host: moved.host.clone(),
+            bytes: moved.proof.bytes(),
+            capacity_bytes: moved.disk.as_ref().map(|disk| disk.capacity_bytes()),
+            digests: moved.digests.clone(),
+            by_server: moved.proof.by_server(),
+            attempts: moved.attempts,
+            took: moved.took,
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Where files come from and where they go to.
+//!
+//! [`Source`] and [`Destination`] are the two ends of every stream.  Device URLs of a lease, files
+//! in a folder and members of an OVA are all behind them; so is a vendor's own store.
+
+pub(crate) mod device;
+pub(crate) mod file;
+pub(crate) mod folder;
+pub(crate) mod package;
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+pub(crate) use ovftransfer_vim::transport::ByteStream;
+
+use crate::verify::Verified;
+
+/// Where one file's bytes come from: a device URL, a file, a member of an OVA.
+pub(crate) trait Source: fmt::Debug + Send + Sync {
+    /// Opens the file at byte 0.  A retry calls this again.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] on the second call if the bytes can be read only once, such
+    /// as those of a pipe.  The engine then gives up instead of retrying.
+    fn open(&self) -> BoxFuture<'_, io::Result<ByteStream>>;
+
+    /// Size in bytes, or `None` if only the end of the stream will tell.
+    fn size_bytes(&self) -> Option<u64>;
+}
+
+/// Where one file's bytes go: makes a fresh [`Sink`] for each try.
+pub(crate) trait Destination: fmt::Debug + Send + Sync {
+    /// Makes a sink that is empty.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: no permission, no space, no such host.
+    fn create(&self) -> BoxFuture<'_, io::Result<Box<dyn Sink>>>;
+}
+
+/// Takes one file's bytes.
+///
+/// # Contract
+///
+/// The calls come in the order `write`*, `finish`, then one of `commit` and `abort`; `abort` may
+/// come at any time.  Nothing may be visible at the destination under the file's final name before
+/// [`commit`](Sink::commit), and nothing may be left of it after [`abort`](Sink::abort).  A sink
+/// that is dropped without either may leave something behind, but never under the final name.
+pub(crate) trait Sink: fmt::Debug + Send {
+    /// Appends `batch`, in order.  Waits while the destination is busy; that wait is the only
+    /// back-pressure.  If the wait is given up, the sink is only good for `abort`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store; the sink is then only good for `abort`.
+    fn write(&mut self, batch: Vec<Bytes>) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Waits until everything is durable, or taken by the peer.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store; an error here means that the bytes may be lost.
+    fn finish(&mut self) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Makes the file visible.  [`Verified`] can only come from the verifier.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    fn commit(self: Box<Self>, proof: &Verified) -> BoxFuture<'static, io::Result<()>>;
+
+    /// Removes what was written.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: something is left behind.
+    fn abort(self: Box<Self>) -> BoxFuture<'static, io::Result<()>>;
+}

@@ -1,0 +1,242 @@
+//! The device URLs of a lease: disks and other files as the NFC service of a host serves and takes
+//! them.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::StreamExt;
+use futures::TryStreamExt;
+use futures::future::BoxFuture;
+use http::Method;
+use http::Request;
+use http::Response;
+use http::header;
+use ovftransfer_vim::lease::DeviceUrl;
+use ovftransfer_vim::tls::Trust;
+use ovftransfer_vim::transport::Body;
+use ovftransfer_vim::transport::ByteStream;
+use ovftransfer_vim::transport::Transport;
+use ovftransfer_vim::transport::TransportError;
+use tokio::sync::mpsc;
+
+use crate::error::DeviceStatus;
+use crate::store::Destination;
+use crate::store::Sink;
+use crate::store::Source;
+use crate::verify::Verified;
+
+/// One device URL, and how its host is to be trusted.
+///
+/// The ticket in the URL is the only credential: no cookie is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Device {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) url: DeviceUrl,
+    pub(crate) trust: Trust,
+    /// Size in bytes where the lease tells it (never for disks).
+    pub(crate) size_bytes: Option<u64>,
+}
+
+impl Device {
+    async fn get(&self) -> io::Result<ByteStream> {
+        let request = Request::get(self.url.expose())
+            .header(header::ACCEPT, STREAM_VMDK)
+            // No layer may decode the body: its digest is compared.
+            .header(header::ACCEPT_ENCODING, "identity")
+            .body(Body::Empty)
+            .map_err(io::Error::other)?;
+        let response = self.transport.send(request, &self.trust).await.map_err(io_error)?;
+        Ok(expect_success(response).await?.into_body())
+    }
+}
+
+impl Source for Device {
+    fn open(&self) -> BoxFuture<'_, io::Result<ByteStream>> {
+        self.get().boxed()
+    }
+
+    fn size_bytes(&self) -> Option<u64> {
+        self.size_bytes
+    }
+}
+
+/// How a host takes a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Upload {
+    /// A stream-optimized disk, which the host converts while it comes: `POST`.
+    Disk,
+    /// A file that is created as it is (`OvfFileItem.create`): `PUT` with `Overwrite: t`.
+    Create,
+}
+
+/// Uploads to one device URL.
+#[derive(Debug)]
+pub(crate) struct DeviceDestination {
+    pub(crate) device: Device,
+    pub(crate) upload: Upload,
+    /// The real size of what is uploaded, which is not always what the descriptor says.
+    pub(crate) len_bytes: u64,
+}
+
+impl Destination for DeviceDestination {
+    fn create(&self) -> BoxFuture<'_, io::Result<Box<dyn Sink>>> {
+        std::future::ready(self.start().map(|sink| Box::new(sink) as Box<dyn Sink>)).boxed()
+    }
+}
+
+impl DeviceDestination {
+    fn start(&self) -> io::Result<DeviceSink> {
+        let (body, mut queue) = mpsc::channel::<Bytes>(BODY_CHUNKS);
+        let stream = futures::stream::poll_fn(move |context| queue.poll_recv(context));
+        let body_stream =
+            Body::Stream { len_bytes: self.len_bytes, stream: stream.map(Ok).boxed() };
+        let request = Request::builder().uri(self.device.url.expose());
+        let request = match self.upload {
+            Upload::Disk => request.method(Method::POST).header(header::CONTENT_TYPE, STREAM_VMDK),
+            Upload::Create => request
+                .method(Method::PUT)
+                .header("Overwrite", "t")
+                .header(header::CONTENT_TYPE, "application/octet-stream"),
+        };
+        let request = request.body(body_stream).map_err(io::Error::other)?;
+        let device = self.device.clone();
+        let answer = async move {
+            let response = device.transport.send(request, &device.trust).await.map_err(io_error)?;
+            expect_success(response).await.map(drop)
+        };
+        Ok(DeviceSink { body: Some(body), answer: Answer::Awaited(answer.boxed()) })
+    }
+}
+
+/// One upload that is under way.
+struct DeviceSink {
+    body: Option<mpsc::Sender<Bytes>>,
+    answer: Answer,
+}
+
+/// The answer of the host, which may come before the whole body has been sent.
+enum Answer {
+    Awaited(BoxFuture<'static, io::Result<()>>),
+    Success,
+    Failure,
+}
+
+impl std::fmt::Debug for DeviceSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeviceSink").field("open", &self.body.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl DeviceSink {
+    /// Waits for the answer.
+    async fn answer(&mut self) -> io::Result<()> {
+        let answer = match &mut self.answer {
+            Answer::Awaited(answer) => answer.await,
+            Answer::Success => return Ok(()),
+            Answer::Failure => return Err(refused_early()),
+        };
+        self.answer = if answer.is_ok() { Answer::Success } else { Answer::Failure };
+        answer
+    }
+
+    async fn send(&mut self, chunk: Bytes) -> io::Result<()> {
+        let Some(body) = &self.body else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let body = body.clone();
+        if matches!(self.answer, Answer::Awaited(_)) {
+            // The request moves on by itself, but its answer may come early: a host that is
+            // overloaded says so at once, and then takes no more.
+            tokio::select! {
+                biased;
+                sent = body.send(chunk) => if sent.is_ok() { return Ok(()) },
+                answer = self.answer() => answer?,
+            }
+        }
+        // Nobody takes the body any more.  The answer says why, if there is one.
+        self.answer().await?;
+        Err(refused_early())
+    }
+}
+
+impl Sink for DeviceSink {
+    fn write(&mut self, batch: Vec<Bytes>) -> BoxFuture<'_, io::Result<()>> {
+        async move {
+            for chunk in batch {
+                self.send(chunk).await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    /// Waits for the host's answer.
+    ///
+    /// There is no time limit: hosts flush and zero for minutes after the last byte.  As long as
+    /// the lease lives the host is at work, and when the lease dies the caller drops this.
+    fn finish(&mut self) -> BoxFuture<'_, io::Result<()>> {
+        self.body = None;
+        self.answer().boxed()
+    }
+
+    /// Nothing: for a device URL the lease is the commit.
+    fn commit(self: Box<Self>, _proof: &Verified) -> BoxFuture<'static, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    /// Closes the connection; what the host has taken goes with the lease.
+    fn abort(self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+/// Turns an answer that is not a success into an error with the first words of its body.
+async fn expect_success(response: Response<ByteStream>) -> io::Result<Response<ByteStream>> {
+    let status = response.status();
+    // Exactly these two; 3xx in particular would lead the body to somebody who was not checked.
+    if matches!(status.as_u16(), 200 | 201) {
+        return Ok(response);
+    }
+    let mut words = Vec::new();
+    let mut body = response.into_body();
+    while let Ok(Some(chunk)) = body.try_next().await {
+        words.extend_from_slice(&chunk);
+        if words.len() >= ANSWER_BYTES {
+            break;
+        }
+    }
+    words.truncate(ANSWER_BYTES);
+    let words = String::from_utf8_lossy(&words);
+    let words: String = words.chars().filter(|c| !c.is_control()).collect();
+    let mut detail = match status.as_u16() {
+        301..=308 => " (a redirect, which is never followed here)",
+        404 => " (the host does not know the ticket or the file)",
+        405 => " (the host takes this file in another way)",
+        500 => " (the host cannot use the data)",
+        503 => " (the host has too many connections, or is not well)",
+        _ => "",
+    }
+    .to_owned();
+    if !words.trim().is_empty() {
+        detail.push_str(": ");
+        detail.push_str(words.trim());
+    }
+    Err(io::Error::other(DeviceStatus { status: status.as_u16(), detail }))
+}
+
+fn refused_early() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the host took no more data")
+}
+
+fn io_error(error: TransportError) -> io::Error {
+    io::Error::other(error)
+}
+
+/// The media type of a stream-optimized disk (HttpNfcLease, API reference).
+const STREAM_VMDK: &str = "application/x-vnd.vmware-streamVmdk";
+
+/// Chunks of a body that are queued for the connection: one that is sent, one that follows.
+const BODY_CHUNKS: usize = 2;
+
+/// How much of an unsuccessful answer is kept for the message.
+const ANSWER_BYTES: usize = 300;

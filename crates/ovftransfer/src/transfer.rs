@@ -1,0 +1,424 @@
+//! Moves every file under a lease, proves it, and ends the lease.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ovftransfer_ovf::Digest;
+use ovftransfer_ovf::FileName;
+use ovftransfer_vim::lease::DeviceKey;
+use ovftransfer_vim::lease::LeaseManifestEntry;
+use ovftransfer_vim::nfc::lease_is_lost;
+use ovftransfer_vmdk::Summary;
+use tokio::task::JoinError;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::copy::Copy;
+use crate::error::DeviceStatus;
+use crate::error::Error;
+use crate::error::ErrorKind;
+use crate::event::Event;
+use crate::event::Observer;
+use crate::governor::Governor;
+use crate::inspect::Inspect;
+use crate::inspect::Inspection;
+use crate::inspect::Position;
+use crate::lease::Lease;
+use crate::lease::LeaseApi;
+use crate::lease::Ready;
+use crate::lease::after_abort;
+use crate::meter::FileMeter;
+use crate::meter::Meter;
+use crate::store::Destination;
+use crate::store::Sink;
+use crate::store::Source;
+use crate::verify::Verification;
+use crate::verify::Verified;
+
+/// One file to move.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) file: FileName,
+    /// The device in the server's manifest.
+    pub(crate) key: DeviceKey,
+    /// The device's host as `name:port`, for the governor and for messages.
+    pub(crate) host: String,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) source_at: String,
+    pub(crate) destination: Arc<dyn Destination>,
+    pub(crate) sink_at: String,
+    pub(crate) inspect: Inspect,
+    pub(crate) position: Position,
+    /// The digest in the package's manifest.
+    pub(crate) promised: Option<Digest>,
+    pub(crate) meter: Arc<FileMeter>,
+}
+
+/// One file that has been moved and proven, and its sink, which waits for its commit.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    pub(crate) key: DeviceKey,
+    pub(crate) host: String,
+    pub(crate) proof: Verified,
+    pub(crate) digests: Vec<Digest>,
+    pub(crate) disk: Option<Summary>,
+    /// The server's entry, where it has one.
+    pub(crate) entry: Option<LeaseManifestEntry>,
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) attempts: u32,
+    pub(crate) took: Duration,
+}
+
+/// What all files of a transfer share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) governor: Governor,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) verification: Verification,
+    pub(crate) stall: Duration,
+}
+
+/// Does `work` under the lease, then ends the lease.  The only function that ends a ready lease.
+///
+/// `work` gets a token that is cancelled when it is to stop, and must return soon then; it is
+/// always waited for.  Beside it the lease is renewed and watched.  The lease is completed only
+/// when `work` returns its proof, and aborted in every other case.
+pub(crate) async fn run<T, W>(
+    lease: Lease<Ready>,
+    meter: &Meter,
+    cancel: &CancellationToken,
+    work: impl FnOnce(Arc<dyn LeaseApi>, CancellationToken) -> W,
+) -> Result<T, Error>
+where
+    W: Future<Output = Result<T, Error>>,
+{
+    // Stops the work without cancelling the caller's other transfers.
+    let scope = cancel.child_token();
+    let work = work(lease.shared_api(), scope.clone());
+    tokio::pin!(work);
+
+    let outcome = tokio::select! {
+        outcome = &mut work => match outcome {
+            Err(error) => Err(blame_lease(&lease, error).await),
+            done => done,
+        },
+        lost = lease.keep_alive(meter) => {
+            scope.cancel();
+            let _stopped = work.await;
+            Err(lost)
+        }
+        lost = lease.watch() => {
+            scope.cancel();
+            let _stopped = work.await;
+            Err(lost)
+        }
+    };
+    match outcome {
+        Ok(done) => lease.complete().await.map(|()| done),
+        Err(error) => {
+            // Also when it is believed lost: if the server was only away, it hears of it now.
+            let aborted = lease.abort(&error).await;
+            Err(after_abort(error, aborted))
+        }
+    }
+}
+
+/// If a stream broke because the lease had died on the server, the lease is the cause to report:
+/// the broken stream is only how we heard of it.
+async fn blame_lease(lease: &Lease<Ready>, error: Error) -> Error {
+    if !matches!(error, Error::Stream { .. }) {
+        return error;
+    }
+    match tokio::time::timeout(BLAME_WAIT, lease.watch()).await {
+        Ok(lost) => lost,
+        Err(_) => error,
+    }
+}
+
+/// Moves and proves all files; returns when none is left under way.
+///
+/// A lane is a list of files that keep their order (delta disks need their parents first); lanes
+/// run side by side.  If one file fails, the others are stopped, what they wrote is removed, and
+/// the first cause is returned.
+pub(crate) async fn move_all(
+    lanes: Vec<Vec<Job>>,
+    lease: &Arc<dyn LeaseApi>,
+    shared: &Shared,
+    scope: &CancellationToken,
+) -> Result<Vec<Moved>, Error> {
+    let mut waiting = lanes.into_iter();
+    let mut running = JoinSet::new();
+    let mut moved = Vec::new();
+    let mut first_error = None;
+    loop {
+        while running.len() < shared.governor.limits().parallel && !scope.is_cancelled() {
+            let Some(lane) = waiting.next() else { break };
+            running.spawn(move_lane(lane, Arc::clone(lease), shared.clone(), scope.clone()));
+        }
+        match running.join_next().await.map(propagate_panic) {
+            Some((done, error)) => {
+                moved.extend(done);
+                let Some(error) = error else { continue };
+                scope.cancel();
+                // A sibling that stopped because of `scope` says `Cancelled`; keep the cause.
+                if first_error.as_ref().is_none_or(|first| matches!(first, Error::Cancelled)) {
+                    first_error = Some(error);
+                }
+            }
+            None if scope.is_cancelled() || first_error.is_some() => {
+                discard(moved).await;
+                return Err(first_error.unwrap_or(Error::Cancelled));
+            }
+            None => return Ok(moved),
+        }
+    }
+}
+
+/// Removes what files that were moved have written.
+pub(crate) async fn discard(moved: Vec<Moved>) {
+    for file in moved {
+        if let Err(error) = file.sink.abort().await {
+            tracing::warn!(file = %file.proof.file(), %error, "could not be removed");
+        }
+    }
+}
+
+/// Moves the files of one lane, in order; stops at the first that fails.
+async fn move_lane(
+    lane: Vec<Job>,
+    lease: Arc<dyn LeaseApi>,
+    shared: Shared,
+    scope: CancellationToken,
+) -> (Vec<Moved>, Option<Error>) {
+    let mut moved = Vec::new();
+    for job in lane {
+        match job.run(&*lease, &shared, &scope).await {
+            Ok(done) => moved.push(done),
+            Err(error) => return (moved, Some(error)),
+        }
+    }
+    (moved, None)
+}
+
+impl Job {
+    /// Moves the file, in several tries if need be, and proves it.
+    async fn run(
+        self,
+        lease: &dyn LeaseApi,
+        shared: &Shared,
+        scope: &CancellationToken,
+    ) -> Result<Moved, Error> {
+        let started = Instant::now();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let Some(permit) = shared.governor.permit(&self.host, scope).await else {
+                return Err(Error::Cancelled);
+            };
+            let error = match self.attempt(attempts, shared, scope).await {
+                Ok(attempt) => {
+                    permit.went_well();
+                    drop(permit);
+                    let took = started.elapsed();
+                    return self.prove(attempt, attempts, took, lease, shared, scope).await;
+                }
+                Err(error) => error,
+            };
+            if is_overload(&error) {
+                permit.overloaded();
+            }
+            drop(permit);
+            if attempts >= ATTEMPTS_MAX || scope.is_cancelled() || !may_pass(&error) {
+                return Err(error);
+            }
+            let after = RETRY_PAUSE * 2u32.pow(attempts - 1);
+            let (file, reason) = (self.file.clone(), error.chain());
+            shared.observer.observe(&Event::FileRetry { file, reason, after });
+            if scope.run_until_cancelled(tokio::time::sleep(after)).await.is_none() {
+                return Err(Error::Cancelled);
+            }
+        }
+    }
+
+    /// Moves the file once, from its first byte to its last.
+    async fn attempt(
+        &self,
+        attempt: u32,
+        shared: &Shared,
+        scope: &CancellationToken,
+    ) -> Result<Attempt, Error> {
+        self.meter.restart();
+        let (file, host) = (self.file.clone(), self.host.clone());
+        shared.observer.observe(&Event::FileStart { file, host, attempt });
+        let mut sink = self.destination.create().await.map_err(|source| Error::Stream {
+            file: self.file.clone(),
+            side: "writing to",
+            at: self.sink_at.clone(),
+            at_byte: 0,
+            source,
+        })?;
+        let copy = Copy {
+            file: &self.file,
+            source: &*self.source,
+            source_at: &self.source_at,
+            sink_at: &self.sink_at,
+            inspect: &self.inspect,
+            position: self.position,
+            meter: &self.meter,
+            stall: shared.stall,
+        };
+        match copy.run(&mut *sink, scope).await {
+            Ok((bytes, seen)) => Ok(Attempt { sink, bytes, seen }),
+            Err(error) => {
+                remove(sink, &self.file).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Compares what moved with what was promised, while the lease is still held.
+    async fn prove(
+        self,
+        attempt: Attempt,
+        attempts: u32,
+        took: Duration,
+        lease: &dyn LeaseApi,
+        shared: &Shared,
+        scope: &CancellationToken,
+    ) -> Result<Moved, Error> {
+        let Attempt { sink, bytes, seen } = attempt;
+        let proof = match self.server_entry(lease, shared, scope).await {
+            Ok(entry) => {
+                let (promised, level) = (self.promised.as_ref(), shared.verification);
+                Verified::check(&self.file, bytes, &seen, promised, entry.as_ref(), level)
+                    .map(|proof| (proof, entry))
+            }
+            Err(error) => Err(error),
+        };
+        let (proof, entry) = match proof {
+            Ok(proof) => proof,
+            Err(error) => {
+                remove(sink, &self.file).await;
+                return Err(error);
+            }
+        };
+        shared.observer.observe(&Event::FileProven {
+            file: self.file,
+            bytes,
+            digest: proof.digest().clone(),
+            by_server: proof.by_server(),
+        });
+        let Self { key, host, .. } = self;
+        let (digests, disk) = (seen.digests, seen.disk);
+        Ok(Moved { key, host, proof, digests, disk, entry, sink, attempts, took })
+    }
+
+    /// The file's entry in the server's manifest.
+    ///
+    /// The host adds it when it has seen the last byte, which may be a moment later than we have;
+    /// so an entry that is missing is asked for again.
+    async fn server_entry(
+        &self,
+        lease: &dyn LeaseApi,
+        shared: &Shared,
+        scope: &CancellationToken,
+    ) -> Result<Option<LeaseManifestEntry>, Error> {
+        if shared.verification == Verification::Off {
+            return Ok(None);
+        }
+        let deadline = Instant::now() + MANIFEST_WAIT;
+        loop {
+            let call = tokio::time::timeout_at(deadline, lease.manifest());
+            let Some(answer) = scope.run_until_cancelled(call).await else {
+                return Err(Error::Cancelled);
+            };
+            let error = match answer {
+                Ok(Ok(entries)) => {
+                    match entries.into_iter().find(|entry| entry.key == self.key) {
+                        Some(entry) => return Ok(Some(entry)),
+                        None => None,
+                    }
+                }
+                Ok(Err(error)) if lease_is_lost(&error) => return Err(Error::Server(error)),
+                Ok(Err(error)) => Some(error),
+                Err(_) => None,
+            };
+            if Instant::now() + MANIFEST_PAUSE >= deadline {
+                return error.map_or(Ok(None), |error| Err(Error::Server(error)));
+            }
+            if scope.run_until_cancelled(tokio::time::sleep(MANIFEST_PAUSE)).await.is_none() {
+                return Err(Error::Cancelled);
+            }
+        }
+    }
+}
+
+/// One try that went well up to the last byte.
+#[derive(Debug)]
+struct Attempt {
+    sink: Box<dyn Sink>,
+    bytes: u64,
+    seen: Inspection,
+}
+
+async fn remove(sink: Box<dyn Sink>, file: &FileName) {
+    if let Err(error) = sink.abort().await {
+        tracing::warn!(%file, %error, "what was written could not be removed");
+    }
+}
+
+/// Whether the same try may go well a moment later.
+///
+/// | what broke | again? |
+/// |---|---|
+/// | the connection, on either side | yes |
+/// | the host answered 408, 429, 500, 502, 503 or 504 | yes |
+/// | the host answered anything else | no: it would answer the same again |
+/// | the certificate | no |
+/// | the source can be read only once | no |
+/// | a local file | no |
+/// | the bytes are wrong | no: it is reported, never glossed over |
+fn may_pass(error: &Error) -> bool {
+    let Error::Stream { source, .. } = error else { return false };
+    if source.kind() == std::io::ErrorKind::Unsupported {
+        return false;
+    }
+    if let Some(answer) = DeviceStatus::of(source) {
+        return matches!(answer.status(), 408 | 429 | 500 | 502 | 503 | 504);
+    }
+    error.kind() == ErrorKind::Network
+}
+
+fn is_overload(error: &Error) -> bool {
+    let Error::Stream { source, .. } = error else { return false };
+    DeviceStatus::of(source).is_some_and(|answer| matches!(answer.status(), 429 | 503))
+}
+
+/// A panic in a task is a defect: it goes on in the caller instead of looking like a failed file.
+fn propagate_panic<T>(joined: Result<T, JoinError>) -> T {
+    match joined {
+        Ok(outcome) => outcome,
+        Err(join) => match join.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Tasks of the set are never aborted, only cancelled by their token.
+            Err(join) => unreachable!("a task of the transfer was aborted: {join}"),
+        },
+    }
+}
+
+/// Tries for one file.  A host that fails three times in a row does not have a passing trouble.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// The pause before the second try; it doubles with each.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a file may be missing in the server's manifest after its last byte.
+const MANIFEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The pause before the manifest is asked for again.
+const MANIFEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a broken stream waits for the news that its lease has died.
+const BLAME_WAIT: Duration = Duration::from_secs(1);

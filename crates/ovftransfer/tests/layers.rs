@@ -1,0 +1,44 @@
+//! Data flows one way: a module uses only the modules before it.
+
+use std::fs;
+use std::path::Path;
+
+/// Modules of this crate, lowest first.  A module may use only those before it.
+const LAYERS: [&str; 19] = [
+    "meter", "event", "error", "worker", "inspect", "verify", "store", "governor", "lease", "copy",
+    "transfer", "report", "handle", "server", "devices", "check", "import", "export", "scenarios",
+];
+
+#[test]
+fn modules_use_only_lower_modules() {
+    for (rank, module) in LAYERS.iter().enumerate() {
+        for text in sources(module) {
+            for rest in text.split("crate::").skip(1) {
+                let used = rest.split(|c: char| c != '_' && !c.is_alphanumeric()).next().unwrap();
+                let lower = LAYERS[..=rank].contains(&used);
+                // The names that the crate re-exports, in links of its docs.
+                let name = used.starts_with(char::is_uppercase);
+                assert!(lower || name, "{module}: crate::{used} is not below it");
+            }
+        }
+    }
+}
+
+/// The text of a module: its file, and those of its folder.
+fn sources(module: &str) -> Vec<String> {
+    let folder = Path::new("src").join(module);
+    let mut paths = vec![folder.with_extension("rs")];
+    if folder.is_dir() {
+        paths.extend(fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+#[test]
+fn every_module_has_its_layer() {
+    let text = fs::read_to_string("src/lib.rs").unwrap();
+    for line in text.lines().filter_map(|line| line.strip_prefix("mod ")) {
+        let module = line.trim_end_matches(';');
+        assert!(LAYERS.contains(&module), "{module} is not in LAYERS");
+    }
+}
