@@ -95,6 +95,7 @@ impl Waiter {
 
     /// One long poll.
     async fn wait(&mut self, collector: &MoRef) -> Outcome {
+        self.destroy_orphans().await;
         let options = Object::untyped().with("maxWaitSeconds", WAIT_S);
         let asked_all = self.version.is_empty();
         let call = Call::new(collector, WAIT)
@@ -130,9 +131,7 @@ impl Waiter {
                     Err(error) => Outcome::Error(error),
                 },
                 () = self.shared.changed.notified() => {
-                    for filter in self.shared.take_orphans() {
-                        self.quietly(Call::new(&filter, "DestroyPropertyFilter")).await;
-                    }
+                    self.destroy_orphans().await;
                     if self.shared.state().watches.is_empty() {
                         // Destroying the collector ends the wait on the server.
                         return Outcome::Answer(None);
@@ -176,7 +175,11 @@ impl Waiter {
             // Of a lease, on servers that refuse the whole wait for one of them; else of ours.
             let lease = fault.object().filter(|object| self.shared.has_lease(object));
             match lease {
-                Some(lease) => self.shared.tell_gone(&lease),
+                Some(lease) => {
+                    // Progress: there is one lease less that can spoil the wait.
+                    self.shared.tell_gone(&lease);
+                    return true;
+                }
                 None => self.shared.forget_collector(collector),
             }
         }
@@ -196,6 +199,14 @@ impl Waiter {
             tokio::time::sleep(pause).await;
         }
         self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Destroys the filters of watches that went.
+    async fn destroy_orphans(&self) {
+        let orphans = std::mem::take(&mut self.shared.state().orphans);
+        for filter in orphans {
+            self.quietly(Call::new(&filter, "DestroyPropertyFilter")).await;
+        }
     }
 
     /// Makes a call whose failure changes nothing.
@@ -234,10 +245,6 @@ impl Shared {
         state.waiting = false;
         state.orphans.clear();
         Some(state.collector.take())
-    }
-
-    fn take_orphans(&self) -> Vec<MoRef> {
-        std::mem::take(&mut self.state().orphans)
     }
 
     fn has_lease(&self, object: &MoRef) -> bool {

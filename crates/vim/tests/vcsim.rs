@@ -1,0 +1,366 @@
+//! Our client against a foreign server: `vcsim` of govmomi.
+//!
+//! `vcsim` is looked up in `$OVFTRANSFER_PEERS/bin`, in `.ci/peers/bin` of the workspace, and in
+//! `PATH`.  Without it the test is skipped, unless `OVFTRANSFER_REQUIRE_PEERS=1`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test")]
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use ovftransfer_vim::http::HttpTransport;
+use ovftransfer_vim::inventory::PowerState;
+use ovftransfer_vim::lease::{LeaseId, LeaseInfo, LeaseState};
+use ovftransfer_vim::nfc::{AbortCause, lease_is_lost};
+use ovftransfer_vim::ovf::ImportSpecParams;
+use ovftransfer_vim::task::TaskState;
+use ovftransfer_vim::transport::{Body, Transport, TransportError};
+use ovftransfer_vim::{
+    Call, Endpoint, EntityKind, ErrorKind, InventoryPath, LeaseWatch, Locator, MoRef, Secret,
+    Session, Trust, VimError,
+};
+
+struct Vcsim {
+    process: Child,
+    port: u16,
+}
+
+impl Drop for Vcsim {
+    fn drop(&mut self) {
+        let _ended = self.process.kill().and_then(|()| self.process.wait());
+    }
+}
+
+impl Vcsim {
+    /// Starts a server with `arguments`; `None` if there is none to start.
+    async fn start(arguments: &[&str]) -> Option<Self> {
+        let Some(program) = find("vcsim") else {
+            assert!(env::var("OVFTRANSFER_REQUIRE_PEERS").as_deref() != Ok("1"), "no vcsim");
+            eprintln!("skipped: vcsim is not installed");
+            return None;
+        };
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut process = Command::new(program)
+            .args(["-l", &format!("127.0.0.1:{port}")])
+            .args(["-username", "jürgen", "-password", "geheim"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stdout = process.stdout.take().unwrap();
+        let server = Self { process, port };
+        // It prints where it listens once it does.
+        let ready = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            BufReader::new(stdout).read_line(&mut line).unwrap();
+            line
+        });
+        let line = tokio::time::timeout(Duration::from_secs(20), ready).await.unwrap().unwrap();
+        assert!(line.contains("export") || line.contains("GOVC"), "{line}");
+        Some(server)
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::new("127.0.0.1", self.port)
+    }
+
+    async fn connect(&self, trust: Trust) -> Result<Session, VimError> {
+        Session::connect(Arc::new(HttpTransport::new()), self.endpoint(), trust).await
+    }
+
+    async fn session(&self) -> Session {
+        let session = self.connect(Trust::Insecure).await.unwrap();
+        session.login("jürgen", &Secret::new("geheim")).await.unwrap();
+        session
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let mut folders = Vec::new();
+    folders.extend(env::var_os("OVFTRANSFER_PEERS").map(|peers| Path::new(&peers).join("bin")));
+    folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/peers/bin"));
+    folders.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+    folders.into_iter().map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+fn path(text: &str) -> InventoryPath {
+    InventoryPath::new(text)
+}
+
+#[tokio::test]
+async fn logs_in_and_out() {
+    let Some(server) = Vcsim::start(&[]).await else { return };
+    let session = server.session().await;
+    assert_eq!(session.about().api_type, "VirtualCenter");
+    assert!(session.version().starts_with(['6', '7', '8']), "{}", session.version());
+    assert!(session.current_time().await.unwrap().starts_with("20"));
+    session.logout().await.unwrap();
+    let lost = session.current_time().await.unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::SessionLost);
+    // Properties of others are refused one by one here, not the call as a whole.
+    let lost = session.find(&path("/DC0"), &[]).await.unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::SessionLost, "{lost}");
+
+    let other = server.connect(Trust::Insecure).await.unwrap();
+    let denied = other.login("jürgen", &Secret::new("falsch")).await.unwrap_err();
+    assert_eq!(denied.kind(), ErrorKind::Denied);
+    assert!(denied.is_fault("InvalidLogin"), "{denied}");
+}
+
+#[tokio::test]
+async fn only_the_pinned_certificate_is_trusted() {
+    let Some(server) = Vcsim::start(&[]).await else { return };
+    let wrong = "00112233445566778899aabbccddeeff00112233".parse().unwrap();
+    let error = server.connect(Trust::Pinned(wrong)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls);
+    let VimError::Transport { source, .. } = error else { panic!() };
+    assert!(source.to_string().contains("expected 00:11:22"), "{source}");
+    let TransportError::Tls { presented: Some(presented), .. } = source else { panic!() };
+    assert_eq!(presented.len(), 95);
+    // What was refused can be pinned.
+    server.connect(Trust::Pinned(presented.parse().unwrap())).await.unwrap();
+
+    let system = server.connect(Trust::System).await.unwrap_err();
+    assert_eq!(system.kind(), ErrorKind::Tls);
+    let VimError::Transport { source: TransportError::Tls { presented, .. }, .. } = system else {
+        panic!()
+    };
+    assert!(presented.is_some());
+}
+
+#[tokio::test]
+async fn paths_lead_to_objects() {
+    let Some(server) = Vcsim::start(&["-folder", "1", "-pool", "1", "-pg", "2"]).await else {
+        return;
+    };
+    let session = server.session().await;
+    for (text, kind) in [
+        ("/", EntityKind::Folder),
+        ("/F0", EntityKind::Folder),
+        ("/F0/DC0", EntityKind::Datacenter),
+        ("/F0/DC0/vm/F0", EntityKind::Folder),
+        ("/F0/DC0/vm/F0/DC0_H0_VM0", EntityKind::VirtualMachine),
+        ("/F0/DC0/host/F0/DC0_C0", EntityKind::Compute),
+        ("/F0/DC0/host/F0/DC0_C0/DC0_C0_H1", EntityKind::Host),
+        ("/F0/DC0/host/F0/DC0_C0/Resources", EntityKind::ResourcePool),
+        ("/F0/DC0/host/F0/DC0_C0/Resources/DC0_C0_RP1", EntityKind::ResourcePool),
+        ("/F0/DC0/host/F0/DC0_H0/DC0_H0", EntityKind::Host),
+        ("/F0/DC0/datastore/F0/LocalDS_0", EntityKind::Datastore),
+        ("/F0/DC0/network/F0/DC0_DVPG0", EntityKind::Network),
+        ("/F0/DC0/network/VM Network", EntityKind::Network),
+    ] {
+        match session.find(&path(text), &[]).await {
+            Ok(found) => {
+                assert_eq!(found.kind(), kind, "{text}");
+                assert_eq!(found.path().to_string(), text);
+            }
+            Err(error) => panic!("{text}: {error}"),
+        }
+    }
+    let near = session.find(&path("/F0/DC0/vm/F0/DC0_H0_VM9"), &[]).await.unwrap_err();
+    assert_eq!(near.kind(), ErrorKind::NotFound);
+    assert!(near.to_string().contains("DC0_H0_VM0"), "{near}");
+    let vm = path("/F0/DC0/vm/F0/DC0_H0_VM0");
+    let kind = session.find(&vm, &[EntityKind::Datastore]).await.unwrap_err();
+    assert!(kind.to_string().contains("VirtualMachine:"), "{kind}");
+
+    let target = session.import_target(&path("/F0/DC0/host/F0/DC0_C0/DC0_C0_H1")).await.unwrap();
+    assert_eq!(target.datacenter.name(), "DC0");
+    assert!(target.host.is_some());
+    assert_eq!(session.datastore(target.compute.moref(), None).await.unwrap().name(), "LocalDS_0");
+    let networks = session.network(target.compute.moref(), None).await.unwrap_err();
+    assert_eq!(networks.kind(), ErrorKind::Ambiguous, "{networks}");
+    let network = session.network(target.compute.moref(), Some("DC0_DVPG1")).await.unwrap();
+    assert_eq!(network.moref().kind(), "DistributedVirtualPortgroup");
+    let clusters = session.import_target(&path("/")).await.unwrap_err();
+    assert_eq!(clusters.kind(), ErrorKind::Ambiguous, "{clusters}");
+
+    let found = session.find(&vm, &[]).await.unwrap();
+    let facts = session.vm_facts(found.moref()).await.unwrap();
+    assert_eq!((facts.name.as_str(), facts.power_state), ("DC0_H0_VM0", PowerState::On));
+    assert_eq!(facts.disks.len(), 1);
+    assert_eq!(facts.disks[0].capacity_bytes, 10 << 30);
+    let locator = format!("vi://127.0.0.1/?moref={}", found.moref());
+    let locator: Locator = locator.parse().unwrap();
+    let by_id = session.locate(&locator, &[EntityKind::VirtualMachine]).await.unwrap();
+    assert_eq!(by_id.moref(), found.moref());
+}
+
+async fn next(watch: &mut LeaseWatch) -> Result<LeaseState, VimError> {
+    tokio::time::timeout(Duration::from_secs(3), watch.changed()).await.unwrap()
+}
+
+async fn ready(watch: &mut LeaseWatch) -> LeaseInfo {
+    loop {
+        match next(watch).await.unwrap() {
+            LeaseState::Initializing { .. } => {}
+            LeaseState::Ready(info) => return info,
+            state => panic!("{state:?}"),
+        }
+    }
+}
+
+async fn import(session: &Session, name: &str) -> LeaseId {
+    let target = session.import_target(&path("/DC0/host/DC0_C0")).await.unwrap();
+    let store = session.datastore(target.compute.moref(), None).await.unwrap();
+    let params = ImportSpecParams { entity_name: name.into(), ..ImportSpecParams::default() };
+    let result =
+        session.create_import_spec(DESCRIPTOR, &target.pool, store.moref(), &params).await.unwrap();
+    assert!(result.errors.is_empty(), "{:?}", result.errors);
+    assert_eq!(result.file_items.len(), 1);
+    assert_eq!(result.file_items[0].import_key.as_str(), format!("/{name}/disk:0"));
+    let spec = result.import_spec.unwrap();
+    assert_eq!(spec.entity_name().as_deref(), Some(name));
+    session.import_vapp(&target.pool, &spec, Some(&target.vm_folder), None).await.unwrap()
+}
+
+#[tokio::test]
+async fn imports_with_a_lease() {
+    let Some(server) = Vcsim::start(&[]).await else { return };
+    let session = server.session().await;
+    let lease = import(&session, "Büro & Söhne").await;
+    let mut watch = session.watch_lease(&lease).await.unwrap();
+    let info = ready(&mut watch).await;
+    assert_eq!((info.devices.len(), info.timeout_s), (1, 300));
+    assert!(info.entity.is_some());
+    let device = &info.devices[0];
+    assert_eq!(device.import_key.as_ref().unwrap().as_str(), "/Büro & Söhne/disk:0");
+    assert!(session.lease_manifest(&lease).await.unwrap().is_empty());
+
+    let transport = HttpTransport::new();
+    let chunks = (0..10).map(|_| Ok(Bytes::from_static(&[7; 7000])));
+    let stream = Box::pin(futures::stream::iter(chunks));
+    let mut upload = Request::post(device.url.expose())
+        .header("Content-Type", "application/x-vnd.vmware-streamVmdk");
+    if let Some(cookie) = session.cookie_for(&device.url) {
+        upload = upload.header("Cookie", cookie);
+    }
+    let upload = upload.body(Body::Stream { len_bytes: 70_000, stream }).unwrap();
+    let response = transport.send(upload, &Trust::Insecure).await.unwrap();
+    assert_eq!(response.status(), 200);
+
+    session.lease_progress(&lease, 50).await.unwrap();
+    let manifest = session.lease_manifest(&lease).await.unwrap();
+    assert_eq!((manifest.len(), manifest[0].size_bytes), (1, 70_000));
+    assert_eq!(manifest[0].key, device.key);
+    session.lease_progress(&lease, 100).await.unwrap();
+    session.lease_complete(&lease).await.unwrap();
+    // This server forgets a lease at once, and does not tell.
+    let gone = session.watch_lease(&lease).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::Gone, "{gone}");
+    let lost = session.lease_progress(&lease, 100).await.unwrap_err();
+    assert!(lease_is_lost(&lost), "{lost}");
+
+    let folder = session.find(&path("/DC0/vm"), &[]).await.unwrap();
+    let found = session.child_named(folder.moref(), "Büro & Söhne").await.unwrap();
+    assert_eq!(found, info.entity);
+    session.logout().await.unwrap();
+}
+
+#[tokio::test]
+async fn several_leases_share_one_wait() {
+    let Some(server) = Vcsim::start(&[]).await else { return };
+    let session = server.session().await;
+    let mut watches = Vec::new();
+    for index in 0..5 {
+        let lease = import(&session, &format!("vm{index}")).await;
+        let mut watch = session.watch_lease(&lease).await.unwrap();
+        ready(&mut watch).await;
+        watches.push(watch);
+    }
+    let cause = AbortCause::Reason("Abbruch – ü".into());
+    for watch in &watches {
+        session.lease_abort(watch.lease(), Some(&cause)).await.unwrap();
+    }
+    // What was there before is reported, with its fault.
+    let again = import(&session, "vm0").await;
+    let mut watch = session.watch_lease(&again).await.unwrap();
+    let fault = loop {
+        match next(&mut watch).await.unwrap() {
+            LeaseState::Initializing { .. } => {}
+            LeaseState::Error(fault) => break fault,
+            state => panic!("{state:?}"),
+        }
+    };
+    assert!(fault.is("FileFault") || fault.is("DuplicateName"), "{fault}");
+    // The new filter makes the server look at all of them, and notice that the others are gone.
+    for watch in &mut watches {
+        assert_eq!(next(watch).await.unwrap_err().kind(), ErrorKind::Gone);
+    }
+}
+
+#[tokio::test]
+async fn exports_a_snapshot() {
+    let Some(server) = Vcsim::start(&[]).await else { return };
+    let session = server.session().await;
+    let vm = session.find(&path("/DC0/vm/DC0_H0_VM0"), &[]).await.unwrap();
+    let call = Call::new(vm.moref(), "CreateSnapshot_Task")
+        .with("name", "täglich")
+        .with("description", "")
+        .with("memory", false)
+        .with("quiesce", false);
+    let values = session.call(call).await.unwrap();
+    let task: MoRef = values[0].moref().unwrap().clone();
+    loop {
+        let info = session.task_info(&task).await.unwrap();
+        match info.state {
+            TaskState::Success => break,
+            TaskState::Queued | TaskState::Running => {}
+            state => panic!("{state:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let facts = session.vm_facts(vm.moref()).await.unwrap();
+    let snapshot = facts.snapshot("täglich").unwrap();
+    assert!(snapshot.is_current);
+    let lease = session.export_snapshot(&snapshot.moref).await.unwrap();
+    let mut watch = session.watch_lease(&lease).await.unwrap();
+    let info = ready(&mut watch).await;
+    assert!(!info.devices.is_empty());
+    let device = &info.devices[0];
+    let download = Request::get(device.url.expose()).body(Body::Empty).unwrap();
+    let response = HttpTransport::new().send(download, &Trust::Insecure).await.unwrap();
+    assert_eq!(response.status(), 200);
+    session.lease_abort(&lease, None).await.unwrap();
+    // There is no ExportVm in this server.
+    let error = session.export_vm(vm.moref()).await.unwrap_err();
+    assert!(error.is_fault("MethodNotFound"), "{error}");
+}
+
+const DESCRIPTOR: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"
+    xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"
+    xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"
+    xmlns:vssd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData">
+  <References><File ovf:href="tiny-disk1.vmdk" ovf:id="file1" ovf:size="70000"/></References>
+  <DiskSection><Info>disks</Info>
+    <Disk ovf:capacity="1048576" ovf:diskId="vmdisk1" ovf:fileRef="file1"
+      ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"/>
+  </DiskSection>
+  <VirtualSystem ovf:id="tiny"><Info>a machine</Info><Name>tiny</Name>
+    <OperatingSystemSection ovf:id="94"><Info>os</Info></OperatingSystemSection>
+    <VirtualHardwareSection><Info>hardware</Info>
+      <System><vssd:ElementName>hw</vssd:ElementName><vssd:InstanceID>0</vssd:InstanceID>
+        <vssd:VirtualSystemType>vmx-11</vssd:VirtualSystemType></System>
+      <Item><rasd:ElementName>cpu</rasd:ElementName><rasd:InstanceID>1</rasd:InstanceID>
+        <rasd:ResourceType>3</rasd:ResourceType><rasd:VirtualQuantity>1</rasd:VirtualQuantity></Item>
+      <Item><rasd:AllocationUnits>byte * 2^20</rasd:AllocationUnits><rasd:ElementName>ram</rasd:ElementName>
+        <rasd:InstanceID>2</rasd:InstanceID><rasd:ResourceType>4</rasd:ResourceType>
+        <rasd:VirtualQuantity>32</rasd:VirtualQuantity></Item>
+      <Item><rasd:Address>0</rasd:Address><rasd:ElementName>scsi</rasd:ElementName>
+        <rasd:InstanceID>3</rasd:InstanceID><rasd:ResourceSubType>lsilogic</rasd:ResourceSubType>
+        <rasd:ResourceType>6</rasd:ResourceType></Item>
+      <Item><rasd:AddressOnParent>0</rasd:AddressOnParent><rasd:ElementName>disk</rasd:ElementName>
+        <rasd:HostResource>ovf:/disk/vmdisk1</rasd:HostResource><rasd:InstanceID>4</rasd:InstanceID>
+        <rasd:Parent>3</rasd:Parent><rasd:ResourceType>17</rasd:ResourceType></Item>
+    </VirtualHardwareSection>
+  </VirtualSystem>
+</Envelope>
+"#;
