@@ -1,1 +1,78 @@
-//! Stream-optimized VMDK: structure check, grains, writer.
+//! Stream-optimized VMDK, the one disk format that vSphere takes and gives through a lease.
+//!
+//! A disk is a row of *grains* of 64 KiB; those that hold data follow one another, compressed,
+//! each behind a marker that says where it belongs.  Grain tables and a grain directory point back
+//! to them, a footer and an end-of-stream marker close the file (VMware Virtual Disk Format 1.1,
+//! stream-optimized compressed sparse extents):
+//!
+//! ```text
+//! header | descriptor | grain grain … table | grain … table | directory | footer | end of stream
+//! ```
+//!
+//! - [`StreamCheck`] is pushed the bytes of a file as they pass, checks their structure without
+//!   inflating anything, and knows how far the disk has come;
+//! - [`GrainDecoder`] is pushed the same bytes and hands on the grains, [`GrainReader`] reads them
+//!   from a source;
+//! - [`StreamWriter`] writes a file.
+//!
+//! All of them go through a file once, forward, in constant memory.  Files of VMware, VirtualBox,
+//! qemu and open-vmdk are read; the last two put the tables before the grains, and qemu writes
+//! neither footer nor end-of-stream marker.
+//!
+//! ```
+//! use ovftransfer_vmdk::{GrainReader, Options, StreamCheck, StreamWriter};
+//!
+//! // A disk of 4 MiB with data in one place.
+//! let mut writer = StreamWriter::new(Vec::new(), 4 << 20, Options::default())?;
+//! writer.write_grain(256, &[b'x'; 65_536])?;
+//! let (file, _) = writer.finish()?;
+//!
+//! let mut check = StreamCheck::new();
+//! check.push(&file)?;
+//! assert_eq!(check.finish()?.capacity_bytes(), 4 << 20);
+//!
+//! let mut reader = GrainReader::new(file.as_slice())?;
+//! let grain = reader.next_grain()?.expect("one grain");
+//! assert_eq!(grain.lba_sectors(), 256);
+//!
+//! // A file that was cut is never taken for a whole one.
+//! let mut check = StreamCheck::new();
+//! check.push(&file[..file.len() - 1])?;
+//! assert!(check.finish().is_err());
+//! # Ok::<(), ovftransfer_vmdk::VmdkError>(())
+//! ```
+
+mod check;
+mod decode;
+mod descriptor;
+mod error;
+mod front;
+mod gather;
+mod header;
+mod inflate;
+mod marker;
+mod pack;
+mod read;
+mod scan;
+mod tables;
+mod write;
+
+pub use check::StreamCheck;
+pub use decode::GrainDecoder;
+pub use decode::OnGrain;
+pub use descriptor::Descriptor;
+pub use descriptor::Extent;
+pub use error::Fault;
+pub use error::VmdkError;
+pub use header::GD_AT_END;
+pub use header::Header;
+pub use header::SECTOR_BYTES;
+pub use marker::MARKER_BYTES;
+pub use marker::Marker;
+pub use pack::Level;
+pub use read::Grain;
+pub use read::GrainReader;
+pub use scan::Position;
+pub use scan::Summary;
+pub use write::Options;
+pub use write::StreamWriter;

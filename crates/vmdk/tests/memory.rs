@@ -1,0 +1,100 @@
+//! Memory does not grow with what a header claims, nor with the length of the file.
+
+#![expect(unsafe_code, reason = "an allocator that counts has to be one")]
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
+
+use std::alloc::GlobalAlloc;
+use std::alloc::Layout;
+use std::alloc::System;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use ovftransfer_vmdk::GrainDecoder;
+use ovftransfer_vmdk::Header;
+use ovftransfer_vmdk::Options;
+use ovftransfer_vmdk::StreamCheck;
+use ovftransfer_vmdk::StreamWriter;
+
+/// The system's allocator, and how much it has given out.
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: hands every call on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(now, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Most bytes that `work` holds at once, besides what was there before.
+fn peak(work: impl FnOnce()) -> usize {
+    let before = NOW.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    work();
+    PEAK.load(Ordering::Relaxed) - before
+}
+
+/// Throws bytes away, or pushes them on.
+struct Push(Option<(StreamCheck, GrainDecoder)>);
+
+impl std::io::Write for Push {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Some((check, decoder)) = &mut self.0 {
+            check.push(bytes).unwrap();
+            decoder.push(bytes, &mut |_, _| Ok(())).unwrap();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One test, because other threads would be counted as well.
+#[test]
+fn memory_is_bounded() {
+    // Headers that claim the most, in either layout.
+    let mut header = Header::stream_optimized(64 << 31).unwrap();
+    for gd_offset_sectors in [u64::MAX, 21, u64::MAX - 1] {
+        header.gd_offset_sectors = gd_offset_sectors;
+        header.overhead_sectors = u64::from(u32::MAX);
+        header.descriptor_sectors = 512;
+        let claims = peak(|| {
+            let mut check = StreamCheck::new();
+            check.push(&header.encode()).unwrap();
+            assert_eq!(check.position().capacity_bytes, Some(64 << 40));
+        });
+        assert!(claims < 64 << 10, "{claims}");
+    }
+
+    // 256 GiB of capacity, a grain in every second table.
+    let mut grain = vec![0; 65_536];
+    grain[5] = 1;
+    let both = peak(|| {
+        let push = Push(Some((StreamCheck::new(), GrainDecoder::new())));
+        let mut writer = StreamWriter::new(push, 256 << 30, Options::default()).unwrap();
+        for table in (0..1 << 13).step_by(2) {
+            writer.write_grain(table * 65_536, &grain).unwrap();
+        }
+        let (push, written) = writer.finish().unwrap();
+        let (check, decoder) = push.0.unwrap();
+        assert_eq!(check.finish().unwrap(), written);
+        assert_eq!(decoder.finish().unwrap(), written);
+    });
+    assert!(both < 2 << 20, "{both}");
+}
