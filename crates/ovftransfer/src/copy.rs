@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::Fuse;
 use ovftransfer_ovf::FileName;
 use ovftransfer_vmdk::VmdkError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -52,27 +54,29 @@ impl Copy<'_> {
         let mut at_byte = 0;
         let opened = self.stalled(self.source.open());
         let mut stream = match scope.run_until_cancelled(opened).await {
-            Some(opened) => opened.map_err(|error| self.reading(at_byte, error))?,
+            Some(opened) => opened.map_err(|error| self.reading(at_byte, error))?.fuse(),
             None => return Err(Error::Cancelled),
         };
         loop {
-            let Some(batch) = scope.run_until_cancelled(self.read(&mut stream)).await else {
+            let Some(read) = scope.run_until_cancelled(self.read(&mut stream)).await else {
                 return Err(Error::Cancelled);
             };
-            let batch = batch.map_err(|error| self.reading(at_byte, error))?;
-            if batch.is_empty() {
+            if read.batch.is_empty() && read.failed.is_none() {
                 break;
             }
-            let len_bytes: u64 = batch.iter().map(|chunk| chunk.len() as u64).sum();
-            inspector.feed(batch.clone()).await.map_err(|error| self.unsound(error))?;
+            let len_bytes: u64 = read.batch.iter().map(|chunk| chunk.len() as u64).sum();
+            inspector.feed(read.batch.clone()).await.map_err(|error| self.unsound(error))?;
             // A write that is dropped half-way leaves the sink good for `abort` only, which is
             // all that a cancelled file needs; a peer that takes nothing must not hold it up.
-            let write = self.stalled(sink.write(batch));
+            let write = self.stalled(sink.write(read.batch));
             match scope.run_until_cancelled(write).await {
                 Some(written) => written.map_err(|error| self.writing(at_byte, error))?,
                 None => return Err(Error::Cancelled),
             }
             at_byte += len_bytes;
+            if let Some(error) = read.failed {
+                return Err(self.reading(at_byte, error));
+            }
         }
         // First the bytes, then the peer: a disk that is not sound must not be finished.
         self.check_size(at_byte)?;
@@ -86,30 +90,49 @@ impl Copy<'_> {
         Ok((at_byte, seen))
     }
 
-    /// The chunks that are there, up to [`BATCH_BYTES`]; empty at the end of the stream.
-    async fn read(&self, stream: &mut ByteStream) -> io::Result<Vec<Bytes>> {
+    /// Collects chunks until they are worth handing on; empty at the end of the stream.
+    ///
+    /// What came before a failure is handed on too, so that the place of the failure is right.
+    async fn read(&self, stream: &mut Fuse<ByteStream>) -> Read {
         let mut batch = Vec::new();
         let mut len_bytes = 0;
+        let enough = tokio::time::sleep(self.stall);
+        tokio::pin!(enough);
         while len_bytes < BATCH_BYTES {
-            let Some(chunk) = self.stalled(async { stream.next().await.transpose() }).await? else {
-                break;
+            let chunk = tokio::select! {
+                biased;
+                chunk = stream.next() => chunk,
+                () = &mut enough => {
+                    let failed = batch.is_empty().then(|| self.stall_error());
+                    return Read { batch, failed };
+                }
             };
-            len_bytes += chunk.len();
-            if !chunk.is_empty() {
-                batch.push(chunk);
+            match chunk {
+                Some(Ok(chunk)) if chunk.is_empty() => {}
+                Some(Ok(chunk)) => {
+                    if batch.is_empty() {
+                        enough.as_mut().reset(Instant::now() + BATCH_WAIT);
+                    }
+                    len_bytes += chunk.len();
+                    batch.push(chunk);
+                }
+                Some(Err(error)) => return Read { batch, failed: Some(error) },
+                None => break,
             }
         }
-        Ok(batch)
+        Read { batch, failed: None }
     }
 
     async fn stalled<T>(&self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         match tokio::time::timeout(self.stall, work).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no byte moved for {} seconds", self.stall.as_secs()),
-            )),
+            Err(_) => Err(self.stall_error()),
         }
+    }
+
+    fn stall_error(&self) -> io::Error {
+        let text = format!("no byte moved for {} seconds", self.stall.as_secs());
+        io::Error::new(io::ErrorKind::TimedOut, text)
     }
 
     /// A stream that ends early must not look whole, whatever the connection said.
@@ -149,6 +172,15 @@ impl Copy<'_> {
     }
 }
 
+/// What one turn of reading gave.
+struct Read {
+    batch: Vec<Bytes>,
+    failed: Option<io::Error>,
+}
+
 /// Bytes that are collected before they are handed on.  A TLS record is 16 KiB; handing each on
 /// by itself would wake two threads 60,000 times per GiB.
 const BATCH_BYTES: usize = 256 << 10;
+
+/// How long a slow stream is given to fill a batch, so that counters stay fresh.
+const BATCH_WAIT: Duration = Duration::from_millis(100);
