@@ -281,7 +281,7 @@ const CAPACITY_SECTORS_MAX: u64 = 64 << 31;
 /// memory than large ones.
 const DIRECTORY_ENTRIES_MAX: u64 = 1 << 21;
 
-/// The format says that grains are larger than 4 KiB in practice; smaller ones have no writer.
+/// 4 KiB, the least that the format allows.
 const GRAIN_SECTORS_MIN: u64 = 8;
 
 /// 1 MiB: sixteen times what everyone uses, and still a small buffer.

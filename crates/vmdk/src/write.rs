@@ -25,8 +25,8 @@ use crate::scan::len_u64;
 pub struct Options {
     /// How hard to compress.
     pub level: Level,
-    /// Store a grain as it is if samples of it hardly shrink: many times faster for data that is
-    /// encrypted or already compressed, and at most a few percent larger for mixed data.
+    /// Store a grain as it is if samples of it hardly shrink.  Ten times as fast for data that is
+    /// encrypted or already compressed; a grain that shrinks only between the samples is stored, too.
     pub store_incompressible: bool,
 }
 
