@@ -345,8 +345,11 @@ mod tests {
         let items = envelope.systems()[0].items();
         assert_eq!(items.iter().filter(|item| item.resource_type() == 6).count(), 2);
         assert_eq!(items.iter().filter(|item| item.resource_type() == 17).count(), 20);
-        assert!(items.iter().all(|item| item.address_on_parent() != Some("7")
-            || item.resource_type() != 17));
+        assert!(
+            items
+                .iter()
+                .all(|item| item.address_on_parent() != Some("7") || item.resource_type() != 17)
+        );
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl Disk {
         let Content::Stored(store) = &self.content else {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "the disk is read only"));
         };
-        let room = usize::try_from(self.capacity_bytes.saturating_sub(at_byte)).unwrap_or(usize::MAX);
+        let room =
+            usize::try_from(self.capacity_bytes.saturating_sub(at_byte)).unwrap_or(usize::MAX);
         store.write_at(at_byte, data.get(..room).unwrap_or(data))
     }
 

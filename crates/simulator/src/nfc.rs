@@ -23,8 +23,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 pub(crate) use self::device::{Access, Device, Transferred};
-pub(crate) use self::ticket::Tickets;
 use self::ticket::Pass;
+pub(crate) use self::ticket::Tickets;
 use crate::scenario::{Direction, Host};
 use crate::script::{Script, StreamFaults};
 use crate::server::{Body, Connection, Limits, Server, ServerError, text};

@@ -2,8 +2,8 @@
 
 use std::sync::Mutex;
 
-use crate::scenario::{Direction, Fault, FaultKind};
 use crate::lock::lock;
+use crate::scenario::{Direction, Fault, FaultKind};
 
 /// All faults of a scenario, counting down as they strike.  Shared by all hosts and leases.
 #[derive(Debug, Default)]
@@ -52,12 +52,7 @@ impl Script {
 
     /// What strikes a transfer of `disk` (index in its machine; `None` for other files) that
     /// starts now.
-    pub(crate) fn stream(
-        &self,
-        on: Direction,
-        machine: &str,
-        disk: Option<usize>,
-    ) -> StreamFaults {
+    pub(crate) fn stream(&self, on: Direction, machine: &str, disk: Option<usize>) -> StreamFaults {
         let mut strikes = StreamFaults::default();
         for pending in lock(&self.faults).iter_mut() {
             let fits = pending.fault.disk.is_none_or(|wanted| Some(wanted) == disk);
@@ -93,7 +88,11 @@ impl Script {
     /// The message with which a lease that is being made ends instead.
     pub(crate) fn initialize_error(&self, on: Direction, machine: &str) -> Option<String> {
         self.first(on, machine, |kind| {
-            if let FaultKind::InitializeError(message) = kind { Some(message.clone()) } else { None }
+            if let FaultKind::InitializeError(message) = kind {
+                Some(message.clone())
+            } else {
+                None
+            }
         })
     }
 
@@ -183,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_fault_strikes_so_many_times_and_only_where_it_should() {
-        let fault = Fault::new(Direction::Export, FaultKind::Status(503)).with_disk(1).with_times(2);
+        let fault =
+            Fault::new(Direction::Export, FaultKind::Status(503)).with_disk(1).with_times(2);
         let script = Script::new(&[fault]);
         let nothing = StreamFaults::default();
         assert_eq!(script.stream(Direction::Import, "vm", Some(1)), nothing);

@@ -208,11 +208,8 @@ where
 {
     let place = Place::take(&shared.connections);
     let refuse = shared.limits.connections.is_some_and(|cap| place.taken > cap);
-    let connection = Connection {
-        peer,
-        reset: Arc::new(AtomicBool::new(false)),
-        cut: CancellationToken::new(),
-    };
+    let connection =
+        Connection { peer, reset: Arc::new(AtomicBool::new(false)), cut: CancellationToken::new() };
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "nodelay not set");
     }
@@ -387,3 +384,6 @@ const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Pause when the system refuses a new socket, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests;

@@ -4,19 +4,19 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream;
+use futures::stream::unfold;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use ovftransfer_vmdk::{Options, StreamWriter};
 use tokio::sync::mpsc;
 
 use super::device::{Content, Device, Transferred};
 use super::digests::Digests;
 use super::{Transfer, refuse};
-use crate::disk::{Blob, Disk, grain_buffer};
+use crate::disk::{Blob, grain_buffer};
 use crate::server::{Body, BodyError};
+use crate::stream::write_disk;
 
 /// Starts the reply.  The bytes are made by a blocking thread that is a few pieces ahead.
 pub(super) fn answer(transfer: Transfer) -> Response<Body> {
@@ -37,7 +37,7 @@ pub(super) fn answer(transfer: Transfer) -> Response<Body> {
     });
 
     let download = Download { transfer, receiver, held: None, sent_bytes: 0 };
-    let frames = stream::unfold(Some(download), |download| async {
+    let frames = unfold(Some(download), |download| async {
         let mut download = download?;
         match download.next().await {
             Next::Piece(piece) => Some((Ok(Frame::data(piece)), Some(download))),
@@ -62,12 +62,12 @@ fn produce(
     device: &Device,
     sender: &mpsc::Sender<Made>,
     wrong_digest: bool,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), BodyError> {
     let mut sink = Sink::new(sender, device.wants_sha256());
     let (capacity_bytes, populated_bytes) = match device.content() {
         Content::Disk { disk, .. } => {
-            let populated_bytes = write_disk(disk, &mut sink)?;
-            (Some(disk.capacity_bytes()), Some(populated_bytes))
+            let (_sink, summary) = write_disk(disk, &mut sink)?;
+            (Some(disk.capacity_bytes()), Some(summary.populated_bytes()))
         }
         Content::File(file) => {
             write_file(file, &mut sink)?;
@@ -79,28 +79,6 @@ fn produce(
     let end = Made::End(Transferred { capacity_bytes, populated_bytes, ..transferred });
     sender.blocking_send(end).map_err(|_| gone())?;
     Ok(())
-}
-
-/// Writes a disk as stream-optimized VMDK and returns its populated bytes.
-fn write_disk(
-    disk: &Disk,
-    sink: &mut Sink<'_>,
-) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
-    let mut writer = StreamWriter::new(sink, disk.capacity_bytes(), vmdk_options())?;
-    let mut buffer = grain_buffer();
-    let mut from = 0;
-    while let Some(grain) = disk.next_grain(from) {
-        disk.read_grain(grain, &mut buffer)?;
-        writer.write_grain(grain * GRAIN_SECTORS, &buffer)?;
-        from = grain + 1;
-    }
-    let (_sink, summary) = writer.finish()?;
-    Ok(summary.populated_bytes())
-}
-
-/// As fast as it goes: what compresses is compressed a little, what does not is stored.
-fn vmdk_options() -> Options {
-    Options::default()
 }
 
 fn write_file(file: &Blob, sink: &mut Sink<'_>) -> io::Result<()> {
@@ -249,9 +227,6 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// Pieces between the thread that makes them and the socket: 256 KiB of each stream.
 const PIECES_AHEAD: usize = 4;
-
-/// Sectors of a grain of 64 KiB.
-const GRAIN_SECTORS: u64 = 128;
 
 /// Time for bytes to reach the socket before it is reset.
 const RESET_DELAY: std::time::Duration = std::time::Duration::from_millis(20);
