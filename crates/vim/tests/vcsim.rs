@@ -3,6 +3,7 @@
 //! `vcsim` is looked up in `$OVFTRANSFER_PEERS/bin`, in `.ci/peers/bin` of the workspace, and in
 //! `PATH`.  Without it the test is skipped, unless `OVFTRANSFER_REQUIRE_PEERS=1`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test")]
 
 use std::env;
 use std::io::{BufRead, BufReader};
