@@ -1,0 +1,519 @@
+//! The inventory tree: made from a scenario, changed when machines come and go.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::fault::Fault;
+use crate::object::{Moref, Objects};
+use crate::soap::API_VERSION;
+use crate::vm::{self, Vm, allocation, escape_name};
+use crate::world::{HostEntry, World};
+
+/// References to the objects that every scenario has.
+pub(crate) mod fixed {
+    use crate::object::Moref;
+
+    macro_rules! fixed {
+        ($($(#[$doc:meta])* $name:ident = $kind:literal $id:literal;)*) => {
+            $($(#[$doc])* pub(crate) fn $name() -> Moref { Moref::new($kind, $id) })*
+        };
+    }
+    fixed! {
+        /// The object that everything is reached from.
+        service_instance = "ServiceInstance" "ServiceInstance";
+        /// Logs in and out.
+        session_manager = "SessionManager" "SessionManager";
+        /// Each session's own first collector.
+        property_collector = "PropertyCollector" "propertyCollector";
+        /// Makes views.
+        view_manager = "ViewManager" "ViewManager";
+        /// Finds by path and id.
+        search_index = "SearchIndex" "SearchIndex";
+        /// Knows the newest tasks.
+        task_manager = "TaskManager" "TaskManager";
+        /// Reads and writes descriptors.
+        ovf_manager = "OvfManager" "OvfManager";
+        /// Roles.
+        authorization_manager = "AuthorizationManager" "AuthorizationManager";
+        /// The top of the inventory.
+        root_folder = "Folder" "group-d1";
+        /// The only datacenter.
+        datacenter = "Datacenter" "datacenter-2";
+        /// Folder of the machines.
+        vm_folder = "Folder" "group-v3";
+        /// Folder of the clusters.
+        host_folder = "Folder" "group-h4";
+        /// Folder of the datastores.
+        datastore_folder = "Folder" "group-s5";
+        /// Folder of the networks.
+        network_folder = "Folder" "group-n6";
+        /// The only cluster.
+        cluster = "ClusterComputeResource" "domain-c7";
+        /// The cluster's root pool.
+        root_pool = "ResourcePool" "resgroup-8";
+    }
+}
+
+/// Fills `world` with everything of its scenario but the machines.
+///
+/// `endpoints` has authority and thumbprint of each host.
+pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String, String)]) {
+    let scenario = Arc::clone(&world.scenario);
+    services(&mut world.objects, instance_uuid);
+    folders(&mut world.objects);
+    let hosts: Vec<Moref> =
+        scenario.hosts.iter().map(|_| world.new_moref("HostSystem", "host")).collect();
+    let stores: Vec<Moref> =
+        scenario.datastores.iter().map(|_| world.new_moref("Datastore", "datastore")).collect();
+    let networks: Vec<Moref> =
+        scenario.networks.iter().map(|_| world.new_moref("Network", "network")).collect();
+    for (moref, name) in stores.iter().zip(&scenario.datastores) {
+        world.objects.put(moref.clone(), None, datastore(moref, name, &hosts));
+    }
+    for (moref, name) in networks.iter().zip(&scenario.networks) {
+        world.objects.put(moref.clone(), None, network(moref, name, &hosts));
+    }
+    let (stores, networks) = (values(&stores), values(&networks));
+    for (index, (moref, spec)) in hosts.iter().zip(&scenario.hosts).enumerate() {
+        let (authority, thumbprint) = endpoints.get(index).cloned().unwrap_or_default();
+        let mut value = host(moref, &spec.name, &thumbprint);
+        value["datastore"] = stores.clone();
+        value["network"] = networks.clone();
+        world.objects.put(moref.clone(), None, value);
+        for (kind, id) in HOST_SERVICES {
+            let service = Moref::new(kind, format!("{id}-{}", moref.id));
+            world.objects.put(service.clone(), None, json!({}));
+            if kind == "HostDatastoreSystem" {
+                world.objects.set(&service, "datastore", stores.clone());
+            }
+        }
+        let name = spec.name.clone();
+        world.hosts.push(HostEntry { moref: moref.clone(), name, authority, thumbprint });
+    }
+    let mut value = cluster(hosts.len());
+    value["host"] = values(&hosts);
+    value["datastore"] = stores.clone();
+    value["network"] = networks.clone();
+    world.objects.put(fixed::cluster(), None, value);
+    world.objects.set(&fixed::datacenter(), "datastore", stores.clone());
+    world.objects.set(&fixed::datacenter(), "network", networks.clone());
+    world.objects.set(&fixed::datastore_folder(), "childEntity", stores);
+    world.objects.set(&fixed::network_folder(), "childEntity", networks);
+    world.objects.put(fixed::root_pool(), None, pool(&fixed::root_pool(), "Resources", &fixed::cluster()));
+    for name in &scenario.pools {
+        let moref = world.new_moref("ResourcePool", "resgroup");
+        world.objects.put(moref.clone(), None, pool(&moref, name, &fixed::root_pool()));
+        world.objects.link(&fixed::root_pool(), "resourcePool", &moref);
+    }
+}
+
+/// Puts a machine into the inventory.
+///
+/// # Errors
+///
+/// `DuplicateName` if the folder has something of that name.
+pub(crate) fn register(world: &mut World, vm: Vm) -> Result<(), Fault> {
+    if let Some(other) = child(&world.objects, &vm.folder, &vm.name) {
+        return Err(duplicate_name(&vm.name, &other));
+    }
+    let moref = vm.moref.clone();
+    let (folder, pool, datastore) = (vm.folder.clone(), vm.pool.clone(), vm.datastore.clone());
+    let host = world.hosts.get(vm.host).map(|host| host.moref.clone());
+    let networks = networks_of(&vm);
+    world.vms.insert(moref.id.clone(), vm);
+    world.refresh(&moref.id);
+    let objects = &mut world.objects;
+    objects.link(&folder, "childEntity", &moref);
+    for parent in [Some(pool), Some(datastore), host].into_iter().flatten().chain(networks) {
+        objects.link(&parent, "vm", &moref);
+    }
+    Ok(())
+}
+
+/// Takes a machine out of the inventory and frees its disks.
+pub(crate) fn unregister(world: &mut World, moref: &Moref) {
+    let Some(vm) = world.vms.remove(&moref.id) else { return };
+    let host = world.hosts.get(vm.host).map(|host| host.moref.clone());
+    let networks = networks_of(&vm);
+    world.objects.unlink(&vm.folder, "childEntity", moref);
+    for parent in [Some(vm.pool), Some(vm.datastore), host].into_iter().flatten().chain(networks) {
+        world.objects.unlink(&parent, "vm", moref);
+    }
+    for snapshot in &vm.snapshots {
+        world.objects.remove(&snapshot.moref);
+    }
+    world.objects.remove(moref);
+}
+
+/// The folder at `path` below `from`, made where it is missing.
+pub(crate) fn folder(world: &mut World, from: &Moref, path: &str) -> Moref {
+    let mut at = from.clone();
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        at = match child(&world.objects, &at, name) {
+            Some(found) => found,
+            None => add_folder(world, &at, name),
+        };
+    }
+    at
+}
+
+/// Makes a folder for machines.
+pub(crate) fn add_folder(world: &mut World, parent: &Moref, name: &str) -> Moref {
+    let moref = world.new_moref("Folder", "group-v");
+    let kinds = world.objects.value(parent, "childType").clone();
+    let mut value = entity(name, Some(parent));
+    value["childType"] = kinds;
+    value["childEntity"] = json!([]);
+    world.objects.put(moref.clone(), None, value);
+    world.objects.link(parent, "childEntity", &moref);
+    moref
+}
+
+/// The fault for a name that is taken.
+pub(crate) fn duplicate_name(name: &str, object: &Moref) -> Fault {
+    Fault::new("DuplicateName", format!("The name '{name}' already exists."))
+        .with("name", name)
+        .with("object", object.value())
+}
+
+/// What is directly below `parent` in the inventory.
+pub(crate) fn children(objects: &Objects, parent: &Moref) -> Vec<Moref> {
+    let properties: &[&str] = match parent.kind.as_str() {
+        "Folder" | "StoragePod" => &["childEntity"],
+        "Datacenter" => &["vmFolder", "hostFolder", "datastoreFolder", "networkFolder"],
+        "ClusterComputeResource" | "ComputeResource" => &["host", "resourcePool"],
+        "ResourcePool" | "VirtualApp" => &["resourcePool", "vm"],
+        _ => &[],
+    };
+    properties.iter().flat_map(|property| objects.references(parent, property)).collect()
+}
+
+/// The child of `parent` with this name.
+pub(crate) fn child(objects: &Objects, parent: &Moref, name: &str) -> Option<Moref> {
+    let escaped = escape_name(&vm::unescape_name(name));
+    children(objects, parent).into_iter().find(|child| objects.text(child, "name") == escaped)
+}
+
+/// Reference and name of every network.
+pub(crate) fn networks(objects: &Objects) -> Vec<(Moref, String)> {
+    let all = children(objects, &fixed::network_folder());
+    all.into_iter().map(|moref| (moref.clone(), objects.text(&moref, "name").to_owned())).collect()
+}
+
+fn networks_of(vm: &Vm) -> Vec<Moref> {
+    vm.devices.iter().filter_map(|device| Moref::from_value(&device["backing"]["network"])).collect()
+}
+
+fn values(all: &[Moref]) -> Value {
+    all.iter().map(Moref::value).collect()
+}
+
+/// The properties that every entity has.
+fn entity(name: &str, parent: Option<&Moref>) -> Value {
+    json!({
+        "name": escape_name(name),
+        "parent": parent.map(Moref::value),
+        "overallStatus": "green",
+        "configStatus": "green",
+        "effectiveRole": [-1],
+        "permission": [],
+        "disabledMethod": [],
+        "declaredAlarmState": [],
+        "alarmActionsEnabled": true,
+    })
+}
+
+fn about(instance_uuid: &str) -> Value {
+    json!({
+        "name": "VMware vCenter Server",
+        "fullName": "VMware vCenter Server 8.0.3 (ovftransfer simulator)",
+        "vendor": "VMware, Inc.",
+        "version": "8.0.3",
+        "build": "0",
+        "localeVersion": "INTL",
+        "localeBuild": "000",
+        "osType": "linux-x64",
+        "productLineId": "vpx",
+        "apiType": "VirtualCenter",
+        "apiVersion": API_VERSION,
+        "instanceUuid": instance_uuid,
+        "licenseProductName": "VMware VirtualCenter Server",
+        "licenseProductVersion": "8.0",
+    })
+}
+
+fn services(objects: &mut Objects, instance_uuid: &str) {
+    let content = json!({
+        "_typeName": "ServiceContent",
+        "rootFolder": fixed::root_folder().value(),
+        "propertyCollector": fixed::property_collector().value(),
+        "viewManager": fixed::view_manager().value(),
+        "about": about(instance_uuid),
+        "sessionManager": fixed::session_manager().value(),
+        "authorizationManager": fixed::authorization_manager().value(),
+        "taskManager": fixed::task_manager().value(),
+        "searchIndex": fixed::search_index().value(),
+        "ovfManager": fixed::ovf_manager().value(),
+    });
+    objects.put(fixed::service_instance(), None, json!({ "content": content }));
+    let locales = json!(["en"]);
+    objects.put(
+        fixed::session_manager(),
+        None,
+        json!({ "defaultLocale": "en", "messageLocaleList": locales, "supportedLocaleList": locales }),
+    );
+    objects.put(fixed::property_collector(), None, json!({}));
+    objects.put(fixed::view_manager(), None, json!({}));
+    objects.put(fixed::search_index(), None, json!({}));
+    objects.put(fixed::task_manager(), None, json!({ "recentTask": [], "maxCollector": 32 }));
+    objects.put(fixed::ovf_manager(), None, json!({ "ovfImportOption": [], "ovfExportOption": [] }));
+    let admin = json!({
+        "roleId": -1,
+        "system": true,
+        "name": "Admin",
+        "info": { "label": "Administrator", "summary": "Full access rights" },
+        "privilege": ["System.Anonymous", "System.View", "System.Read", "VApp.Export", "VApp.Import"],
+    });
+    objects.put(fixed::authorization_manager(), None, json!({ "roleList": [admin] }));
+}
+
+fn folders(objects: &mut Objects) {
+    let root = fixed::root_folder();
+    let datacenter = fixed::datacenter();
+    let mut value = entity("Datacenters", None);
+    value["childType"] = json!(["Folder", "Datacenter"]);
+    value["childEntity"] = json!([datacenter.value()]);
+    objects.put(root.clone(), None, value);
+
+    let mut value = entity(DATACENTER, Some(&root));
+    value["vmFolder"] = fixed::vm_folder().value();
+    value["hostFolder"] = fixed::host_folder().value();
+    value["datastoreFolder"] = fixed::datastore_folder().value();
+    value["networkFolder"] = fixed::network_folder().value();
+    value["configuration"] = json!({ "defaultHardwareVersionKey": "vmx-19" });
+    objects.put(datacenter.clone(), None, value);
+
+    let four = [
+        (fixed::vm_folder(), "vm", json!(["Folder", "VirtualMachine", "VirtualApp"]), json!([])),
+        (fixed::host_folder(), "host", json!(["Folder", "ComputeResource"]), json!([fixed::cluster().value()])),
+        (fixed::datastore_folder(), "datastore", json!(["Folder", "Datastore", "StoragePod"]), json!([])),
+        (
+            fixed::network_folder(),
+            "network",
+            json!(["Folder", "Network", "DistributedVirtualSwitch"]),
+            json!([]),
+        ),
+    ];
+    for (moref, name, kinds, inside) in four {
+        let mut value = entity(name, Some(&datacenter));
+        value["childType"] = kinds;
+        value["childEntity"] = inside;
+        objects.put(moref, None, value);
+    }
+}
+
+fn cluster(hosts: usize) -> Value {
+    let mut value = entity(CLUSTER, Some(&fixed::host_folder()));
+    let count = i64::try_from(hosts).unwrap_or_default();
+    value["resourcePool"] = fixed::root_pool().value();
+    value["summary"] = json!({
+        "_typeName": "ClusterComputeResourceSummary",
+        "totalCpu": count * i64::from(HOST_CORES) * HOST_MHZ,
+        "totalMemory": count * HOST_MEMORY_BYTES,
+        "numCpuCores": count * i64::from(HOST_CORES),
+        "numCpuThreads": count * i64::from(HOST_CORES),
+        "effectiveCpu": count * i64::from(HOST_CORES) * HOST_MHZ,
+        "effectiveMemory": count * (HOST_MEMORY_BYTES >> 20),
+        "numHosts": hosts,
+        "numEffectiveHosts": hosts,
+        "overallStatus": "green",
+        "currentFailoverLevel": 0,
+        "numVmotions": 0,
+    });
+    let drs = json!({ "enabled": true, "defaultVmBehavior": "fullyAutomated", "vmotionRate": 3 });
+    let das = json!({ "enabled": false });
+    value["configuration"] = json!({ "dasConfig": das, "drsConfig": drs });
+    value["configurationEx"] = json!({
+        "_typeName": "ClusterConfigInfoEx",
+        "vmSwapPlacement": "vmDirectory",
+        "dasConfig": das,
+        "drsConfig": drs,
+    });
+    value
+}
+
+fn host(moref: &Moref, name: &str, thumbprint: &str) -> Value {
+    let mut value = entity(name, Some(&fixed::cluster()));
+    let product = json!({
+        "name": "VMware ESXi",
+        "fullName": "VMware ESXi 8.0.3 (ovftransfer simulator)",
+        "vendor": "VMware, Inc.",
+        "version": "8.0.3",
+        "build": "0",
+        "osType": "vmnix-x86",
+        "productLineId": "embeddedEsx",
+        "apiType": "HostAgent",
+        "apiVersion": API_VERSION,
+    });
+    let runtime = json!({
+        "connectionState": "connected",
+        "powerState": "poweredOn",
+        "standbyMode": "none",
+        "inMaintenanceMode": false,
+        "bootTime": clock::now(),
+    });
+    value["summary"] = json!({
+        "host": moref.value(),
+        "hardware": {
+            "vendor": "ovftransfer",
+            "model": "simulator",
+            "uuid": clock::uuid(),
+            "memorySize": HOST_MEMORY_BYTES,
+            "cpuModel": "simulated",
+            "cpuMhz": HOST_MHZ,
+            "numCpuPkgs": 1,
+            "numCpuCores": HOST_CORES,
+            "numCpuThreads": HOST_CORES,
+            "numNics": 1,
+            "numHBAs": 1,
+        },
+        "runtime": runtime,
+        "config": {
+            "name": name,
+            "port": 443,
+            "sslThumbprint": thumbprint,
+            "product": product,
+            "vmotionEnabled": true,
+            "faultToleranceEnabled": false,
+        },
+        "quickStats": { "overallCpuUsage": 100, "overallMemoryUsage": 1024, "uptime": 1000 },
+        "overallStatus": "green",
+        "rebootRequired": false,
+    });
+    value["runtime"] = runtime;
+    let service = |kind: &str, id: &str| Moref::new(kind, format!("{id}-{}", moref.id)).value();
+    let [network, datastore, services] = HOST_SERVICES;
+    value["configManager"] = json!({
+        "datastoreSystem": service(datastore.0, datastore.1),
+        "networkSystem": service(network.0, network.1),
+        "serviceSystem": service(services.0, services.1),
+    });
+    value["vm"] = json!([]);
+    value
+}
+
+fn datastore(moref: &Moref, name: &str, hosts: &[Moref]) -> Value {
+    let mut value = entity(name, Some(&fixed::datastore_folder()));
+    let url = format!("ds:///vmfs/volumes/{}/", moref.id);
+    value["summary"] = json!({
+        "datastore": moref.value(),
+        "name": name,
+        "url": url,
+        "capacity": DATASTORE_BYTES,
+        "freeSpace": DATASTORE_BYTES / 2,
+        "uncommitted": 0,
+        "accessible": true,
+        "multipleHostAccess": hosts.len() > 1,
+        "type": "VMFS",
+        "maintenanceMode": "normal",
+    });
+    value["info"] = json!({
+        "_typeName": "VmfsDatastoreInfo",
+        "name": name,
+        "url": url,
+        "freeSpace": DATASTORE_BYTES / 2,
+        "maxFileSize": 62_i64 << 40,
+        "maxMemoryFileSize": 62_i64 << 40,
+        "timestamp": clock::now(),
+        "maxPhysicalRDMFileSize": 62_i64 << 40,
+        "maxVirtualRDMFileSize": 62_i64 << 40,
+    });
+    value["capability"] = json!({
+        "directoryHierarchySupported": true,
+        "rawDiskMappingsSupported": true,
+        "perFileThinProvisioningSupported": true,
+        "storageIORMSupported": false,
+        "nativeSnapshotSupported": false,
+    });
+    let mount = |host: &Moref| {
+        json!({
+            "key": host.value(),
+            "mountInfo": {
+                "path": format!("/vmfs/volumes/{}", moref.id),
+                "accessMode": "readWrite",
+                "mounted": true,
+                "accessible": true,
+            },
+        })
+    };
+    value["host"] = hosts.iter().map(mount).collect();
+    value["vm"] = json!([]);
+    value
+}
+
+fn network(moref: &Moref, name: &str, hosts: &[Moref]) -> Value {
+    let mut value = entity(name, Some(&fixed::network_folder()));
+    value["summary"] =
+        json!({ "network": moref.value(), "name": name, "accessible": true, "ipPoolName": "" });
+    value["host"] = values(hosts);
+    value["vm"] = json!([]);
+    value
+}
+
+fn pool(moref: &Moref, name: &str, parent: &Moref) -> Value {
+    let mut value = entity(name, Some(parent));
+    let usage = |max: i64| {
+        json!({
+            "reservationUsed": 0,
+            "reservationUsedForVm": 0,
+            "unreservedForPool": max,
+            "unreservedForVm": max,
+            "overallUsage": 0,
+            "maxUsage": max,
+        })
+    };
+    let config = json!({
+        "entity": moref.value(),
+        "cpuAllocation": allocation(),
+        "memoryAllocation": allocation(),
+    });
+    let runtime = json!({
+        "memory": usage(HOST_MEMORY_BYTES),
+        "cpu": usage(i64::from(HOST_CORES) * HOST_MHZ),
+        "overallStatus": "green",
+    });
+    value["config"] = config.clone();
+    value["runtime"] = runtime.clone();
+    value["summary"] = json!({ "name": name, "config": config, "runtime": runtime });
+    value["owner"] = fixed::cluster().value();
+    value["resourcePool"] = json!([]);
+    value["vm"] = json!([]);
+    value
+}
+
+/// Name of the only datacenter.
+pub(crate) const DATACENTER: &str = "DC0";
+
+/// Name of the only cluster.
+pub(crate) const CLUSTER: &str = "Cluster0";
+
+/// Services of each host and how their ids begin.
+const HOST_SERVICES: [(&str, &str); 3] = [
+    ("HostNetworkSystem", "networkSystem"),
+    ("HostDatastoreSystem", "datastoreSystem"),
+    ("HostServiceSystem", "serviceSystem"),
+];
+
+/// Cores of each host; enough that nothing is ever refused for want of them.
+const HOST_CORES: u16 = 64;
+
+/// Clock rate of a core in MHz.
+const HOST_MHZ: i64 = 2400;
+
+/// Memory of each host: 1 TiB.
+const HOST_MEMORY_BYTES: i64 = 1 << 40;
+
+/// Size of each datastore: 1 PiB.  Only what is uploaded takes space here.
+const DATASTORE_BYTES: i64 = 1 << 50;

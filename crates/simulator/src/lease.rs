@@ -1,0 +1,592 @@
+//! Leases: made by imports and exports, renewed, ended, and everything that follows from that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::fault::Fault;
+use crate::hardware::{self, kind_of, transferable};
+use crate::inventory::{self, fixed};
+use crate::nfc::{Access, Device};
+use crate::object::Moref;
+use crate::scenario::Direction;
+use crate::task;
+use crate::types;
+use crate::vm::{Vm, VmFile, unescape_name};
+use crate::world::{Lease, LeaseState, World};
+
+/// What a lease that is being prepared will cover.
+#[derive(Clone, Debug)]
+pub(crate) enum Purpose {
+    /// `ExportVm`, or `ExportSnapshot` of the given one.
+    Export {
+        /// The machine.
+        vm: Moref,
+        /// Its snapshot, if that is exported.
+        snapshot: Option<Moref>,
+    },
+    /// `ImportVApp`.
+    Import {
+        /// `VirtualMachineConfigSpec`.
+        spec: Value,
+        /// Where the machine will lie.
+        folder: Moref,
+        /// From what it will take its resources.
+        pool: Moref,
+        /// Place of its host among the hosts.
+        host: usize,
+    },
+}
+
+/// `ResourcePool.ImportVApp`: checks the call and begins the lease.
+///
+/// # Errors
+///
+/// What is wrong with the call.  What is wrong with the machine shows later, in the lease.
+pub(crate) fn import(
+    world: &mut World,
+    caller: (&str, &str),
+    pool: &Moref,
+    arguments: &Value,
+) -> Result<(Moref, Purpose), Fault> {
+    let spec = &arguments["spec"];
+    match kind_of(spec) {
+        "VirtualMachineImportSpec" => {}
+        "VirtualAppImportSpec" => return Err(Fault::new("NotSupported", "No vApps are imported here.")),
+        _ => return Err(Fault::invalid_argument("spec")),
+    }
+    let spec = spec["configSpec"].clone();
+    let name = spec["name"].as_str().unwrap_or_default().to_owned();
+    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
+        return Err(Fault::new("InvalidName", format!("The name '{name}' is invalid.")).with("name", name));
+    }
+    // "Required when importing a virtual machine into a resource pool."
+    let Some(folder) = Moref::from_value(&arguments["folder"]) else {
+        return Err(Fault::new("NotSupported", "A folder is needed to import a virtual machine."));
+    };
+    if world.objects.get(&folder).is_none() {
+        return Err(Fault::not_found(&folder));
+    }
+    let takes_vms = world.objects.value(&folder, "childType").as_array().is_some_and(|kinds| {
+        kinds.iter().any(|kind| kind == "VirtualMachine")
+    });
+    if !takes_vms {
+        return Err(Fault::new("InvalidFolder", "The folder takes no virtual machines.")
+            .with("target", folder.value()));
+    }
+    let host = match Moref::from_value(&arguments["host"]) {
+        Some(host) => {
+            let place = world.hosts.iter().position(|known| known.moref == host);
+            place.ok_or_else(|| Fault::not_found(&host))?
+        }
+        None => idlest_host(world),
+    };
+    let purpose = Purpose::Import { spec, folder, pool: pool.clone(), host };
+    let lease = begin(world, caller, pool, "ResourcePool.ImportVAppLRO", Direction::Import, &name);
+    Ok((lease, purpose))
+}
+
+/// `VirtualMachine.ExportVm`: begins the lease.
+///
+/// # Errors
+///
+/// `InvalidPowerState` if the machine runs, `TaskInProgress` if something holds it.
+pub(crate) fn export_vm(
+    world: &mut World,
+    caller: (&str, &str),
+    moref: &Moref,
+) -> Result<(Moref, Purpose), Fault> {
+    let vm = world.vm(moref)?;
+    if vm.powered_on {
+        return Err(Fault::new(
+            "InvalidPowerState",
+            "The attempted operation cannot be performed in the current state (Powered on).",
+        )
+        .with("requestedState", "poweredOff")
+        .with("existingState", "poweredOn"));
+    }
+    export(world, caller, moref, None)
+}
+
+/// `VirtualMachineSnapshot.ExportSnapshot`: begins the lease.
+///
+/// # Errors
+///
+/// `TaskInProgress` if something holds the machine.
+pub(crate) fn export_snapshot(
+    world: &mut World,
+    caller: (&str, &str),
+    snapshot: &Moref,
+) -> Result<(Moref, Purpose), Fault> {
+    let vm = world.objects.reference(snapshot, "vm").ok_or_else(|| Fault::not_found(snapshot))?;
+    export(world, caller, &vm, Some(snapshot.clone()))
+}
+
+fn export(
+    world: &mut World,
+    caller: (&str, &str),
+    moref: &Moref,
+    snapshot: Option<Moref>,
+) -> Result<(Moref, Purpose), Fault> {
+    check_free(world, moref)?;
+    let vm = world.vm(moref)?;
+    let (name, host) = (vm.name.clone(), vm.host);
+    let lease = begin(world, caller, moref, "VirtualMachine.ExportVmLRO", Direction::Export, &name);
+    if let Some(record) = world.leases.get_mut(&lease.id) {
+        record.vm = Some(moref.clone());
+        record.host = host;
+    }
+    world.vm_mut(moref)?.lease = Some(lease.id.clone());
+    world.refresh(&moref.id);
+    Ok((lease, Purpose::Export { vm: moref.clone(), snapshot }))
+}
+
+/// Whether nothing holds the machine.
+///
+/// # Errors
+///
+/// `TaskInProgress` with the task behind the lease that holds it.
+pub(crate) fn check_free(world: &World, moref: &Moref) -> Result<(), Fault> {
+    let vm = world.vm(moref)?;
+    match vm.lease.as_ref().and_then(|id| world.leases.get(id)) {
+        Some(lease) => Err(Fault::task_in_progress(&lease.task)),
+        None => Ok(()),
+    }
+}
+
+fn begin(
+    world: &mut World,
+    (key, user): (&str, &str),
+    entity: &Moref,
+    description_id: &str,
+    direction: Direction,
+    machine: &str,
+) -> Moref {
+    let moref = World::new_session_moref(key, "HttpNfcLease");
+    let task = task::start(world, entity, description_id, user);
+    let timeout_s = world.scenario.lease_timeout_s;
+    let properties = json!({
+        "initializeProgress": 0,
+        "transferProgress": 0,
+        "mode": "pushOrGet",
+        "capabilities": { "pullModeSupported": false, "corsSupported": false },
+        "state": LeaseState::Initializing.as_str(),
+    });
+    world.objects.put(moref.clone(), Some(key.to_owned()), properties);
+    let lease = Lease {
+        moref: moref.clone(),
+        owner: key.to_owned(),
+        task,
+        vm: None,
+        machine: machine.to_owned(),
+        direction,
+        state: LeaseState::Initializing,
+        fault: None,
+        host: 0,
+        ticket: format!("52{}", clock::uuid().get(2..).unwrap_or_default()),
+        devices: Vec::new(),
+        timeout: Duration::from_secs(u64::from(timeout_s)),
+        renewed: Instant::now(),
+        percents: Vec::new(),
+        refused: 0,
+        ended: CancellationToken::new(),
+    };
+    world.leases.insert(moref.id.clone(), lease);
+    moref
+}
+
+/// Makes a lease ready, or puts it in error.
+pub(crate) fn prepare(world: &mut World, id: &str, purpose: Purpose) {
+    let Some(lease) = world.leases.get(id).filter(|lease| lease.state == LeaseState::Initializing)
+    else {
+        return;
+    };
+    let scripted = world.script.initialize_error(lease.direction, &lease.machine);
+    let outcome = match (scripted, purpose) {
+        (Some(message), _) => Err(Fault::new("SystemError", message.as_str()).with("reason", message)),
+        (None, Purpose::Export { vm, snapshot }) => export_devices(world, &vm, snapshot.as_ref()),
+        (None, Purpose::Import { spec, folder, pool, host }) => {
+            import_vm(world, id, spec, folder, pool, host)
+        }
+    };
+    match outcome {
+        Ok(devices) => ready(world, id, devices),
+        Err(fault) => end(world, id, Err(fault)),
+    }
+}
+
+/// A file of a lease and the name-based key that an import has.
+type Prepared = (Device, String, Option<u64>);
+
+fn ready(world: &mut World, id: &str, prepared: Vec<Prepared>) {
+    let Some(lease) = world.leases.get_mut(id) else { return };
+    let Some(vm) = lease.vm.clone() else { return };
+    let Some(host) = world.hosts.get(lease.host) else { return };
+    let folder = if host.authority.starts_with('*') { "ha-nfc" } else { "nfc" };
+    let mut capacity_bytes = 0;
+    let mut urls = Vec::new();
+    for (device, import_key, file_bytes) in prepared {
+        let is_disk = device.disk_index().is_some();
+        let file = escape_file(device.target_id());
+        urls.push(json!({
+            "key": device.key(),
+            "importKey": import_key,
+            "url": format!("https://{}/{folder}/{}/{file}", host.authority, lease.ticket),
+            "sslThumbprint": host.thumbprint,
+            "disk": is_disk,
+            "targetId": device.target_id(),
+            "fileSize": if is_disk { Value::Null } else { json!(file_bytes) },
+        }));
+        if is_disk {
+            capacity_bytes += file_bytes.unwrap_or_default();
+        }
+        lease.devices.push(Arc::new(device));
+    }
+    world.tickets.grant(&lease.ticket, lease.host, lease.devices.iter().map(Arc::clone));
+    lease.state = LeaseState::Ready;
+    lease.renewed = Instant::now();
+    let (moref, task) = (lease.moref.clone(), lease.task.clone());
+    let info = json!({
+        "lease": moref.value(),
+        "entity": vm.value(),
+        "deviceUrl": urls,
+        "totalDiskCapacityInKB": capacity_bytes / 1024,
+        "leaseTimeout": lease.timeout.as_secs(),
+    });
+    world.objects.set(&moref, "initializeProgress", json!(100));
+    world.objects.set(&moref, "info", info);
+    world.objects.set(&moref, "state", json!(LeaseState::Ready.as_str()));
+    task::set_entity(world, &task, &vm);
+}
+
+fn export_devices(
+    world: &World,
+    moref: &Moref,
+    snapshot: Option<&Moref>,
+) -> Result<Vec<Prepared>, Fault> {
+    let vm = world.vm(moref)?;
+    let frozen = snapshot.and_then(|wanted| vm.snapshots.iter().find(|one| one.moref == *wanted));
+    let (devices, disks) = match frozen {
+        Some(frozen) => (&frozen.devices, &frozen.disks),
+        None => (&vm.devices, &vm.disks),
+    };
+    let mut prepared = Vec::new();
+    let mut images = 0;
+    for (device, label) in transferable(devices) {
+        let key = format!("/{}/{label}", moref.id);
+        let disk = hardware::key_of(device).and_then(|key| disks.get(&key));
+        if let Some(disk) = disk {
+            let index = prepared.len();
+            let target = format!("disk-{index}.vmdk");
+            let capacity = disk.capacity_bytes();
+            let disk = Arc::clone(disk);
+            let device = Device::disk(&key, &target, &vm.name, index, disk, Access::Read);
+            prepared.push((device, String::new(), Some(capacity)));
+        } else if let Some(image) = vm.files.get(&label) {
+            let target = format!("disk-{images}.iso");
+            images += 1;
+            prepared.push(file_device(&key, &target, vm, image));
+        }
+    }
+    if let Some(nvram) = vm.files.get(NVRAM) {
+        let target = format!("{}.nvram", vm.name);
+        prepared.push(file_device(&format!("/{}/{NVRAM}", moref.id), &target, vm, nvram));
+    }
+    Ok(prepared)
+}
+
+fn file_device(key: &str, target: &str, vm: &Vm, file: &VmFile) -> Prepared {
+    let len_bytes = file.content.len_bytes().ok();
+    let device = Device::file(key, target, &vm.name, Arc::clone(&file.content), Access::Read);
+    (device, String::new(), len_bytes)
+}
+
+fn import_vm(
+    world: &mut World,
+    id: &str,
+    spec: Value,
+    folder: Moref,
+    pool: Moref,
+    host: usize,
+) -> Result<Vec<Prepared>, Fault> {
+    let name = spec["name"].as_str().unwrap_or_default().to_owned();
+    let mut vm = make_vm(world, spec, &name, (folder, pool, host))?;
+    let mut prepared = Vec::new();
+    let mut images = 0;
+    for (device, label) in transferable(&vm.devices) {
+        let key = format!("/{}/{label}", vm.moref.id);
+        let import_key = format!("/{name}/{label}");
+        if let Some(disk) = hardware::key_of(device).and_then(|key| vm.disks.get(&key)) {
+            let index = prepared.len();
+            let target = format!("disk-{index}.vmdk");
+            let capacity = disk.capacity_bytes();
+            let disk = Arc::clone(disk);
+            let device = Device::disk(&key, &target, &name, index, disk, Access::WriteDisk);
+            prepared.push((device, import_key, Some(capacity)));
+        } else {
+            let target = format!("disk-{images}.iso");
+            images += 1;
+            let content = Arc::new(new_file(world)?);
+            vm.files.insert(label, VmFile { name: target.clone(), content: Arc::clone(&content) });
+            let device = Device::file(&key, &target, &name, content, Access::WriteFile);
+            prepared.push((device, import_key, None));
+        }
+    }
+    let options = vm.spec["extraConfig"].as_array().into_iter().flatten();
+    if options.filter_map(|option| option["key"].as_str()).any(|key| key == NVRAM) {
+        let target = format!("{name}.nvram");
+        let content = Arc::new(new_file(world)?);
+        vm.files.insert(NVRAM.to_owned(), VmFile { name: target.clone(), content: Arc::clone(&content) });
+        let key = format!("/{}/{NVRAM}", vm.moref.id);
+        let device = Device::file(&key, &target, &name, content, Access::WriteFile);
+        prepared.push((device, format!("/{name}/{NVRAM}"), None));
+    }
+    vm.lease = Some(id.to_owned());
+    let moref = vm.moref.clone();
+    inventory::register(world, vm)?;
+    if let Some(lease) = world.leases.get_mut(id) {
+        lease.vm = Some(moref);
+        lease.host = host;
+    }
+    Ok(prepared)
+}
+
+fn new_file(world: &World) -> Result<crate::disk::Blob, Fault> {
+    crate::disk::Blob::new(&world.store).map_err(|error| no_file(&error))
+}
+
+fn no_file(error: &std::io::Error) -> Fault {
+    Fault::new("CannotCreateFile", error.to_string()).with("file", "")
+}
+
+/// Makes a machine from its configuration, not yet in the inventory.
+///
+/// # Errors
+///
+/// `InvalidDatastore`, `InvalidDeviceSpec`, `CannotCreateFile`.
+pub(crate) fn make_vm(
+    world: &mut World,
+    mut spec: Value,
+    name: &str,
+    (folder, pool, host): (Moref, Moref, usize),
+) -> Result<Vm, Fault> {
+    let path = spec["files"]["vmPathName"].as_str().unwrap_or_default();
+    let wanted = path.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or_default();
+    let stores = inventory::children(&world.objects, &fixed::datastore_folder());
+    let datastore = stores
+        .into_iter()
+        .find(|store| wanted.is_empty() || unescape_name(world.objects.text(store, "name")) == wanted);
+    let datastore = datastore.ok_or_else(|| {
+        Fault::new("InvalidDatastore", format!("Invalid datastore path '{path}'.")).with("name", path)
+    })?;
+    let datastore_name = unescape_name(world.objects.text(&datastore, "name"));
+    let mut devices = hardware::devices(&spec)?;
+    let store = world.store.clone();
+    let place = (&datastore.value(), datastore_name.as_str());
+    let disks = hardware::make_disks(&mut devices, &store, place, name).map_err(|e| no_file(&e))?;
+    let moref = world.new_moref("VirtualMachine", "vm");
+    if let Some(fields) = spec.as_object_mut() {
+        fields.remove("deviceChange");
+    }
+    Ok(Vm {
+        moref,
+        name: name.to_owned(),
+        folder,
+        pool,
+        host,
+        datastore,
+        datastore_name,
+        spec,
+        uuid: clock::uuid(),
+        instance_uuid: clock::uuid(),
+        devices,
+        disks,
+        files: std::collections::BTreeMap::new(),
+        powered_on: false,
+        snapshots: Vec::new(),
+        lease: None,
+    })
+}
+
+/// Ends a lease, whoever asked for it: `Ok` completes it.  Ending it twice changes nothing.
+pub(crate) fn end(world: &mut World, id: &str, outcome: Result<(), Fault>) {
+    let Some(lease) = world.leases.get_mut(id).filter(|lease| lease.state.is_held()) else { return };
+    lease.state = if outcome.is_ok() { LeaseState::Done } else { LeaseState::Error };
+    lease.fault = outcome.as_ref().err().cloned();
+    lease.ended.cancel();
+    let (moref, task, vm) = (lease.moref.clone(), lease.task.clone(), lease.vm.clone());
+    let (state, direction) = (lease.state, lease.direction);
+    let ticket = lease.ticket.clone();
+    world.tickets.revoke(&ticket);
+    if let Some(vm) = &vm {
+        let is_ours = world.vms.get(&vm.id).is_some_and(|known| known.lease.as_deref() == Some(id));
+        if is_ours && direction == Direction::Import && outcome.is_err() {
+            // Everything that the import made goes with it.
+            inventory::unregister(world, vm);
+        } else if is_ours && let Ok(known) = world.vm_mut(vm) {
+            known.lease = None;
+            world.refresh(&vm.id);
+        }
+    }
+    let result = match (&outcome, direction) {
+        (Ok(()), Direction::Import) => Ok(vm.map_or(Value::Null, |vm| vm.value())),
+        (Ok(()), Direction::Export) => Ok(Value::Null),
+        (Err(fault), _) => Err(fault.clone()),
+    };
+    task::finish(world, &task, &result);
+    if world.scenario.lease_vanishes {
+        world.objects.remove(&moref);
+        return;
+    }
+    if let Err(fault) = &outcome {
+        world.objects.set(&moref, "error", fault.localized());
+    }
+    world.objects.set(&moref, "info", Value::Null);
+    world.objects.set(&moref, "state", json!(state.as_str()));
+}
+
+/// Why a lease that was not renewed in time ended.
+pub(crate) fn timed_out() -> Fault {
+    Fault::new("Timedout", "The lease timed out: it was not renewed in time.")
+}
+
+/// A method of `HttpNfcLease`.
+///
+/// # Errors
+///
+/// The faults that section 1.2 of the protocol lists for each.
+pub(crate) fn call(
+    world: &mut World,
+    moref: &Moref,
+    method: &str,
+    arguments: &Value,
+) -> Result<Value, Fault> {
+    let lease = world.leases.get_mut(&moref.id).ok_or_else(|| Fault::not_found(moref))?;
+    match lease.state {
+        LeaseState::Ready => {}
+        LeaseState::Initializing if matches!(method, "HttpNfcLeaseAbort" | "HttpNfcLeaseProgress") => {}
+        LeaseState::Error if lease.fault.as_ref().is_some_and(|f| f.kind() == "Timedout") => {
+            return Err(timed_out());
+        }
+        LeaseState::Done | LeaseState::Error | LeaseState::Initializing => {
+            return Err(Fault::invalid_state());
+        }
+    }
+    match method {
+        "HttpNfcLeaseProgress" => progress(world, moref, arguments["percent"].as_i64().unwrap_or(0)),
+        "HttpNfcLeaseComplete" => {
+            end(world, &moref.id, Ok(()));
+            Ok(Value::Null)
+        }
+        "HttpNfcLeaseAbort" => {
+            let fault = match &arguments["fault"] {
+                Value::Null => Fault::new("RequestCanceled", "The lease was aborted."),
+                cause => Fault::from_localized(cause),
+            };
+            end(world, &moref.id, Err(fault));
+            Ok(Value::Null)
+        }
+        "HttpNfcLeaseGetManifest" => Ok(manifest(lease)),
+        "HttpNfcLeaseSetManifestChecksumType" => set_checksum_type(lease, arguments),
+        _ => Err(crate::soap::unknown_method(moref, method)),
+    }
+}
+
+fn progress(world: &mut World, moref: &Moref, percent: i64) -> Result<Value, Fault> {
+    let lease = world.leases.get_mut(&moref.id).ok_or_else(|| Fault::not_found(moref))?;
+    if world.script.refuses_heartbeat(lease.direction, &lease.machine) {
+        lease.refused += 1;
+        let reason = "heartbeat refused by the scenario";
+        return Err(Fault::new("SystemError", format!("A general system error occurred: {reason}"))
+            .with("reason", reason));
+    }
+    lease.renewed = Instant::now();
+    lease.percents.push(percent);
+    let task = lease.task.clone();
+    world.objects.set(moref, "transferProgress", json!(percent.clamp(0, 100)));
+    task::progress(world, &task, percent);
+    Ok(Value::Null)
+}
+
+fn manifest(lease: &Lease) -> Value {
+    let mut entries = Vec::new();
+    for device in &lease.devices {
+        let Some(moved) = device.transferred() else { continue };
+        let (checksum, checksum_type) = match &moved.sha256 {
+            Some(sha256) => (sha256, "sha256"),
+            None => (&moved.sha1, "sha1"),
+        };
+        entries.push(json!({
+            "_typeName": "HttpNfcLeaseManifestEntry",
+            "key": device.key(),
+            "sha1": moved.sha1,
+            "checksum": checksum,
+            "checksumType": checksum_type,
+            "size": moved.size_bytes,
+            "disk": device.disk_index().is_some(),
+            "capacity": moved.capacity_bytes,
+            "populatedSize": moved.populated_bytes,
+        }));
+    }
+    if entries.is_empty() { Value::Null } else { Value::Array(entries) }
+}
+
+fn set_checksum_type(lease: &Lease, arguments: &Value) -> Result<Value, Fault> {
+    let wanted = arguments["deviceUrlsToChecksumTypes"].as_array().into_iter().flatten();
+    let mut devices = Vec::new();
+    for pair in wanted {
+        let key = pair["key"].as_str().unwrap_or_default();
+        let device = lease.devices.iter().find(|device| device.key() == key);
+        let device = device.ok_or_else(|| Fault::invalid_argument("deviceUrlsToChecksumTypes"))?;
+        match pair["value"].as_str() {
+            Some("sha256") => devices.push(device),
+            Some("sha1") => {}
+            _ => return Err(Fault::invalid_argument("deviceUrlsToChecksumTypes")),
+        }
+    }
+    // "Should be set before any transfer starts."
+    if lease.devices.iter().any(|device| device.moved_bytes() > 0) {
+        return Err(Fault::invalid_state());
+    }
+    devices.into_iter().for_each(|device| device.want_sha256());
+    Ok(Value::Null)
+}
+
+/// The host with the fewest leases, where a new machine goes.
+fn idlest_host(world: &World) -> usize {
+    let held = |host: usize| {
+        world.leases.values().filter(|lease| lease.state.is_held() && lease.host == host).count()
+    };
+    (0..world.hosts.len()).min_by_key(|host| held(*host)).unwrap_or(0)
+}
+
+/// Escapes what would end the path of a URL.  Blanks stay, as real servers leave them.
+fn escape_file(name: &str) -> String {
+    let mut escaped = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_' | '~' | ' ') {
+            escaped.push(letter);
+        } else {
+            let mut bytes = [0; 4];
+            for byte in letter.encode_utf8(&mut bytes).bytes() {
+                escaped.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    escaped
+}
+
+/// Whether `kind` is a pool that machines can be imported into.
+pub(crate) fn is_pool(kind: &str) -> bool {
+    types::is_a(kind, "ResourcePool")
+}
+
+/// Label of the NVRAM in lease keys, and the option that stands for it in a configuration.
+pub(crate) const NVRAM: &str = "nvram";
+
+/// Longest name of an entity in vSphere.
+const NAME_CHARS_MAX: usize = 80;

@@ -1,0 +1,530 @@
+//! `OvfManager`: from a descriptor to an import spec, and from a machine to a descriptor.
+
+use std::collections::BTreeMap;
+
+use ovftransfer_ovf::Envelope;
+use ovftransfer_ovf::envelope::{EnvelopeError, FileRef, HardwareItem, VirtualSystem};
+use serde_json::{Value, json};
+
+use crate::descriptor::{self, DiskFile, FileEntry};
+use crate::fault::Fault;
+use crate::hardware::{self, key_of, kind_of, transferable};
+use crate::inventory;
+use crate::lease::{NVRAM, is_pool};
+use crate::object::Moref;
+use crate::scenario::Controller;
+use crate::types;
+use crate::vm::unescape_name;
+use crate::world::World;
+
+/// `OvfManager.CreateImportSpec`.
+///
+/// # Errors
+///
+/// `ManagedObjectNotFound` and `InvalidArgument` for the call; what is wrong with the package
+/// stands in `error` of the result.
+pub(crate) fn create_import_spec(world: &World, arguments: &Value) -> Result<Value, Fault> {
+    let pool = existing(world, &arguments["resourcePool"], "resourcePool")?;
+    if !is_pool(&pool.kind) {
+        return Err(Fault::invalid_argument("resourcePool"));
+    }
+    let datastore = existing(world, &arguments["datastore"], "datastore")?;
+    let parameters = &arguments["cisp"];
+    if let Some(host) = Moref::from_value(&parameters["hostSystem"])
+        && !world.hosts.iter().any(|known| known.moref == host)
+    {
+        return Err(Fault::not_found(&host));
+    }
+    let mut import = Import {
+        world,
+        parameters,
+        datastore: unescape_name(world.objects.text(&datastore, "name")),
+        changes: Vec::new(),
+        files: Vec::new(),
+        warnings: Vec::new(),
+        errors: Vec::new(),
+        controllers: BTreeMap::new(),
+        next_key: -1,
+        mapping: BTreeMap::new(),
+    };
+    let result = match Envelope::parse(text(&arguments["ovfDescriptor"]).as_bytes()) {
+        Ok(envelope) => import.read(&envelope)?,
+        Err(error) => {
+            import.errors.push(not_readable(&error));
+            None
+        }
+    };
+    // With an error there is no spec.
+    let spec = result.filter(|_| import.errors.is_empty()).map(|spec| {
+        json!({
+            "_typeName": "VirtualMachineImportSpec",
+            "configSpec": spec,
+            "resPoolEntity": pool.value(),
+        })
+    });
+    Ok(json!({
+        "_typeName": "OvfCreateImportSpecResult",
+        "fileItem": if spec.is_some() { json!(import.files) } else { Value::Null },
+        "importSpec": spec,
+        "warning": faults(&import.warnings),
+        "error": faults(&import.errors),
+    }))
+}
+
+/// `OvfManager.ParseDescriptor`.
+pub(crate) fn parse_descriptor(arguments: &Value) -> Value {
+    let mut result = json!({
+        "_typeName": "OvfParseDescriptorResult",
+        "annotation": "",
+        "defaultEntityName": "",
+        "virtualApp": false,
+        "defaultDeploymentOption": "",
+    });
+    match Envelope::parse(text(&arguments["ovfDescriptor"]).as_bytes()) {
+        Ok(envelope) => {
+            let networks = envelope.networks().iter().map(|network| {
+                json!({ "name": network.name(), "description": network.description().unwrap_or("") })
+            });
+            result["network"] = networks.collect();
+            if let Some(system) = envelope.systems().first() {
+                result["annotation"] = json!(system.annotation().unwrap_or(""));
+                result["defaultEntityName"] = json!(system.name().unwrap_or(system.id()));
+            }
+            let sizes = envelope.references().iter().filter_map(FileRef::size_bytes);
+            result["approximateDownloadSize"] = json!(sizes.sum::<u64>());
+            let flat: u64 = envelope.disks().iter().map(|disk| disk.capacity_bytes()).sum();
+            result["approximateFlatDeploymentSize"] = json!(flat);
+            result["virtualApp"] = json!(envelope.systems().len() > 1);
+        }
+        Err(error) => result["error"] = faults(&[not_readable(&error)]),
+    }
+    result
+}
+
+/// `OvfManager.CreateDescriptor`.
+///
+/// # Errors
+///
+/// `ManagedObjectNotFound`, and `InvalidArgument` for an object that is no machine.
+pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Value, Fault> {
+    let moref = existing(world, &arguments["obj"], "obj")?;
+    if moref.kind != "VirtualMachine" {
+        return Err(Fault::invalid_argument("obj"));
+    }
+    let vm = world.vm(&moref)?;
+    let parameters = &arguments["cdp"];
+    let (devices, disks) = match Moref::from_value(&parameters["snapshot"]) {
+        Some(wanted) => {
+            let found = vm.snapshots.iter().find(|snapshot| snapshot.moref == wanted);
+            let found = found.ok_or_else(|| Fault::not_found(&wanted))?;
+            (&found.devices, &found.disks)
+        }
+        None => (&vm.devices, &vm.disks),
+    };
+    let listed: &[Value] = parameters["ovfFiles"].as_array().map_or(&[], Vec::as_slice);
+    let file_of = |key: &str, default: &str| {
+        if listed.is_empty() {
+            return Some((FileEntry { href: default.to_owned(), size_bytes: 0 }, None));
+        }
+        let file = listed.iter().find(|file| file["deviceId"] == key)?;
+        let size_bytes = file["size"].as_u64().unwrap_or_default();
+        let entry = FileEntry { href: text(&file["path"]).to_owned(), size_bytes };
+        Some((entry, file["populatedSize"].as_u64()))
+    };
+    let mut warnings = Vec::new();
+    let mut files = Vec::new();
+    for (device, label) in transferable(devices) {
+        let Some(disk) = key_of(device).and_then(|key| disks.get(&key)) else { continue };
+        let default = format!("disk-{}.vmdk", files.len());
+        match file_of(&format!("/{}/{label}", moref.id), &default) {
+            Some((file, populated_bytes)) => {
+                files.push(DiskFile { file, capacity_bytes: disk.capacity_bytes(), populated_bytes });
+            }
+            None => warnings.push(
+                Fault::new("OvfUnableToExportDisk", format!("Unable to export disk '{label}'."))
+                    .with("diskName", label),
+            ),
+        }
+    }
+    for file in listed {
+        let key = text(&file["deviceId"]);
+        let known = transferable(devices).iter().any(|(_, label)| key == format!("/{}/{label}", moref.id));
+        if !known && key != format!("/{}/{NVRAM}", moref.id) {
+            return Err(Fault::invalid_argument("cdp.ovfFiles.deviceId"));
+        }
+    }
+    let nvram = vm.files.get(NVRAM).filter(|_| !listed.is_empty());
+    let nvram = nvram.and_then(|_| file_of(&format!("/{}/{NVRAM}", moref.id), "")).map(|(file, _)| file);
+    let networks = devices.iter().filter_map(|device| Moref::from_value(&device["backing"]["network"]));
+    let networks = networks.map(|network| unescape_name(world.objects.text(&network, "name"))).collect();
+    let has_pvscsi = devices.iter().any(|device| kind_of(device) == "ParaVirtualSCSIController");
+    let machine = descriptor::Machine {
+        name: parameters["name"].as_str().filter(|n| !n.is_empty()).unwrap_or(&vm.name).to_owned(),
+        cpus: u32::try_from(vm.spec["numCPUs"].as_u64().unwrap_or(1)).unwrap_or(1),
+        memory_mib: vm.spec["memoryMB"].as_u64().unwrap_or(512),
+        guest_id: vm.spec["guestId"].as_str().unwrap_or("otherGuest64").to_owned(),
+        controller: if has_pvscsi { Controller::Paravirtual } else { Controller::Lsilogic },
+        disks: files,
+        networks,
+        nvram,
+    };
+    Ok(json!({
+        "_typeName": "OvfCreateDescriptorResult",
+        "ovfDescriptor": descriptor::write(&machine),
+        "warning": faults(&warnings),
+        "includeImageFiles": parameters["includeImageFiles"].as_bool().unwrap_or(false),
+    }))
+}
+
+/// An import spec in the making.
+struct Import<'a> {
+    world: &'a World,
+    parameters: &'a Value,
+    datastore: String,
+    changes: Vec<Value>,
+    files: Vec<Value>,
+    warnings: Vec<Fault>,
+    errors: Vec<Fault>,
+    /// Controllers by instance id: key, label of the type and bus, units taken.
+    controllers: BTreeMap<String, Bus>,
+    next_key: i64,
+    mapping: BTreeMap<String, (Value, String)>,
+}
+
+struct Bus {
+    key: i64,
+    kind: &'static str,
+    number: usize,
+    taken: Vec<usize>,
+}
+
+impl Import<'_> {
+    /// The `VirtualMachineConfigSpec`, or nothing if there is no machine.
+    fn read(&mut self, envelope: &Envelope) -> Result<Option<Value>, Fault> {
+        let [system] = envelope.systems() else {
+            let what = "Only packages of one virtual machine are supported.";
+            self.errors.push(Fault::new("OvfUnsupportedPackage", what));
+            return Ok(None);
+        };
+        self.check_provisioning();
+        self.map_networks(envelope)?;
+        let wanted = text(&self.parameters["entityName"]);
+        let name = if wanted.is_empty() { system.name().unwrap_or(system.id()) } else { wanted };
+        let (cpus, memory_mib) = self.cpus_and_memory(system);
+        // Controllers before what hangs on them.
+        for item in system.items() {
+            self.controller(item);
+        }
+        for item in system.items() {
+            match item.resource_type() {
+                10 => self.network_card(item),
+                14..=16 => self.removable(item, envelope, name),
+                17 => self.disk(item, envelope, name),
+                _ => {}
+            }
+        }
+        let nvram = self.nvram(envelope, system, name);
+        let path = format!("[{}]", self.datastore);
+        Ok(Some(json!({
+            "_typeName": "VirtualMachineConfigSpec",
+            "name": name,
+            "version": system.hardware_family().and_then(newest_hardware),
+            "guestId": system.os_type().unwrap_or_else(|| guest_id(system.os_id())),
+            "annotation": system.annotation(),
+            "files": { "vmPathName": path },
+            "numCPUs": cpus,
+            "memoryMB": memory_mib,
+            "deviceChange": self.changes,
+            "extraConfig": if nvram { json!([{ "key": NVRAM, "value": format!("{name}.nvram") }]) } else { Value::Null },
+        })))
+    }
+
+    fn check_provisioning(&mut self) {
+        let wanted = text(&self.parameters["diskProvisioning"]);
+        if !wanted.is_empty() && !PROVISIONING.contains(&wanted) {
+            let supported = PROVISIONING.join(",");
+            self.errors.push(
+                Fault::new(
+                    "OvfUnsupportedDiskProvisioning",
+                    format!("The disk provisioning type '{wanted}' is not supported; supported are {supported}."),
+                )
+                .with("diskProvisioning", wanted)
+                .with("supportedDiskProvisioning", supported),
+            );
+        }
+    }
+
+    fn map_networks(&mut self, envelope: &Envelope) -> Result<(), Fault> {
+        for pair in self.parameters["networkMapping"].as_array().into_iter().flatten() {
+            let network = existing(self.world, &pair["network"], "cisp.networkMapping.network")?;
+            if !types::is_a(&network.kind, "Network") {
+                return Err(Fault::invalid_argument("cisp.networkMapping.network"));
+            }
+            let name = text(&pair["name"]);
+            if !envelope.networks().iter().any(|known| known.name() == name) {
+                let what = format!("The network '{name}' in the mapping is not in the OVF descriptor.");
+                self.errors.push(Fault::new("OvfNetworkMappingNotSupported", what));
+                continue;
+            }
+            let real = unescape_name(self.world.objects.text(&network, "name"));
+            self.mapping.insert(name.to_owned(), (network.value(), real));
+        }
+        let known = inventory::networks(&self.world.objects);
+        for network in envelope.networks() {
+            if self.mapping.contains_key(network.name()) {
+                continue;
+            }
+            let same = known.iter().find(|(_, name)| unescape_name(name) == network.name());
+            if let Some((moref, name)) = same.or(known.first()) {
+                if same.is_none() {
+                    let what = format!(
+                        "No mapping for the network '{}'; it is connected to '{name}'.",
+                        network.name()
+                    );
+                    self.warnings.push(Fault::new("OvfNetworkMappingNotSupported", what));
+                }
+                self.mapping.insert(network.name().to_owned(), (moref.value(), unescape_name(name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn cpus_and_memory(&mut self, system: &VirtualSystem) -> (u64, u64) {
+        let quantity = |kind: u16| system.items().iter().find(|item| item.resource_type() == kind);
+        let cpus = quantity(3).and_then(HardwareItem::quantity).unwrap_or(1);
+        let memory = quantity(4).and_then(HardwareItem::quantity_bytes);
+        (cpus, memory.map_or(512, |bytes| bytes >> 20).max(4))
+    }
+
+    /// Takes an item that is a controller, and refuses what nobody knows.
+    fn controller(&mut self, item: &HardwareItem) {
+        let sub_type = item.resource_sub_type().unwrap_or_default().to_ascii_lowercase();
+        let kind = match item.resource_type() {
+            5 => "VirtualIDEController",
+            6 => match sub_type.as_str() {
+                "virtualscsi" | "pvscsi" | "vmware.virtualscsi" => "ParaVirtualSCSIController",
+                "lsilogicsas" => "VirtualLsiLogicSASController",
+                "buslogic" => "VirtualBusLogicController",
+                _ => "VirtualLsiLogicController",
+            },
+            20 if sub_type.contains("nvme") => "VirtualNVMEController",
+            20 => "VirtualAHCIController",
+            1 | 3 | 4 | 10 | 14..=17 | 23 | 24 => return,
+            other => {
+                let name = item.element_name().unwrap_or_default();
+                self.errors.push(
+                    Fault::new(
+                        "OvfUnsupportedType",
+                        format!("Unsupported hardware '{name}': resource type {other}."),
+                    )
+                    .with("name", "ResourceType")
+                    .with("instanceId", item.instance_id())
+                    .with("deviceType", other),
+                );
+                return;
+            }
+        };
+        let before = self.controllers.values().filter(|bus| family(bus.kind) == family(kind)).count();
+        let number = before;
+        let key = self.next_key();
+        let device = if family(kind) == "scsi" {
+            hardware::scsi_controller(kind, key, number)
+        } else {
+            json!({ "_typeName": kind, "key": key, "busNumber": number })
+        };
+        self.add(device, false);
+        let taken = if family(kind) == "scsi" { vec![hardware::SCSI_OWN_UNIT] } else { Vec::new() };
+        self.controllers.insert(item.instance_id().to_owned(), Bus { key, kind, number, taken });
+    }
+
+    fn network_card(&mut self, item: &HardwareItem) {
+        let kind = match item.resource_sub_type().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "e1000e" => "VirtualE1000e",
+            "pcnet32" => "VirtualPCNet32",
+            "vmxnet2" => "VirtualVmxnet2",
+            "vmxnet" => "VirtualVmxnet",
+            "vmxnet3" => "VirtualVmxnet3",
+            _ => "VirtualE1000",
+        };
+        let key = self.next_key();
+        let name = item.connections().first().map_or("", String::as_str);
+        match self.mapping.get(name).cloned() {
+            Some((moref, name)) => self.add(hardware::network_card(kind, key, &moref, &name), false),
+            None => self.errors.push(
+                Fault::new("OvfInvalidValue", format!("No network '{name}' in the OVF descriptor."))
+                    .with("name", "Connection")
+                    .with("value", name),
+            ),
+        }
+    }
+
+    fn removable(&mut self, item: &HardwareItem, envelope: &Envelope, entity: &str) {
+        let Some((parent, unit, label)) = self.place(item) else { return };
+        let file = item.file_ids().next().and_then(|id| envelope.file(id));
+        if item.resource_type() == 14 {
+            // A floppy drive hangs on a controller that is always there; nothing is uploaded.
+            return;
+        }
+        let backing = match file {
+            Some(_) => json!({ "_typeName": "VirtualCdromIsoBackingInfo", "fileName": "" }),
+            None => json!({
+                "_typeName": "VirtualCdromRemotePassthroughBackingInfo",
+                "deviceName": "",
+                "exclusive": false,
+            }),
+        };
+        let key = self.next_key();
+        let device = json!({
+            "_typeName": "VirtualCdrom",
+            "key": key,
+            "backing": backing,
+            "connectable": { "startConnected": false, "allowGuestControl": true, "connected": false },
+            "controllerKey": parent,
+            "unitNumber": unit,
+        });
+        self.add(device, false);
+        if let Some(file) = file {
+            self.file_item(&format!("/{entity}/{label}"), file, item.resource_type(), true);
+        }
+    }
+
+    fn disk(&mut self, item: &HardwareItem, envelope: &Envelope, entity: &str) {
+        let Some((parent, unit, label)) = self.place(item) else { return };
+        let disk = item.disk_ids().next().and_then(|id| envelope.disk(id));
+        let Some(disk) = disk else {
+            self.errors.push(
+                Fault::new("OvfDiskMappingNotFound", "A disk is not in the disk section.")
+                    .with("diskName", item.element_name().unwrap_or_default())
+                    .with("vmName", entity),
+            );
+            return;
+        };
+        let is_thin = matches!(text(&self.parameters["diskProvisioning"]), "thin" | "sparse" | "seSparse");
+        let key = self.next_key();
+        let capacity = disk.capacity_bytes();
+        self.add(hardware::disk_device(key, parent, unit, capacity, is_thin), true);
+        if let Some(file) = disk.file_ref().and_then(|id| envelope.file(id)) {
+            self.file_item(&format!("/{entity}/{label}"), file, 17, false);
+        }
+    }
+
+    /// Controller key, unit and label for an item, by its parent and its address there.
+    fn place(&mut self, item: &HardwareItem) -> Option<(i64, usize, String)> {
+        let bus = item.parent().and_then(|parent| self.controllers.get_mut(parent));
+        let Some(bus) = bus else {
+            if item.resource_type() != 14 {
+                self.errors.push(
+                    Fault::new("OvfMissingHardware", "A device has no controller.")
+                        .with("name", item.element_name().unwrap_or_default())
+                        .with("resourceType", item.resource_type()),
+                );
+            }
+            return None;
+        };
+        let asked = item.address_on_parent().and_then(|address| address.trim().parse::<usize>().ok());
+        let free = |unit: &usize| !bus.taken.contains(unit);
+        let unit = asked.filter(free).or_else(|| (0..UNITS_MAX).find(free))?;
+        bus.taken.push(unit);
+        let label = format!("{}{}:{unit}", bus.kind, bus.number);
+        Some((bus.key, unit, label))
+    }
+
+    /// The NVRAM is in no item: it is the file that is left over and named so.
+    fn nvram(&mut self, envelope: &Envelope, system: &VirtualSystem, entity: &str) -> bool {
+        let used = |file: &FileRef| {
+            system.items().iter().any(|item| item.file_ids().any(|id| id == file.id()))
+                || envelope.disks().iter().any(|disk| disk.file_ref() == Some(file.id()))
+        };
+        let found = envelope.references().iter().find(|file| {
+            file.href().as_str().to_ascii_lowercase().ends_with(".nvram") && !used(file)
+        });
+        if let Some(file) = found {
+            self.file_item(&format!("/{entity}/{NVRAM}"), file, 1, true);
+        }
+        found.is_some()
+    }
+
+    fn file_item(&mut self, device_id: &str, file: &FileRef, kind: u16, create: bool) {
+        self.files.push(json!({
+            "_typeName": "OvfFileItem",
+            "deviceId": device_id,
+            "path": file.href().as_str(),
+            "compressionMethod": file.compression(),
+            "chunkSize": file.chunk_size_bytes(),
+            "size": file.size_bytes(),
+            "cimType": kind,
+            "create": create,
+        }));
+    }
+
+    fn add(&mut self, device: Value, is_file: bool) {
+        let mut change = json!({ "operation": "add", "device": device });
+        if is_file {
+            change["fileOperation"] = json!("create");
+        }
+        self.changes.push(change);
+    }
+
+    fn next_key(&mut self) -> i64 {
+        let key = self.next_key;
+        self.next_key -= 1;
+        key
+    }
+}
+
+fn existing(world: &World, value: &Value, parameter: &str) -> Result<Moref, Fault> {
+    let moref = Moref::from_value(value).ok_or_else(|| Fault::invalid_argument(parameter))?;
+    match world.objects.get(&moref) {
+        Some(_) => Ok(moref),
+        None => Err(Fault::not_found(&moref)),
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn faults(all: &[Fault]) -> Value {
+    if all.is_empty() { Value::Null } else { all.iter().map(Fault::localized).collect() }
+}
+
+fn not_readable(error: &EnvelopeError) -> Fault {
+    Fault::new("OvfXmlFormat", format!("The OVF descriptor is invalid: {error}"))
+        .with("lineNumber", error.position().line)
+        .with("description", error.to_string())
+}
+
+/// Controllers of one family share the numbers of their buses.
+fn family(kind: &str) -> &'static str {
+    match kind {
+        "VirtualIDEController" => "ide",
+        "VirtualNVMEController" => "nvme",
+        "VirtualAHCIController" => "sata",
+        _ => "scsi",
+    }
+}
+
+/// The newest of the hardware families that a descriptor lists.
+fn newest_hardware(families: &str) -> Option<&str> {
+    let number = |family: &&str| family.strip_prefix("vmx-").and_then(|n| n.parse::<u32>().ok());
+    families.split_whitespace().filter(|family| number(family).is_some()).max_by_key(number)
+}
+
+/// vSphere's name for an operating system of CIM.
+fn guest_id(os_id: Option<u16>) -> &'static str {
+    match os_id {
+        Some(36) => "otherLinuxGuest",
+        Some(101) => "otherLinux64Guest",
+        Some(1) => "otherGuest",
+        _ => "otherGuest64",
+    }
+}
+
+/// What a real server takes; `monolithicSparse` fails on hosts and is refused here.
+const PROVISIONING: [&str; 9] = [
+    "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "thin", "thick", "seSparse",
+    "eagerZeroedThick", "sparse", "flat",
+];
+
+/// Units on the widest controller.
+const UNITS_MAX: usize = 64;

@@ -1,0 +1,164 @@
+//! Sessions: who is logged in, known by a cookie.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::fault::Fault;
+
+/// One login.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    /// `UserSession.key`; it stands in the ids of leases and collectors.
+    pub(crate) key: String,
+    /// Name of the user.
+    pub(crate) user: String,
+    login_time: String,
+    last_active_time: String,
+    last_active: Instant,
+    client: Client,
+    calls: i32,
+}
+
+/// What is known of the other end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Client {
+    /// Its IP address.
+    pub(crate) address: String,
+    /// Its header `User-Agent`.
+    pub(crate) agent: String,
+}
+
+/// All sessions, by cookie.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    by_cookie: BTreeMap<String, Session>,
+}
+
+impl Sessions {
+    /// Opens a session.  Returns its cookie, which is another secret than the key.
+    pub(crate) fn open(&mut self, user: &str, client: Client) -> (String, Session) {
+        let now = clock::now();
+        let session = Session {
+            key: format!("52{}", clock::uuid().get(2..).unwrap_or_default()),
+            user: user.to_owned(),
+            login_time: now.clone(),
+            last_active_time: now,
+            last_active: Instant::now(),
+            client,
+            calls: 0,
+        };
+        let cookie = clock::uuid().replace('-', "");
+        self.by_cookie.insert(cookie.clone(), session.clone());
+        (cookie, session)
+    }
+
+    /// The session of `cookie`; this counts as activity.
+    pub(crate) fn find(&mut self, cookie: &str) -> Option<&Session> {
+        let session = self.by_cookie.get_mut(cookie)?;
+        if session.last_active.elapsed() > IDLE_MAX {
+            return None;
+        }
+        session.last_active = Instant::now();
+        session.last_active_time = clock::now();
+        session.calls = session.calls.saturating_add(1);
+        Some(session)
+    }
+
+    /// Whether a session with this key is open.
+    pub(crate) fn is_open(&self, key: &str) -> bool {
+        self.by_cookie.values().any(|session| session.key == key)
+    }
+
+    /// Closes the session with this key.
+    pub(crate) fn close(&mut self, key: &str) {
+        self.by_cookie.retain(|_, session| session.key != key);
+    }
+
+    /// Closes all sessions and returns their keys.
+    pub(crate) fn close_all(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.by_cookie).into_values().map(|session| session.key).collect()
+    }
+
+    /// Keys and users of the open sessions.
+    pub(crate) fn list(&self) -> Vec<&Session> {
+        self.by_cookie.values().collect()
+    }
+}
+
+impl Session {
+    /// As `UserSession`.
+    pub(crate) fn value(&self) -> Value {
+        json!({
+            "_typeName": "UserSession",
+            "key": self.key,
+            "userName": self.user,
+            "fullName": self.user,
+            "loginTime": self.login_time,
+            "lastActiveTime": self.last_active_time,
+            "locale": "en",
+            "messageLocale": "en",
+            "extensionSession": false,
+            "ipAddress": self.client.address,
+            "userAgent": self.client.agent,
+            "callCount": self.calls,
+        })
+    }
+}
+
+/// The fault for calls without a session.
+pub(crate) fn not_authenticated(object: &Value) -> Fault {
+    Fault::new("NotAuthenticated", "The session is not authenticated.")
+        .with("object", object.clone())
+        .with("privilegeId", "System.View")
+}
+
+/// The fault for a wrong name or password.
+pub(crate) fn invalid_login() -> Fault {
+    Fault::new("InvalidLogin", "Cannot complete login due to an incorrect user name or password.")
+}
+
+/// The value of the session cookie in a header `Cookie`, with or without quotes.
+pub(crate) fn cookie(header: &str) -> Option<&str> {
+    header.split(';').find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE).then(|| value.trim_matches('"'))
+    })
+}
+
+/// The header `Set-Cookie` for `cookie`; the value is quoted, as real servers do.
+pub(crate) fn set_cookie(cookie: &str) -> String {
+    format!("{COOKIE}=\"{cookie}\"; Path=/; HttpOnly; Secure; ")
+}
+
+const COOKIE: &str = "vmware_soap_session";
+
+/// Idle time after which a session is gone: the default of vCenter.
+const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_ends_by_idling() {
+        let mut sessions = Sessions::default();
+        let (cookie, session) = sessions.open("a", Client::default());
+        assert_ne!(cookie, session.key);
+        tokio::time::advance(IDLE_MAX - Duration::from_secs(1)).await;
+        assert!(sessions.find(&cookie).is_some());
+        tokio::time::advance(IDLE_MAX + Duration::from_secs(1)).await;
+        assert!(sessions.find(&cookie).is_none());
+    }
+
+    #[test]
+    fn cookies_are_read_with_and_without_quotes() {
+        assert_eq!(cookie("a=b; vmware_soap_session=\"x\""), Some("x"));
+        assert_eq!(cookie("vmware_soap_session=x"), Some("x"));
+        assert_eq!(cookie("vmware_soap_sessions=x"), None);
+        assert_eq!(cookie("nonsense"), None);
+    }
+}

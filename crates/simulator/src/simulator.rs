@@ -1,0 +1,384 @@
+//! The public face: builds a server from a scenario, starts it, tells about it, stops it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, SET_COOKIE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use tempfile::TempDir;
+
+use crate::clock;
+use crate::disk::{Blob, Disk};
+use crate::dispatch::{self, Caller};
+use crate::fault::Fault;
+use crate::hardware;
+use crate::inventory::{self, fixed};
+use crate::lease::{self, NVRAM};
+use crate::lock::lock;
+use crate::nfc::{NfcHost, NfcService, Tickets};
+use crate::scenario::{Machine, Scenario, ScenarioError};
+use crate::script::Script;
+use crate::server::{Body, Connection, Limits, Server, ServerError, full, text};
+use crate::session::{self, Client};
+use crate::soap;
+use crate::state::{self, HostState, LeaseRecord, SessionRecord, TaskRecord, VmState};
+use crate::tls::Identity;
+use crate::vcenter::Vcenter;
+use crate::vm::VmFile;
+use crate::world::World;
+
+/// A running vCenter with its hosts.  Dropping it stops it and deletes everything it stored.
+#[derive(Debug)]
+pub struct Simulator {
+    url: String,
+    identity: Identity,
+    scenario: Arc<Scenario>,
+    vcenter: Arc<Vcenter>,
+    api: Server,
+    hosts: Vec<NfcHost>,
+    // Last, so that nothing writes into it any more.
+    _store: TempDir,
+}
+
+/// Makes a [`Simulator`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    scenario: Scenario,
+    listen: SocketAddr,
+}
+
+/// Why a simulator did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The scenario contradicts itself.
+    #[error("the scenario cannot be simulated")]
+    Scenario(#[from] ScenarioError),
+    /// A port could not be opened.
+    #[error("a server did not start")]
+    Server(#[from] ServerError),
+    /// The scenario's machines could not be made.
+    #[error("machine {name} cannot be made: {problem}")]
+    Machine {
+        /// Name of the machine.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is no room for what will be uploaded.
+    #[error("no folder for uploads")]
+    Store(#[source] io::Error),
+}
+
+impl Builder {
+    /// What the vCenter holds and how it misbehaves; [`Scenario::default`] if not told.
+    #[must_use]
+    pub fn scenario(mut self, scenario: Scenario) -> Self {
+        self.scenario = scenario;
+        self
+    }
+
+    /// Address and port of the API; 127.0.0.1 and a free port if not told.  The hosts take free
+    /// ports of the same address.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// Starts the server.  When this returns it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what is missing.
+    pub async fn start(self) -> Result<Simulator, StartError> {
+        self.scenario.check()?;
+        let store = tempfile::Builder::new()
+            .prefix("ovftransfer-simulator-")
+            .tempdir()
+            .map_err(StartError::Store)?;
+        let scenario = Arc::new(self.scenario);
+        let tickets = Arc::new(Tickets::default());
+        let script = Arc::new(Script::new(&scenario.faults));
+        let address = self.listen.ip();
+        let mut hosts = Vec::new();
+        for (index, host) in scenario.hosts.iter().enumerate() {
+            let (tickets, script) = (Arc::clone(&tickets), Arc::clone(&script));
+            hosts.push(NfcHost::start(index, host, reachable(address), tickets, script).await?);
+        }
+        let endpoints: Vec<(String, String)> = hosts
+            .iter()
+            .zip(&scenario.hosts)
+            .map(|(host, spec)| match spec.star_url {
+                true => ("*".to_owned(), String::new()),
+                false => (host.local_addr().to_string(), host.identity().thumbprint_sha1()),
+            })
+            .collect();
+        let path = store.path().to_owned();
+        let mut world = World::new(Arc::clone(&scenario), tickets, script, path);
+        inventory::build(&mut world, &clock::uuid(), &endpoints);
+        for machine in &scenario.machines {
+            add_machine(&mut world, machine).map_err(|fault| StartError::Machine {
+                name: machine.name.clone(),
+                problem: fault.message,
+            })?;
+        }
+        let vcenter = Arc::new(Vcenter::new(world));
+        let name = reachable(address).to_string();
+        let identity = Identity::generate(&[&name, "localhost"]).map_err(ServerError::from)?;
+        let services: Vec<NfcService> = hosts.iter().map(NfcHost::service).collect();
+        let front = Arc::new(Front { vcenter: Arc::clone(&vcenter), services });
+        let serve = move |request| {
+            let front = Arc::clone(&front);
+            async move { front.serve(request).await }
+        };
+        let api = Server::start(self.listen, &identity, Limits::default(), serve).await?;
+        let url = format!("https://{}", SocketAddr::new(reachable(address), api.local_addr().port()));
+        Ok(Simulator { url, identity, scenario, vcenter, api, hosts, _store: store })
+    }
+}
+
+impl Simulator {
+    /// Starts from the default scenario on a free port of 127.0.0.1.
+    #[must_use]
+    pub fn builder() -> Builder {
+        let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        Builder { scenario: Scenario::default(), listen }
+    }
+
+    /// Where the API is, such as `https://127.0.0.1:43210`; clients add `/sdk`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The only user.
+    #[must_use]
+    pub fn username(&self) -> &str {
+        &self.scenario.username
+    }
+
+    /// The password of the only user.
+    #[must_use]
+    pub fn password(&self) -> &str {
+        &self.scenario.password
+    }
+
+    /// SHA-1 thumbprint of the API's certificate, `AA:BB:…`.
+    #[must_use]
+    pub fn thumbprint(&self) -> String {
+        self.identity.thumbprint_sha1()
+    }
+
+    /// SHA-256 thumbprint of the API's certificate, `AA:BB:…`.
+    #[must_use]
+    pub fn thumbprint_sha256(&self) -> String {
+        self.identity.thumbprint_sha256()
+    }
+
+    /// The API's certificate in PEM; it is its own authority.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        self.identity.certificate_pem()
+    }
+
+    /// The machines of the inventory.
+    #[must_use]
+    pub fn vms(&self) -> Vec<VmState> {
+        state::vms(&lock(&self.vcenter.world))
+    }
+
+    /// The leases, also those that ended, for some minutes.
+    #[must_use]
+    pub fn leases(&self) -> Vec<LeaseRecord> {
+        state::leases(&lock(&self.vcenter.world))
+    }
+
+    /// The tasks, oldest first.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<TaskRecord> {
+        state::tasks(&lock(&self.vcenter.world))
+    }
+
+    /// The open sessions.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionRecord> {
+        state::sessions(&lock(&self.vcenter.world))
+    }
+
+    /// The hosts.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostState> {
+        let specs = self.scenario.hosts.iter();
+        let state = |(spec, host): (&crate::scenario::Host, &NfcHost)| HostState {
+            name: spec.name.clone(),
+            authority: host.local_addr().to_string(),
+            thumbprint: host.identity().thumbprint_sha1(),
+            connections: host.connections(),
+        };
+        specs.zip(&self.hosts).map(state).collect()
+    }
+
+    /// Closes every session, as a vCenter that restarts does.  Leases go on until they time out.
+    pub fn drop_sessions(&self) {
+        let mut world = lock(&self.vcenter.world);
+        for key in world.sessions.close_all() {
+            crate::collector::forget(&mut world, &key);
+        }
+    }
+
+    /// Stops the server: no new connections, answers that are under way get some seconds to end.
+    pub async fn stop(mut self) {
+        self.vcenter.stop().await;
+        for host in std::mem::take(&mut self.hosts) {
+            host.stop().await;
+        }
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.vcenter.stop.cancel();
+    }
+}
+
+/// What the API's port serves.
+#[derive(Debug)]
+struct Front {
+    vcenter: Arc<Vcenter>,
+    services: Vec<NfcService>,
+}
+
+impl Front {
+    async fn serve(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        if NfcService::is_device_path(path) {
+            return match self.star_host(path).and_then(|host| self.services.get(host)) {
+                Some(service) => service.handle(request).await,
+                None => text(StatusCode::NOT_FOUND, "No such file"),
+            };
+        }
+        match (request.method(), path) {
+            (&Method::POST, "/sdk" | "/sdk/" | "/sdk/vimService") => self.soap(request).await,
+            (&Method::GET, "/sdk/vimServiceVersions.xml") => xml(StatusCode::OK, soap::service_versions()),
+            (_, "/sdk" | "/sdk/" | "/sdk/vimService") => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "SOAP is sent by POST")
+            }
+            _ => text(StatusCode::NOT_FOUND, "Not found"),
+        }
+    }
+
+    /// The host whose lease has the ticket in `path`, if its device URLs lead here.
+    fn star_host(&self, path: &str) -> Option<usize> {
+        let world = lock(&self.vcenter.world);
+        let ticket = path.split('/').nth(2)?;
+        let lease = world.leases.values().find(|lease| lease.ticket == ticket)?;
+        world.hosts.get(lease.host).filter(|host| host.authority == "*").map(|_| lease.host)
+    }
+
+    async fn soap(&self, request: Request<Incoming>) -> Response<Body> {
+        let caller = caller(&request);
+        let header = |headers: &HeaderMap, name: &str| {
+            headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        let action = header(request.headers(), "soapaction");
+        let body = match Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => {
+                let what = if error.downcast_ref::<LengthLimitError>().is_some() {
+                    format!("length of HTTP request body exceeds configured maximum {REQUEST_BYTES_MAX}")
+                } else {
+                    format!("the request ended early: {error}")
+                };
+                return refuse(&Fault::unreadable(what));
+            }
+        };
+        let call = match soap::read(action.as_deref(), &body) {
+            Ok(call) => call,
+            Err(fault) => return refuse(&fault),
+        };
+        tracing::debug!(method = call.method, this = call.this.kind, "call");
+        match dispatch::call(&self.vcenter, &caller, &call).await {
+            Ok(reply) => {
+                let mut response = xml(StatusCode::OK, soap::answer(&call.method, &reply.value));
+                let cookie = reply.cookie.map(|cookie| session::set_cookie(&cookie));
+                if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
+                    response.headers_mut().insert(SET_COOKIE, cookie);
+                }
+                response
+            }
+            Err(fault) => {
+                tracing::debug!(method = call.method, fault = fault.kind(), fault.message, "call failed");
+                refuse(&fault)
+            }
+        }
+    }
+}
+
+fn caller(request: &Request<Incoming>) -> Caller {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let address = Connection::of(request).map(|connection| connection.peer().ip().to_string());
+    let cookies = request.headers().get_all(COOKIE).iter();
+    let cookie = cookies.filter_map(|value| value.to_str().ok()).find_map(session::cookie);
+    Caller {
+        cookie: cookie.map(str::to_owned),
+        client: Client {
+            address: address.unwrap_or_default(),
+            agent: header(USER_AGENT).unwrap_or_default().to_owned(),
+        },
+    }
+}
+
+fn refuse(fault: &Fault) -> Response<Body> {
+    xml(StatusCode::INTERNAL_SERVER_ERROR, soap::fault(fault))
+}
+
+fn xml(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(full(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/xml; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// Puts a machine of the scenario into the inventory.
+fn add_machine(world: &mut World, machine: &Machine) -> Result<(), Fault> {
+    let networks: Vec<_> = inventory::networks(&world.objects)
+        .into_iter()
+        .map(|(moref, name)| (moref.value(), crate::vm::unescape_name(&name)))
+        .collect();
+    let spec = hardware::spec_of(machine, &networks);
+    let folder = inventory::folder(world, &fixed::vm_folder(), &machine.folder);
+    let host = world.hosts.iter().position(|host| host.name == machine.host).unwrap_or(0);
+    let place = (folder, fixed::root_pool(), host);
+    let mut vm = lease::make_vm(world, spec, &machine.name, place)?;
+    vm.powered_on = machine.powered_on;
+    for (disk, made) in machine.disks.iter().zip(vm.disks.values_mut()) {
+        *made = Arc::new(Disk::generated(disk));
+    }
+    if machine.nvram.bytes() > 0 {
+        let blob = Blob::generated(&world.store, machine.nvram.bytes(), NVRAM_SEED);
+        let content = Arc::new(blob.map_err(|error| Fault::new("CannotCreateFile", error.to_string()))?);
+        vm.files.insert(NVRAM.to_owned(), VmFile { name: format!("{}.nvram", machine.name), content });
+    }
+    for name in &machine.snapshots {
+        let moref = world.new_moref("VirtualMachineSnapshot", "snapshot");
+        vm.take_snapshot(moref, name, "");
+    }
+    inventory::register(world, vm)
+}
+
+/// The address under which a client of this machine reaches a server on `address`.
+fn reachable(address: IpAddr) -> IpAddr {
+    if address.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address }
+}
+
+/// Largest request: the default of a real server.
+const REQUEST_BYTES_MAX: usize = 20_000_000;
+
+/// NVRAM has the same content in every machine.
+const NVRAM_SEED: u64 = 0x6e76_7261_6d00;

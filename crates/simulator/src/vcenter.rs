@@ -1,0 +1,130 @@
+//! The running server: its state, and the work that goes on beside the calls.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::fault::Fault;
+use crate::lease::{self, Purpose};
+use crate::lock::lock;
+use crate::object::Moref;
+use crate::world::{LeaseState, World};
+
+/// A vCenter.
+#[derive(Debug)]
+pub(crate) struct Vcenter {
+    /// Everything it knows.
+    pub(crate) world: Mutex<World>,
+    /// Cancelled when it stops.
+    pub(crate) stop: CancellationToken,
+    work: Mutex<JoinSet<()>>,
+}
+
+impl Vcenter {
+    pub(crate) fn new(world: World) -> Self {
+        Self {
+            world: Mutex::new(world),
+            stop: CancellationToken::new(),
+            work: Mutex::new(JoinSet::new()),
+        }
+    }
+
+    /// Drives a lease from now to its end.
+    pub(crate) fn drive(self: &Arc<Self>, lease: &Moref, purpose: Purpose) {
+        let (vcenter, id) = (Arc::clone(self), lease.id.clone());
+        let mut work = lock(&self.work);
+        while work.try_join_next().is_some() {}
+        work.spawn(async move {
+            let stop = vcenter.stop.clone();
+            stop.run_until_cancelled(drive(&vcenter, &id, purpose)).await;
+        });
+    }
+
+    /// Ends the work beside the calls.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        let mut work = std::mem::take(&mut *lock(&self.work));
+        while work.join_next().await.is_some() {}
+    }
+}
+
+async fn drive(vcenter: &Vcenter, id: &str, purpose: Purpose) {
+    let (delay, ended) = {
+        let world = lock(&vcenter.world);
+        let Some(lease) = world.leases.get(id) else { return };
+        (Duration::from_millis(world.scenario.initialize_delay_ms), lease.ended.clone())
+    };
+    if ended.run_until_cancelled(initialize(vcenter, id, delay)).await.is_some() {
+        lease::prepare(&mut lock(&vcenter.world), id, purpose);
+        ended.run_until_cancelled(watch(vcenter, id)).await;
+    }
+    tokio::time::sleep(GRACE).await;
+    let mut world = lock(&vcenter.world);
+    if let Some(lease) = world.leases.remove(id) {
+        world.objects.remove(&lease.moref);
+    }
+}
+
+/// Shows progress for as long as the scenario wants the preparation to take.
+async fn initialize(vcenter: &Vcenter, id: &str, delay: Duration) {
+    if delay.is_zero() {
+        return;
+    }
+    for step in 0..INITIALIZE_STEPS {
+        {
+            let mut world = lock(&vcenter.world);
+            let Some(lease) = world.leases.get(id) else { return };
+            let moref = lease.moref.clone();
+            let percent = step * 100 / INITIALIZE_STEPS;
+            world.objects.set(&moref, "initializeProgress", percent.into());
+        }
+        tokio::time::sleep(delay / INITIALIZE_STEPS).await;
+    }
+}
+
+/// Ends the lease when it was not renewed in time or when the scenario wants it lost.
+async fn watch(vcenter: &Vcenter, id: &str) {
+    let ready_at = Instant::now();
+    let loss = {
+        let world = lock(&vcenter.world);
+        match world.leases.get(id) {
+            Some(lease) => world.script.lease_loss(lease.direction, &lease.machine),
+            None => return,
+        }
+    };
+    let lost_at = loss.after_ms.map(|ms| ready_at + Duration::from_millis(ms));
+    loop {
+        let wake = {
+            let mut world = lock(&vcenter.world);
+            let Some(lease) = world.leases.get(id).filter(|l| l.state == LeaseState::Ready) else { return };
+            let now = Instant::now();
+            let deadline = lease.renewed + lease.timeout;
+            let moved: u64 = lease.devices.iter().map(|device| device.moved_bytes()).sum();
+            let is_lost = lost_at.is_some_and(|at| now >= at)
+                || loss.after_bytes.is_some_and(|bytes| moved >= bytes);
+            if is_lost {
+                let reason = "lease lost by the scenario";
+                let fault = Fault::new("SystemError", reason).with("reason", reason);
+                return lease::end(&mut world, id, Err(fault));
+            }
+            if now >= deadline {
+                return lease::end(&mut world, id, Err(lease::timed_out()));
+            }
+            let poll = loss.after_bytes.map(|_| now + BYTES_POLL);
+            [Some(deadline), lost_at, poll].into_iter().flatten().min().unwrap_or(deadline)
+        };
+        tokio::time::sleep_until(wake).await;
+    }
+}
+
+/// How long an ended lease stays readable.
+const GRACE: Duration = Duration::from_secs(5 * 60);
+
+/// Steps of `initializeProgress` that are shown.
+const INITIALIZE_STEPS: u32 = 10;
+
+/// How often the bytes are counted that moved under a lease that is to be lost after some.
+const BYTES_POLL: Duration = Duration::from_millis(5);

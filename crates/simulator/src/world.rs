@@ -1,0 +1,249 @@
+//! The whole state of the server, under one lock.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::fault::Fault;
+use crate::nfc::{Device, Tickets};
+use crate::object::{Moref, Objects};
+use crate::scenario::{Direction, Scenario};
+use crate::script::Script;
+use crate::session::Sessions;
+use crate::vm::Vm;
+
+/// Everything the server knows.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// All managed objects.
+    pub(crate) objects: Objects,
+    /// Who is logged in.
+    pub(crate) sessions: Sessions,
+    /// What the server was made from.
+    pub(crate) scenario: Arc<Scenario>,
+    /// The hosts of the cluster.
+    pub(crate) hosts: Vec<HostEntry>,
+    /// The machines, by id.
+    pub(crate) vms: BTreeMap<String, Vm>,
+    /// Property collectors and what their clients know, by session and id.
+    pub(crate) collectors: BTreeMap<(String, String), Collector>,
+    /// Objects that did not fit into an answer of `RetrievePropertiesEx`, by token.
+    pub(crate) remainders: BTreeMap<String, Remainder>,
+    /// Leases, by id.  Ended ones stay until nobody can read them any more.
+    pub(crate) leases: BTreeMap<String, Lease>,
+    /// Rights to reach device URLs.
+    pub(crate) tickets: Arc<Tickets>,
+    /// The scenario's faults, counting down.
+    pub(crate) script: Arc<Script>,
+    /// Folder where uploads are stored.
+    pub(crate) store: PathBuf,
+    next_id: u32,
+}
+
+/// A host of the inventory.
+#[derive(Clone, Debug)]
+pub(crate) struct HostEntry {
+    /// Its reference.
+    pub(crate) moref: Moref,
+    /// Its name.
+    pub(crate) name: String,
+    /// Host and port of its device URLs; `*` for the API's own.
+    pub(crate) authority: String,
+    /// SHA-1 of its certificate, for `sslThumbprint`.
+    pub(crate) thumbprint: String,
+}
+
+/// A lease, from the call that asked for it until nobody can read it any more.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// Its reference; the id has the session's key in it.
+    pub(crate) moref: Moref,
+    /// Key of the session that alone may use it.
+    pub(crate) owner: String,
+    /// The task behind it.
+    pub(crate) task: Moref,
+    /// The machine it covers; on import, from `ready` on.
+    pub(crate) vm: Option<Moref>,
+    /// Name of that machine.
+    pub(crate) machine: String,
+    /// Export or import.
+    pub(crate) direction: Direction,
+    /// What the server says about it.
+    pub(crate) state: LeaseState,
+    /// Why it is in error.
+    pub(crate) fault: Option<Fault>,
+    /// Place of its host among the hosts.
+    pub(crate) host: usize,
+    /// The right that stands in its device URLs.
+    pub(crate) ticket: String,
+    /// Its files, in the order of the device URLs.
+    pub(crate) devices: Vec<Arc<Device>>,
+    /// How long it lives without being renewed.
+    pub(crate) timeout: Duration,
+    /// When it was renewed last.
+    pub(crate) renewed: Instant,
+    /// The percents that were reported, in order.
+    pub(crate) percents: Vec<i64>,
+    /// Heartbeats that were refused.
+    pub(crate) refused: usize,
+    /// Cancelled when it ends.
+    pub(crate) ended: CancellationToken,
+}
+
+/// `HttpNfcLeaseState`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "the API closes the list")]
+pub enum LeaseState {
+    /// Completed.
+    Done,
+    /// Ended otherwise.
+    Error,
+    /// Being prepared.
+    Initializing,
+    /// Device URLs may be used.
+    Ready,
+}
+
+impl LeaseState {
+    /// The word of the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Error => "error",
+            Self::Initializing => "initializing",
+            Self::Ready => "ready",
+        }
+    }
+
+    /// Whether the lease holds anything.
+    #[must_use]
+    pub fn is_held(self) -> bool {
+        matches!(self, Self::Initializing | Self::Ready)
+    }
+}
+
+/// A property collector of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    /// Number of the last answer; the client sends it back.
+    pub(crate) version: u64,
+    /// Number of the answer that the client is known to have.
+    pub(crate) acknowledged: u64,
+    /// Changes with each wait and each cancel: only the newest wait goes on.
+    pub(crate) wait: u64,
+    /// Its filters, by id.
+    pub(crate) filters: BTreeMap<String, Filter>,
+}
+
+/// A filter of a property collector.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    /// `PropertyFilterSpec`.
+    pub(crate) spec: Value,
+    /// What the client knew with the version it acknowledged.
+    pub(crate) known: Snapshot,
+    /// What it knows with the last version.
+    pub(crate) sent: Snapshot,
+}
+
+/// Values of properties of objects at one time; `null` for those that are not set.
+pub(crate) type Snapshot = BTreeMap<Moref, BTreeMap<String, Value>>;
+
+/// The rest of a long answer.
+#[derive(Debug)]
+pub(crate) struct Remainder {
+    /// Key of the session that asked.
+    pub(crate) owner: String,
+    /// `ObjectContent` of each object.
+    pub(crate) objects: Vec<Value>,
+    /// Most objects per answer.
+    pub(crate) at_most: usize,
+}
+
+impl World {
+    /// A world without objects.
+    pub(crate) fn new(
+        scenario: Arc<Scenario>,
+        tickets: Arc<Tickets>,
+        script: Arc<Script>,
+        store: PathBuf,
+    ) -> Self {
+        Self {
+            objects: Objects::new(),
+            sessions: Sessions::default(),
+            scenario,
+            hosts: Vec::new(),
+            vms: BTreeMap::new(),
+            collectors: BTreeMap::new(),
+            remainders: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            tickets,
+            script,
+            store,
+            next_id: FIRST_ID,
+        }
+    }
+
+    /// A reference to a new object, such as `vm-62`.
+    pub(crate) fn new_moref(&mut self, kind: &str, prefix: &str) -> Moref {
+        self.next_id += 1;
+        Moref::new(kind, format!("{prefix}-{}", self.next_id))
+    }
+
+    /// A reference to a new object of one session: the id has the session's key in it.
+    pub(crate) fn new_session_moref(key: &str, kind: &str) -> Moref {
+        Moref::new(kind, format!("session[{key}]{}", clock::uuid()))
+    }
+
+    /// The machine `moref`.
+    ///
+    /// # Errors
+    ///
+    /// `ManagedObjectNotFound`.
+    pub(crate) fn vm(&self, moref: &Moref) -> Result<&Vm, Fault> {
+        self.vms.get(&moref.id).ok_or_else(|| Fault::not_found(moref))
+    }
+
+    /// The machine `moref`, to change it.  [`World::refresh`] shows the change.
+    ///
+    /// # Errors
+    ///
+    /// `ManagedObjectNotFound`.
+    pub(crate) fn vm_mut(&mut self, moref: &Moref) -> Result<&mut Vm, Fault> {
+        self.vms.get_mut(&moref.id).ok_or_else(|| Fault::not_found(moref))
+    }
+
+    /// Shows the machine `id` in the inventory as it is now.
+    pub(crate) fn refresh(&mut self, id: &str) {
+        let Some(vm) = self.vms.get(id) else { return };
+        let Some(host) = self.hosts.get(vm.host) else { return };
+        let moref = vm.moref.clone();
+        let Value::Object(fresh) = vm.properties(&host.moref) else { return };
+        let snapshots: Vec<(Moref, Value)> = vm
+            .snapshots
+            .iter()
+            .enumerate()
+            .map(|(index, snapshot)| (snapshot.moref.clone(), vm.snapshot_properties(index)))
+            .collect();
+        if self.objects.get(&moref).is_none() {
+            self.objects.put(moref.clone(), None, Value::Object(fresh));
+        } else {
+            for (name, value) in fresh {
+                self.objects.set(&moref, &name, value);
+            }
+        }
+        for (snapshot, value) in snapshots {
+            self.objects.put(snapshot, None, value);
+        }
+    }
+}
+
+/// Ids of new objects start above those of the fixed ones.
+const FIRST_ID: u32 = 60;
