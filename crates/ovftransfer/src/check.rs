@@ -157,7 +157,7 @@ fn read(
     meter: Arc<FileMeter>,
     scope: &CancellationToken,
 ) -> Result<Inspection, Error> {
-    let structure = |source| Error::Structure { file: file.clone(), source };
+    let structure = |source| Error::Structure { file: file.clone(), source: Box::new(source) };
     let mut inspector = Inspector::new(inspect, meter, Position::Bytes);
     let mut chunks = source.chunks();
     while let Some(chunk) = chunks.next_chunk().map_err(|source| Error::Stream {

@@ -150,7 +150,7 @@ impl Copy<'_> {
     }
 
     fn unsound(&self, source: VmdkError) -> Error {
-        Error::Structure { file: self.file.clone(), source }
+        Error::Structure { file: self.file.clone(), source: Box::new(source) }
     }
 
     fn reading(&self, at_byte: u64, source: io::Error) -> Error {

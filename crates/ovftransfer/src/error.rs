@@ -37,9 +37,9 @@ pub enum Error {
         /// Whose promise was broken: the package's manifest or the server's.
         against: &'static str,
         /// The promise.
-        expected: Digest,
+        expected: Box<Digest>,
         /// What the bytes have.
-        computed: Digest,
+        computed: Box<Digest>,
     },
     /// A file has another size than was promised.
     #[error("{file}: {against} says {expected} bytes, but there are {found}")]
@@ -71,7 +71,7 @@ pub enum Error {
         file: FileName,
         /// What is wrong, and where.
         #[source]
-        source: VmdkError,
+        source: Box<VmdkError>,
     },
     /// The package cannot be used as it is.
     #[error("{package}: {problem}")]
@@ -88,7 +88,7 @@ pub enum Error {
         package: String,
         /// What is wrong, and where.
         #[source]
-        source: EnvelopeError,
+        source: Box<EnvelopeError>,
     },
     /// The package's manifest cannot be used.
     #[error("{package}: the manifest is not valid")]
@@ -97,7 +97,7 @@ pub enum Error {
         package: String,
         /// What is wrong, and where.
         #[source]
-        source: ManifestError,
+        source: Box<ManifestError>,
     },
     /// The package is not a sound OVA.
     #[error("{package}: not a sound OVA")]
@@ -106,7 +106,7 @@ pub enum Error {
         package: String,
         /// What is wrong, and where.
         #[source]
-        source: OvaError,
+        source: Box<OvaError>,
     },
     /// A file of the local machine could not be read or written.
     #[error("cannot {action} {}", path.display())]
@@ -136,7 +136,7 @@ pub enum Error {
     },
     /// The server's answer, or the way to it, was not as it should be.
     #[error("the server could not do what was asked")]
-    Server(#[from] VimError),
+    Server(#[source] Box<VimError>),
     /// The server says that something is not as the request needs it, and what.
     #[error("the server refuses: {problem}")]
     Refused {
@@ -158,11 +158,11 @@ pub enum Error {
         reason: String,
         /// The server's reason, if it gave one.
         #[source]
-        source: Option<Box<Error>>,
+        source: Option<Box<Self>>,
     },
     /// The lease went into the state `error` with this fault.
     #[error("{0}")]
-    LeaseFault(Fault),
+    LeaseFault(Box<Fault>),
 }
 
 /// Coarse class of an [`Error`]: stable, unlike the variants.  Decides retries and exit codes.
@@ -195,6 +195,12 @@ pub enum ErrorKind {
     Tls,
     /// None of the above.
     Unexpected,
+}
+
+impl From<VimError> for Error {
+    fn from(error: VimError) -> Self {
+        Self::Server(Box::new(error))
+    }
 }
 
 impl Error {
@@ -266,12 +272,9 @@ impl DeviceStatus {
 }
 
 fn local_kind(error: &io::Error) -> ErrorKind {
-    match error.kind() {
-        io::ErrorKind::StorageFull
-        | io::ErrorKind::QuotaExceeded
-        | io::ErrorKind::FileTooLarge => ErrorKind::NoSpace,
-        _ => ErrorKind::LocalFile,
-    }
+    let no_space =
+        [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+    if no_space.contains(&error.kind()) { ErrorKind::NoSpace } else { ErrorKind::LocalFile }
 }
 
 fn stream_kind(error: &io::Error) -> ErrorKind {

@@ -99,7 +99,10 @@ impl Export {
         let descriptor = folder.join(format!("{base}.ovf"));
         if !self.overwrite && descriptor.exists() {
             return Err(Error::Refused {
-                problem: format!("{} exists; overwrite it, or choose another name", descriptor.display()),
+                problem: format!(
+                    "{} exists; overwrite it, or choose another name",
+                    descriptor.display()
+                ),
             });
         }
         Ok(ExportPlan { server: server.clone(), request: self, facts, snapshot, folder, base })
@@ -107,10 +110,8 @@ impl Export {
 }
 
 fn is_running(facts: &VmFacts) -> String {
-    let mut problem = format!(
-        "{} is not powered off; power it off, or export a snapshot of it",
-        facts.name
-    );
+    let mut problem =
+        format!("{} is not powered off; power it off, or export a snapshot of it", facts.name);
     if !facts.snapshots.is_empty() {
         let names: Vec<&str> = facts.snapshots.iter().map(|snapshot| &*snapshot.path).collect();
         problem.push_str(&format!(" (there is {})", names.join(", ")));
@@ -385,19 +386,19 @@ async fn publish(staged: Staged) -> Result<PathBuf, Error> {
     let Staged { folder, moved } = staged;
     for file in moved {
         let path = folder.path(file.proof.file());
-        file.sink
-            .commit(&file.proof)
-            .await
-            .map_err(|source| Error::Local { action: "rename", path, source })?;
+        file.sink.commit(&file.proof).await.map_err(|source| Error::Local {
+            action: "rename",
+            path,
+            source,
+        })?;
     }
     folder.publish()
 }
 
 fn add(manifest: &mut Manifest, file: &FileName, digest: Digest) -> Result<(), Error> {
-    manifest.push(file.clone(), digest).map_err(|source| Error::Manifest {
-        package: file.to_string(),
-        source,
-    })
+    manifest
+        .push(file.clone(), digest)
+        .map_err(|source| Error::Manifest { package: file.to_string(), source: Box::new(source) })
 }
 
 fn small_file(base: &str, extension: &str) -> Result<FileName, Error> {

@@ -144,9 +144,8 @@ impl Import {
         };
         let text = self.package.envelope().text();
         let made = session.create_import_spec(text, &pool, datastore.moref(), &params).await?;
-        let spec = match (made.import_spec, made.errors.is_empty()) {
-            (Some(spec), true) => spec,
-            _ => return Err(Error::Refused { problem: refusal(&self.package, &made.errors) }),
+        let (Some(spec), true) = (made.import_spec, made.errors.is_empty()) else {
+            return Err(Error::Refused { problem: refusal(&self.package, &made.errors) });
         };
         let folder = place(folder.unwrap_or_else(|| target.vm_folder.clone()), &pool);
         if let (Some(folder), Some(name)) = (&folder, spec.entity_name())
@@ -170,7 +169,8 @@ impl Import {
         server: &Server,
         target: &ImportTarget,
     ) -> Result<Vec<(String, MoRef)>, Error> {
-        let names: Vec<&str> = self.package.envelope().networks().iter().map(|n| n.name()).collect();
+        let names: Vec<&str> =
+            self.package.envelope().networks().iter().map(|n| n.name()).collect();
         for ovf in self.networks.iter().filter_map(|map| map.ovf.as_deref()) {
             if !names.contains(&ovf) {
                 let problem = if names.is_empty() {

@@ -118,9 +118,11 @@ impl Lease<Initializing> {
                     return Ok(Lease { api, observer, state: Ready { info } });
                 }
                 // Not a lease that was lost but one that was never had: the fault says why.
-                Some(Ok(LeaseState::Error(fault))) => return Err(Error::LeaseFault(fault)),
+                Some(Ok(LeaseState::Error(fault))) => {
+                    return Err(Error::LeaseFault(Box::new(fault)));
+                }
                 Some(Ok(state)) => return Err(ended(&*self.api, state)),
-                Some(Err(error)) => break Error::Server(error),
+                Some(Err(error)) => break Error::from(error),
                 None => break Error::Cancelled,
             }
         };
@@ -295,13 +297,22 @@ fn ended(api: &dyn LeaseApi, state: LeaseState) -> Error {
     match state {
         LeaseState::Error(fault) => {
             let reason = "the server gave it up".to_owned();
-            Error::LeaseLost { lease, reason, source: Some(Box::new(Error::LeaseFault(fault))) }
+            Error::LeaseLost {
+                lease,
+                reason,
+                source: Some(Box::new(Error::LeaseFault(Box::new(fault)))),
+            }
         }
         LeaseState::Done => {
             Error::LeaseLost { lease, reason: "somebody completed it".to_owned(), source: None }
         }
-        other => {
-            Error::LeaseLost { lease, reason: format!("its state is {other:?}"), source: None }
+        LeaseState::Unknown(name) => {
+            let reason = format!("its state is {name:?}, which means nothing here");
+            Error::LeaseLost { lease, reason, source: None }
+        }
+        LeaseState::Initializing { .. } | LeaseState::Ready(_) | _ => {
+            let reason = "its state is not one that ends it".to_owned();
+            Error::LeaseLost { lease, reason, source: None }
         }
     }
 }
@@ -312,13 +323,13 @@ fn lost(api: &dyn LeaseApi, error: VimError) -> Error {
     } else {
         "the server says that it has ended"
     };
-    let source = Some(Box::new(Error::Server(error)));
+    let source = Some(Box::new(Error::from(error)));
     Error::LeaseLost { lease: api.name(), reason: reason.to_owned(), source }
 }
 
 fn not_renewed(api: &dyn LeaseApi, timeout: Duration, error: Option<VimError>) -> Error {
     let reason = format!("it could not be renewed within its {} seconds", timeout.as_secs());
-    let source = error.map(|error| Box::new(Error::Server(error)));
+    let source = error.map(|error| Box::new(Error::from(error)));
     Error::LeaseLost { lease: api.name(), reason, source }
 }
 

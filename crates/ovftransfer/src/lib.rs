@@ -33,7 +33,7 @@
 //! let server = Server::connect(endpoint, trust, &username, password).await?;
 //! let folder = tempfile::tempdir()?;
 //!
-//! let export = Export::new("/DC0/vm/vm0", folder.path());
+//! let export = Export::new("/DC0/vm/small", folder.path());
 //! let report = export.plan(&server).await?.start(Options::default()).finish().await?;
 //! println!("{} bytes, every one proven", report.bytes());
 //!

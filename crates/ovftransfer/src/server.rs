@@ -101,10 +101,8 @@ impl Server {
         let trust = match device.thumbprint {
             Some(thumbprint) => Trust::Pinned(thumbprint),
             None if device.url.is_at(self.session.endpoint()) => self.trust.clone(),
-            None => match &self.trust {
-                Trust::Pinned(_) => Trust::System,
-                other => other.clone(),
-            },
+            None if matches!(self.trust, Trust::Pinned(_)) => Trust::System,
+            None => self.trust.clone(),
         };
         Device {
             transport: Arc::clone(&self.transport),

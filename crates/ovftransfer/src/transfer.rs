@@ -307,7 +307,7 @@ impl Job {
         shared.observer.observe(&Event::FileProven {
             file: self.file,
             bytes,
-            digest: proof.digest().clone(),
+            digest: *proof.digest(),
             by_server: proof.by_server(),
         });
         let Self { key, host, .. } = self;
@@ -335,18 +335,16 @@ impl Job {
                 return Err(Error::Cancelled);
             };
             let error = match answer {
-                Ok(Ok(entries)) => {
-                    match entries.into_iter().find(|entry| entry.key == self.key) {
-                        Some(entry) => return Ok(Some(entry)),
-                        None => None,
-                    }
-                }
-                Ok(Err(error)) if lease_is_lost(&error) => return Err(Error::Server(error)),
+                Ok(Ok(entries)) => match entries.into_iter().find(|entry| entry.key == self.key) {
+                    Some(entry) => return Ok(Some(entry)),
+                    None => None,
+                },
+                Ok(Err(error)) if lease_is_lost(&error) => return Err(Error::from(error)),
                 Ok(Err(error)) => Some(error),
                 Err(_) => None,
             };
             if Instant::now() + MANIFEST_PAUSE >= deadline {
-                return error.map_or(Ok(None), |error| Err(Error::Server(error)));
+                return error.map_or(Ok(None), |error| Err(Error::from(error)));
             }
             if scope.run_until_cancelled(tokio::time::sleep(MANIFEST_PAUSE)).await.is_none() {
                 return Err(Error::Cancelled);

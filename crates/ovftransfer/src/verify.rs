@@ -35,6 +35,7 @@ pub struct Verified {
 
 impl Verified {
     /// The file.
+    #[must_use]
     pub const fn file(&self) -> &FileName {
         &self.file
     }
@@ -101,8 +102,8 @@ pub(crate) fn check_promise(
         Some(computed) => Err(Error::DigestMismatch {
             file: file.clone(),
             against: "the package's manifest",
-            expected: expected.clone(),
-            computed: computed.clone(),
+            expected: Box::new(*expected),
+            computed: Box::new(*computed),
         }),
         None => Err(unproven(file, "was not asked, and the package's digest was not computed")),
     }
@@ -134,8 +135,8 @@ fn check_entry<'i>(
         return Err(Error::DigestMismatch {
             file: file.clone(),
             against: "the server's manifest",
-            expected,
-            computed: computed.clone(),
+            expected: Box::new(expected),
+            computed: Box::new(*computed),
         });
     }
     match level {

@@ -72,7 +72,9 @@ pub(super) enum Step {
     Bytes(usize),
     Pause(Duration),
     /// The connection breaks, in the first so many tries.
-    Break { tries: u32 },
+    Break {
+        tries: u32,
+    },
     Stall,
 }
 
@@ -444,7 +446,11 @@ fn job(world: &Arc<World>, file: &File, promised: Option<&Digest>, meter: &Meter
     Job {
         key: key(file.name),
         host: "esx1.example:443".to_owned(),
-        source: Arc::new(ScriptedSource { file: file.clone(), world: world(), tries: Mutex::new(0) }),
+        source: Arc::new(ScriptedSource {
+            file: file.clone(),
+            world: world(),
+            tries: Mutex::new(0),
+        }),
         source_at: "esx1.example:443".to_owned(),
         destination: Arc::new(ScriptedDestination { file: name.clone(), world: world() }),
         sink_at: "the sink".to_owned(),

@@ -75,8 +75,7 @@ impl PackageFolder {
     pub(crate) fn stage(&mut self, file: &FileName, bytes: &[u8]) -> Result<(), Error> {
         let path = self.path(file);
         self.staged.push(path.clone());
-        write_partial(&path, bytes)
-            .map_err(|source| Error::Local { action: "write", path, source })
+        write_partial(&path, bytes).map_err(|source| Error::Local { action: "write", path, source })
     }
 
     /// Gives the small files their final names, in the order in which they were staged.

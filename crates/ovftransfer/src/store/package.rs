@@ -11,8 +11,8 @@ use std::sync::Arc;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::Envelope;
 use ovftransfer_ovf::FileName;
-use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_ovf::Manifest;
+use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_ovf::ova::Ova;
 
 use crate::error::Error;
@@ -135,7 +135,7 @@ impl Package {
         let package = path.display().to_string();
         let (file, _) = open_file(path)?;
         let ova = Ova::index(&*file)
-            .map_err(|source| Error::Ova { package: package.clone(), source })?;
+            .map_err(|source| Error::Ova { package: package.clone(), source: Box::new(source) })?;
         let part = |offset, size| FileSource::new(Arc::clone(&file), offset, size);
         let read = |offset, size, limit| {
             part(offset, size).read(limit).map_err(|error| reading(path, error))
@@ -174,8 +174,8 @@ impl Package {
         Err(Error::DigestMismatch {
             file: self.descriptor.clone(),
             against: "the package's manifest",
-            expected: expected.clone(),
-            computed,
+            expected: Box::new(*expected),
+            computed: Box::new(computed),
         })
     }
 }
@@ -196,12 +196,12 @@ fn only_descriptor(folder: &Path) -> Result<PathBuf, Error> {
 }
 
 fn open_file(path: &Path) -> Result<(Arc<File>, u64), Error> {
-    let file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::Package {
-            package: path.display().to_string(),
-            problem: "the package needs this file, but it is not there".to_owned(),
-        },
-        _ => reading(path, error),
+    let file = File::open(path).map_err(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            return reading(path, error);
+        }
+        let problem = "the package needs this file, but it is not there".to_owned();
+        Error::Package { package: path.display().to_string(), problem }
     })?;
     let metadata = file.metadata().map_err(|error| reading(path, error))?;
     if !metadata.is_file() {
@@ -215,12 +215,12 @@ fn open_file(path: &Path) -> Result<(Arc<File>, u64), Error> {
 
 fn parse_envelope(path: &Path, bytes: Vec<u8>) -> Result<Envelope, Error> {
     let package = path.display().to_string();
-    Envelope::parse(bytes).map_err(|source| Error::Envelope { package, source })
+    Envelope::parse(bytes).map_err(|source| Error::Envelope { package, source: Box::new(source) })
 }
 
 fn parse_manifest(package: &str, bytes: &[u8]) -> Result<Manifest, Error> {
     Manifest::parse(bytes)
-        .map_err(|source| Error::Manifest { package: package.to_owned(), source })
+        .map_err(|source| Error::Manifest { package: package.to_owned(), source: Box::new(source) })
 }
 
 fn file_name(path: &Path) -> Result<FileName, Error> {

@@ -1,0 +1,314 @@
+//! Transfers over real sockets and TLS, against the simulator and its scripted faults.
+//!
+//! The clock is the real one, so disks and limits are small.
+#![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ovftransfer::Endpoint;
+use ovftransfer::Error;
+use ovftransfer::ErrorKind;
+use ovftransfer::Export;
+use ovftransfer::Governor;
+use ovftransfer::Import;
+use ovftransfer::Limits;
+use ovftransfer::Locator;
+use ovftransfer::Options;
+use ovftransfer::Package;
+use ovftransfer::Report;
+use ovftransfer::Secret;
+use ovftransfer::Server;
+use ovftransfer::Trust;
+use ovftransfer_simulator::LeaseState;
+use ovftransfer_simulator::Scenario;
+use ovftransfer_simulator::Simulator;
+use ovftransfer_simulator::scenario::Data;
+use ovftransfer_simulator::scenario::DataKind;
+use ovftransfer_simulator::scenario::Direction;
+use ovftransfer_simulator::scenario::DiskSpec;
+use ovftransfer_simulator::scenario::Fault;
+use ovftransfer_simulator::scenario::FaultKind;
+use ovftransfer_simulator::scenario::Machine;
+use ovftransfer_simulator::scenario::Spread;
+
+const MIB: u64 = 1 << 20;
+
+/// A simulator with one machine of two disks, and a session with it.
+struct World {
+    simulator: Simulator,
+    server: Server,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
+        Self::with(|scenario| scenario.faults = faults.into_iter().collect()).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Scenario)) -> Self {
+        let data = |kind, mib, seed| Data::new(kind, mib * MIB, seed).with_spread(Spread::Even);
+        let mut machine = Machine::new("web");
+        machine.disks = vec![
+            DiskSpec::new(64 * MIB).with_data(data(DataKind::Random, 4, 1)),
+            DiskSpec::new(32 * MIB).with_data(data(DataKind::Text, 8, 2)),
+        ];
+        machine.networks = vec!["VM Network".to_owned()];
+        let mut scenario = Scenario::default();
+        scenario.machines = vec![machine];
+        scenario.lease_timeout_s = 6;
+        change(&mut scenario);
+        let simulator = Simulator::builder().scenario(scenario).start().await.unwrap();
+        let locator: Locator = simulator.url().replace("https", "vi").parse().unwrap();
+        let trust = Trust::Pinned(simulator.thumbprint().parse().unwrap());
+        let password = Secret::new(simulator.password());
+        let endpoint: Endpoint = locator.endpoint().clone();
+        let server =
+            Server::connect(endpoint, trust, simulator.username(), password).await.unwrap();
+        Self { simulator, server, folder: tempfile::tempdir().unwrap() }
+    }
+
+    async fn export(&self) -> Result<Report, Error> {
+        let export = Export::new("/DC0/vm/web", self.folder.path());
+        export.plan(&self.server).await?.start(options()).finish().await
+    }
+
+    async fn import(&self, descriptor: &Path, name: &str) -> Result<Report, Error> {
+        let mut import = Import::new(Package::open(descriptor)?, "/DC0/host/Cluster0");
+        import.name = Some(name.to_owned());
+        import.datastore = Some("datastore0".to_owned());
+        import.plan(&self.server).await?.start(options()).finish().await
+    }
+
+    /// The digests of a machine's disks; `None` if there is no such machine.
+    fn disks(&self, name: &str) -> Option<Vec<String>> {
+        let vm = self.simulator.vms().into_iter().find(|vm| vm.name == name)?;
+        Some(vm.disks.iter().map(|disk| format!("{:?}", disk.digest().unwrap())).collect())
+    }
+
+    /// Everything below the folder that takes exports.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { found.push(path) }
+            }
+        }
+        found
+    }
+
+    /// What must hold after a failure, whatever it was.
+    fn assert_clean(&self) {
+        assert_eq!(self.files(), Vec::<PathBuf>::new(), "files are left");
+        assert_eq!(std::fs::read_dir(self.folder.path()).unwrap().count(), 0, "folders are left");
+        let names: Vec<String> = self.simulator.vms().into_iter().map(|vm| vm.name).collect();
+        assert_eq!(names, ["web"], "machines are left");
+        for lease in self.simulator.leases() {
+            assert_eq!(lease.state, LeaseState::Error, "{lease:?}");
+            assert!(lease.fault.is_some(), "{lease:?}");
+        }
+        assert!(self.simulator.vms().iter().all(|vm| !vm.is_leased));
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.governor = Governor::new(Limits::new(2, 2));
+    options.stall = Duration::from_secs(5);
+    options
+}
+
+fn on_export(kind: FaultKind) -> Fault {
+    Fault::new(Direction::Export, kind)
+}
+
+fn on_import(kind: FaultKind) -> Fault {
+    Fault::new(Direction::Import, kind)
+}
+
+#[tokio::test]
+async fn a_machine_goes_out_and_comes_back() {
+    let world = World::new([]).await;
+    let out = world.export().await.unwrap();
+    assert_eq!(out.files.len(), 2);
+    assert!(out.files.iter().all(|file| file.by_server && file.attempts == 1), "{out:?}");
+    let descriptor = out.descriptor.unwrap();
+    assert_eq!(descriptor, world.folder.path().join("web/web.ovf"));
+    let mut names: Vec<String> = world
+        .files()
+        .iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["web-disk-0.vmdk", "web-disk-1.vmdk", "web.mf", "web.ovf"]);
+
+    let back = world.import(&descriptor, "again").await.unwrap();
+    assert!(back.files.iter().all(|file| file.by_server), "{back:?}");
+    assert_eq!(world.disks("again").unwrap(), world.disks("web").unwrap());
+    let leases = world.simulator.leases();
+    assert!(leases.iter().all(|lease| lease.state == LeaseState::Done), "{leases:?}");
+    assert!(leases.iter().all(|lease| lease.percents.last() == Some(&100)), "{leases:?}");
+    assert!(leases.iter().all(|lease| lease.heartbeats >= 1), "{leases:?}");
+    world.server.logout().await;
+    assert!(world.simulator.sessions().is_empty());
+}
+
+#[tokio::test]
+async fn passing_troubles_of_an_export_are_tried_again() {
+    for kind in [
+        FaultKind::ResetAfterBytes(1_000_000),
+        FaultKind::TruncateAfterBytes(1_000_000),
+        FaultKind::Status(503),
+        FaultKind::StallAfterBytes(500_000),
+    ] {
+        let world = World::new([on_export(kind.clone()).with_disk(0)]).await;
+        let outcome = world.export().await;
+        if matches!(kind, FaultKind::TruncateAfterBytes(_)) {
+            // It looks whole; only its structure shows that it is not.  That is never glossed over.
+            assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Package, "{kind:?}");
+            world.assert_clean();
+            continue;
+        }
+        let report = outcome.unwrap();
+        assert_eq!(report.files[0].attempts, 2, "{kind:?}");
+        assert_eq!(report.files[1].attempts, 1, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_is_seen_in_both_directions() {
+    let world = World::new([on_export(FaultKind::FlipBitAt(1_000_000)).with_disk(0)]).await;
+    let error = world.export().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{}", error.chain());
+    assert!(error.to_string().contains("web-disk-0.vmdk"), "{error}");
+    world.assert_clean();
+
+    let sound = World::new([]).await;
+    let package = sound.export().await.unwrap().descriptor.unwrap();
+    let flip = on_import(FaultKind::FlipBitAt(1_000_000)).with_disk(0).with_times(9);
+    let world = World::new([flip]).await;
+    let error = world.import(&package, "again").await.unwrap_err();
+    // The host may refuse the grain, or take it and say so in its manifest.
+    let kinds = [ErrorKind::DigestMismatch, ErrorKind::Network];
+    assert!(kinds.contains(&error.kind()), "{}", error.chain());
+    world.assert_clean();
+}
+
+#[tokio::test]
+async fn an_import_that_fails_leaves_no_machine() {
+    let sound = World::new([]).await;
+    let package = sound.export().await.unwrap().descriptor.unwrap();
+    for (kind, expected) in [
+        (FaultKind::WrongDigest, ErrorKind::DigestMismatch),
+        (FaultKind::InitializeError("no luck".to_owned()), ErrorKind::Refused),
+        (FaultKind::LeaseLostAfterBytes(1_000_000), ErrorKind::LeaseLost),
+        (FaultKind::Status(405), ErrorKind::Network),
+    ] {
+        let world = World::new([on_import(kind.clone()).with_times(9)]).await;
+        let error = world.import(&package, "again").await.unwrap_err();
+        assert_eq!(error.kind(), expected, "{kind:?}: {}", error.chain());
+        world.assert_clean();
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_is_sent_again() {
+    let sound = World::new([]).await;
+    let package = sound.export().await.unwrap().descriptor.unwrap();
+    for kind in [FaultKind::ResetAfterBytes(2_000_000), FaultKind::Status(503)] {
+        let world = World::new([on_import(kind.clone()).with_disk(0)]).await;
+        let report = world.import(&package, "again").await.unwrap();
+        assert_eq!(report.files.iter().map(|file| file.attempts).max(), Some(2), "{kind:?}");
+        assert_eq!(world.disks("again"), sound.disks("web"), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn refused_heartbeats_are_survived() {
+    let world = World::with(|scenario| {
+        scenario.lease_timeout_s = 3;
+        scenario.hosts[0].throttle_mb_per_s_per_stream = Some(1.0);
+        scenario.faults = vec![on_export(FaultKind::HeartbeatRefused).with_times(3)];
+    })
+    .await;
+    let report = world.export().await.unwrap();
+    assert!(report.took > Duration::from_secs(3), "{:?}", report.took);
+    let lease = &world.simulator.leases()[0];
+    assert_eq!((lease.state, lease.heartbeats_refused), (LeaseState::Done, 3));
+}
+
+#[tokio::test]
+async fn a_lost_session_is_a_lost_lease() {
+    let world = World::with(|scenario| {
+        scenario.hosts[0].throttle_mb_per_s_per_stream = Some(1.0);
+    })
+    .await;
+    let export = Export::new("/DC0/vm/web", world.folder.path());
+    let transfer = export.plan(&world.server).await.unwrap().start(options());
+    while transfer.meter().bytes() < 500_000 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.simulator.drop_sessions();
+    let error = transfer.finish().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error.chain());
+    assert_eq!(world.files(), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn cancelling_cleans_up_at_any_moment() {
+    let sound = World::new([]).await;
+    let package = sound.export().await.unwrap().descriptor.unwrap();
+    for after_ms in [0, 5, 20, 60, 200, 600] {
+        let world = World::with(|scenario| {
+            scenario.initialize_delay_ms = 40;
+            for host in &mut scenario.hosts {
+                host.throttle_mb_per_s_per_stream = Some(2.0);
+            }
+        })
+        .await;
+        let mut import = Import::new(Package::open(&package).unwrap(), "/DC0/host/Cluster0");
+        import.name = Some("again".to_owned());
+        import.datastore = Some("datastore0".to_owned());
+        let transfer = import.plan(&world.server).await.unwrap().start(options());
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        transfer.cancel();
+        let error = transfer.finish().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{after_ms}: {}", error.chain());
+        world.assert_clean();
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_handle_ends_the_lease() {
+    let world = World::with(|scenario| {
+        scenario.hosts[0].throttle_mb_per_s_per_stream = Some(1.0);
+    })
+    .await;
+    let export = Export::new("/DC0/vm/web", world.folder.path());
+    let transfer = export.plan(&world.server).await.unwrap().start(options());
+    while transfer.meter().bytes() < 200_000 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(transfer);
+    while world.simulator.leases()[0].state == LeaseState::Ready || !world.files().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.assert_clean();
+}
+
+#[tokio::test]
+async fn a_name_that_exists_is_refused_before_anything_is_made() {
+    let world = World::new([]).await;
+    let package = world.export().await.unwrap().descriptor.unwrap();
+    let error = world.import(&package, "web").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("exists"), "{error}");
+    assert_eq!(world.simulator.leases().len(), 1, "only the export took a lease");
+
+    // And so is a package that is there already.
+    let error = world.export().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+}
