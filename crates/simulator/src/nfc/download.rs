@@ -36,7 +36,7 @@ pub(super) fn answer(transfer: Transfer) -> Response<Body> {
         }
     });
 
-    let download = Download { transfer, receiver, held: None, sent_bytes: 0 };
+    let download = Download { transfer, receiver, held: None, sent_bytes: 0, len_bytes };
     let frames = unfold(Some(download), |download| async {
         let mut download = download?;
         match download.next().await {
@@ -140,6 +140,8 @@ struct Download {
     /// The rest of a piece that was cut at the place of a fault.
     held: Option<Bytes>,
     sent_bytes: u64,
+    /// What `Content-Length` says, if it says anything.
+    len_bytes: Option<u64>,
 }
 
 enum Next {
@@ -185,6 +187,13 @@ impl Download {
         }
         self.sent_bytes += piece.len() as u64;
         self.transfer.pass.device.count(piece.len());
+        // A reply with a length is never asked for more than that: its end must be noted before
+        // its last piece leaves.
+        if self.len_bytes == Some(self.sent_bytes)
+            && let Some(Made::End(transferred)) = self.receiver.recv().await
+        {
+            self.transfer.pass.device.finish(transferred);
+        }
         Next::Piece(piece)
     }
 
