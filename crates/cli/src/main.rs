@@ -1,3 +1,98 @@
-//! The command line of ovftransfer.
+//! The command line of ovftransfer: arguments, terminal, JSON lines, exit codes, and no logic.
+//!
+//! How it is used, what its JSON means and which environment variables it reads is written in the
+//! README of this crate.
+//!
+//! ```text
+//! ovftransfer import appliance.ova vi://administrator%40vsphere.local@vc/DC0/host/Cluster0
+//! ovftransfer export vi://administrator%40vsphere.local@vc/DC0/vm/web backup/
+//! ovftransfer verify backup/web/web.ovf
+//! ```
 
-fn main() {}
+mod args;
+mod connection;
+mod console;
+mod demo;
+mod environment;
+mod exit;
+mod export;
+mod format;
+mod import;
+mod log;
+mod place;
+mod progress;
+mod signals;
+mod simulate;
+mod tell;
+mod terminal;
+mod transfer;
+mod verify;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::runtime::Builder;
+
+use crate::args::Cli;
+use crate::args::Command;
+use crate::console::Console;
+use crate::environment::Environment;
+use crate::exit::Code;
+use crate::exit::Failure;
+use crate::signals::Interrupts;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_a_command(&error),
+    };
+    let console = Console::new(&cli.global);
+    let outcome = run(cli, &console).and_then(|()| console.flushed());
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            console.failure(&failure);
+            failure.code.into()
+        }
+    }
+}
+
+fn run(cli: Cli, console: &Console) -> Result<(), Failure> {
+    log::start(&cli.global, console)?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::local("cannot start", &error))?;
+    let outcome = runtime.block_on(dispatch(cli.command, console));
+    // Does not wait for a thread that is blocked by a file system or a prompt.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn dispatch(command: Command, console: &Console) -> Result<(), Failure> {
+    let environment = Environment::of_process();
+    let mut interrupts = Interrupts::listen()?;
+    match command {
+        Command::Import(args) => {
+            Box::pin(import::run(args, &environment, console, &mut interrupts)).await
+        }
+        Command::Export(args) => {
+            Box::pin(export::run(args, &environment, console, &mut interrupts)).await
+        }
+        Command::Verify(args) => Box::pin(verify::run(args, console, &mut interrupts)).await,
+        Command::Simulate(args) => Box::pin(simulate::run(args, console, &mut interrupts)).await,
+        Command::Demo => Box::pin(demo::run(console, &mut interrupts)).await,
+    }
+}
+
+/// Prints the help that was asked for, or what is wrong with the arguments.
+fn not_a_command(error: &clap::Error) -> ExitCode {
+    // A closed pipe or terminal is no error of ours.
+    drop(error.print());
+    if error.use_stderr() { Code::Usage.into() } else { ExitCode::SUCCESS }
+}
+
+/// Enough to keep the sockets busy: hashing and files have threads of their own.
+const WORKER_THREADS: usize = 2;

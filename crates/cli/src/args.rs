@@ -1,0 +1,330 @@
+//! The command line: its words, and nothing of what they do.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ArgAction;
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+use ovftransfer::Limits;
+
+/// Moves virtual machines between VMware vSphere and OVF/OVA packages.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ovftransfer",
+    version,
+    max_term_width = HELP_COLUMNS,
+    after_help = EXIT_CODES,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Import a package as a new machine
+    Import(ImportArgs),
+    /// Export a machine, or a snapshot of it, as a package
+    Export(ExportArgs),
+    /// Check a package: digests, and the structure of every disk
+    Verify(VerifyArgs),
+    /// Run a simulated vCenter
+    ///
+    /// Prints one line of JSON with url, username, password and thumbprint when it is ready, and
+    /// runs until it is interrupted.
+    Simulate(SimulateArgs),
+    /// Show everything at work against a simulated vCenter
+    ///
+    /// Imports a machine, exports it, verifies the export, imports that, and compares the disks
+    /// with the first ones.  Needs no network and leaves nothing behind.
+    Demo,
+}
+
+/// Arguments of `import`.
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// x.ovf, x.ova, or a folder with one .ovf
+    pub(crate) package: PathBuf,
+    /// vi://[user@]host[:port]/dc/host/cluster[/Resources/pool]
+    pub(crate) target: String,
+    /// Name of the new machine [default: the package's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Datastore for the disks
+    #[arg(long, value_name = "NAME")]
+    pub(crate) datastore: Option<String>,
+    /// Folder for the machine
+    #[arg(long, value_name = "PATH")]
+    pub(crate) folder: Option<String>,
+    /// Resource pool
+    #[arg(long, value_name = "PATH")]
+    pub(crate) pool: Option<String>,
+    /// Host of the cluster to run on
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Network for all networks of the package, or for the one named; may be repeated
+    #[arg(long = "network", value_name = "[OVF=]NET", value_parser = parse_network)]
+    pub(crate) networks: Vec<NetworkArg>,
+    /// Value of a property of the package; may be repeated
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = parse_property)]
+    pub(crate) properties: Vec<(String, String)>,
+    /// Configuration to choose, if the package has several
+    #[arg(long, value_name = "ID")]
+    pub(crate) deployment_option: Option<String>,
+    /// How disks are provisioned [default: the server's choice]
+    #[arg(long, value_name = "MODE", value_parser = DISK_MODES)]
+    pub(crate) disk_mode: Option<String>,
+    /// Read the server and print the plan, but change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// Arguments of `export`.
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// vi://[user@]host[:port]/dc/vm/folder/name
+    pub(crate) source: String,
+    /// Folder that gets NAME/NAME.ovf, or x.ovf to name the descriptor
+    pub(crate) dest: PathBuf,
+    /// Export this snapshot instead of the machine, which may then run
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot: Option<String>,
+    /// Digest for the manifest
+    #[arg(long, value_enum, default_value = "256", value_name = "BITS")]
+    pub(crate) sha: Sha,
+    /// Replace a package that is there already
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Leave out the machine's NVRAM
+    #[arg(long)]
+    pub(crate) no_nvram: bool,
+    /// Read the server and print the plan, but change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// x.ovf, x.ova, or a folder with one .ovf
+    pub(crate) package: PathBuf,
+}
+
+/// Arguments of `simulate`.
+#[derive(Args, Debug)]
+pub(crate) struct SimulateArgs {
+    /// Address of the API; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Machines, disks, hosts, limits and faults, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scenario: Option<PathBuf>,
+    /// Number that all random choices start from
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+/// How data moves.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Transfer")]
+pub(crate) struct TransferArgs {
+    /// Files that move at the same time
+    #[arg(long, value_name = "N", default_value_t = Limits::default().parallel,
+          value_parser = parse_streams)]
+    pub(crate) parallel: usize,
+    /// Files that move at the same time to or from one host
+    #[arg(long, value_name = "N", default_value_t = Limits::default().per_host,
+          value_parser = parse_streams)]
+    pub(crate) per_host: usize,
+    /// Proof by the server's own manifest
+    #[arg(long, value_enum, default_value = "require", value_name = "HOW")]
+    pub(crate) verify: Verify,
+}
+
+/// Who we are, and whom we trust.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct ConnectionArgs {
+    /// User, if the locator names none
+    #[arg(long, value_name = "USER")]
+    pub(crate) username: Option<String>,
+    /// File with the password
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Trust whoever answers
+    #[arg(long, group = "trust")]
+    pub(crate) insecure: bool,
+    /// Trust the server with this certificate: SHA-1 or SHA-256, in hex
+    #[arg(long, value_name = "HEX", group = "trust")]
+    pub(crate) thumbprint: Option<String>,
+    /// Trust certificates of these authorities (PEM)
+    #[arg(long, value_name = "FILE", group = "trust")]
+    pub(crate) ca_cert: Option<PathBuf>,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Global {
+    /// One JSON object per line on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How progress is shown
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "HOW")]
+    pub(crate) progress: ProgressMode,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more; -vv and -vvv say much more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Write the log to this file, in detail
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+}
+
+/// Digest algorithms, by their bits.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Sha {
+    /// SHA-1
+    #[value(name = "1")]
+    Sha1,
+    /// SHA-256
+    #[value(name = "256")]
+    Sha256,
+    /// SHA-512
+    #[value(name = "512")]
+    Sha512,
+}
+
+/// How much proof the server must give.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Verify {
+    /// the server must prove every file
+    Require,
+    /// what the server can prove must agree
+    Prefer,
+    /// the server is not asked
+    Off,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// bars on a terminal, else lines
+    Auto,
+    /// a bar for each file
+    Bar,
+    /// a line every few seconds
+    Plain,
+    /// nothing
+    None,
+}
+
+/// A network of the server for one network of the package, or for all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct NetworkArg {
+    pub(crate) ovf: Option<String>,
+    pub(crate) network: String,
+}
+
+fn parse_network(text: &str) -> Result<NetworkArg, String> {
+    let (ovf, network) = match text.split_once('=') {
+        Some((ovf, network)) => (Some(ovf), network),
+        None => (None, text),
+    };
+    if network.is_empty() || ovf == Some("") {
+        return Err("expected NET or OVF=NET".to_owned());
+    }
+    Ok(NetworkArg { ovf: ovf.map(str::to_owned), network: network.to_owned() })
+}
+
+fn parse_property(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+fn parse_streams(text: &str) -> Result<usize, String> {
+    let max = Limits::MAX;
+    let number = text.parse().ok().filter(|number| (1..=max).contains(number));
+    number.ok_or_else(|| format!("expected a number from 1 to {max}"))
+}
+
+/// Provisioning types of the vSphere API (`OvfCreateImportSpecParamsDiskProvisioningType`), but
+/// for the two that split a disk into files of 2 GB, which no ESXi host takes.
+const DISK_MODES: [&str; 8] = [
+    "thin",
+    "thick",
+    "eagerZeroedThick",
+    "seSparse",
+    "flat",
+    "sparse",
+    "monolithicFlat",
+    "monolithicSparse",
+];
+
+/// A terminal's usual width.
+const HELP_COLUMNS: usize = 80;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 login or permission, 4 not found,
+5 TLS or thumbprint, 6 package invalid, 7 digest mismatch, 8 lease lost,
+9 network or host, 10 cancelled and cleaned up, 11 cancelled but clean-up
+incomplete, 12 name exists or refused by the server, 13 no space, 14 local file.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn networks_are_for_one_or_for_all() {
+        let all = NetworkArg { ovf: None, network: "VM Network".to_owned() };
+        assert_eq!(parse_network("VM Network"), Ok(all));
+        let one = NetworkArg { ovf: Some("nat".to_owned()), network: "a=b".to_owned() };
+        assert_eq!(parse_network("nat=a=b"), Ok(one));
+        for text in ["", "=", "nat=", "=net"] {
+            assert!(parse_network(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn properties_may_be_empty_but_not_nameless() {
+        assert_eq!(parse_property("a="), Ok(("a".to_owned(), String::new())));
+        assert_eq!(parse_property("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert!(parse_property("a").is_err());
+        assert!(parse_property("=b").is_err());
+    }
+
+    #[test]
+    fn streams_have_limits() {
+        assert_eq!(parse_streams("1"), Ok(1));
+        assert_eq!(parse_streams("24"), Ok(24));
+        for text in ["0", "25", "-1", "x", ""] {
+            assert!(parse_streams(text).is_err(), "{text}");
+        }
+    }
+}

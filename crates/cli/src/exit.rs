@@ -1,0 +1,264 @@
+//! How a run ends: exit codes, and the words for a failure.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use ovftransfer::Error;
+use ovftransfer::ErrorKind;
+use ovftransfer::TransportError;
+use ovftransfer::VimError;
+use ovftransfer_simulator::scenario::ScenarioError;
+
+/// How a run ended, for scripts.  The numbers are a promise.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    Unexpected = 1,
+    Usage = 2,
+    Permission = 3,
+    NotFound = 4,
+    Tls = 5,
+    Package = 6,
+    DigestMismatch = 7,
+    LeaseLost = 8,
+    Network = 9,
+    Cancelled = 10,
+    CancelledUnclean = 11,
+    Refused = 12,
+    NoSpace = 13,
+    LocalFile = 14,
+}
+
+impl Code {
+    /// The number that the process returns.
+    pub(crate) const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The word for it in JSON.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Unexpected => "unexpected",
+            Self::Usage => "usage",
+            Self::Permission => "permission",
+            Self::NotFound => "not_found",
+            Self::Tls => "tls",
+            Self::Package => "package",
+            Self::DigestMismatch => "digest_mismatch",
+            Self::LeaseLost => "lease_lost",
+            Self::Network => "network",
+            Self::Cancelled => "cancelled",
+            Self::CancelledUnclean => "cancelled_unclean",
+            Self::Refused => "refused",
+            Self::NoSpace => "no_space",
+            Self::LocalFile => "local_file",
+        }
+    }
+}
+
+impl From<ErrorKind> for Code {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Cancelled => Self::Cancelled,
+            ErrorKind::CancelledUnclean => Self::CancelledUnclean,
+            ErrorKind::DigestMismatch => Self::DigestMismatch,
+            ErrorKind::LeaseLost => Self::LeaseLost,
+            ErrorKind::LocalFile => Self::LocalFile,
+            ErrorKind::Network => Self::Network,
+            ErrorKind::NoSpace => Self::NoSpace,
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::Package => Self::Package,
+            ErrorKind::Permission => Self::Permission,
+            ErrorKind::Refused => Self::Refused,
+            ErrorKind::Tls => Self::Tls,
+            // All kinds are named above; clippy says so when one is added.
+            ErrorKind::Unexpected | _ => Self::Unexpected,
+        }
+    }
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code.number())
+    }
+}
+
+/// Why a command failed, in words for a person.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    /// The error and its causes in one line, without `error:`.
+    pub(crate) message: String,
+    /// What to do about it, where that helps.
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    /// A failure of the local machine, such as one of the terminal or the runtime.
+    pub(crate) fn local(what: impl fmt::Display, error: &io::Error) -> Self {
+        let is_full =
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let code = if is_full { Code::NoSpace } else { Code::LocalFile };
+        Self::new(code, format!("{what}: {error}"))
+    }
+
+    /// Nothing had been made yet when the user interrupted.
+    pub(crate) fn cancelled() -> Self {
+        Self::new(Code::Cancelled, Error::Cancelled.to_string())
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = Code::from(error.kind());
+        Self { code, message: error.chain(), hint: hint_for(&error, code) }
+    }
+}
+
+impl From<ScenarioError> for Failure {
+    fn from(error: ScenarioError) -> Self {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        Self::usage(format!("{error}{}", cause.unwrap_or_default()))
+    }
+}
+
+/// What a user can do about an error.
+fn hint_for(error: &Error, code: Code) -> Option<String> {
+    let text = if code == Code::Tls {
+        return Some(trust_hint(error));
+    } else if is_fault(error, "InvalidLogin") {
+        "check the user and the password; --username and --password-file set them"
+    } else if is_fault(error, "DuplicateName") {
+        "choose another name with --name"
+    } else if is_not_vsphere(error) {
+        "the address must be that of a vCenter or an ESXi host, with the port of its API"
+    } else {
+        return None;
+    };
+    Some(text.to_owned())
+}
+
+/// Whether something answered, but not as the API does.
+fn is_not_vsphere(error: &Error) -> bool {
+    let Error::Server(error) = error else { return false };
+    match **error {
+        VimError::Protocol { .. } => true,
+        VimError::Status { status, .. } => status < 500,
+        VimError::Ambiguous { .. }
+        | VimError::Fault { .. }
+        | VimError::Invalid { .. }
+        | VimError::LeaseGone { .. }
+        | VimError::NotFound { .. }
+        | VimError::SessionLost { .. }
+        | VimError::TimedOut { .. }
+        | VimError::Transport { .. }
+        | _ => false,
+    }
+}
+
+fn is_fault(error: &Error, name: &str) -> bool {
+    if let Error::Server(error) = error {
+        error.is_fault(name)
+    } else if let Error::LeaseFault(fault) = error {
+        fault.is(name)
+    } else {
+        false
+    }
+}
+
+/// The thumbprint that would make the server trusted, if one was presented.
+fn trust_hint(error: &Error) -> String {
+    match presented(error) {
+        Some(thumbprint) => format!(
+            "if this is the right server, trust its certificate by --thumbprint {thumbprint}"
+        ),
+        None => "--thumbprint or --ca-cert say which certificate to trust".to_owned(),
+    }
+}
+
+/// Looks for the refused certificate's thumbprint down the chain of causes.
+fn presented(error: &Error) -> Option<&str> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        // An `io::Error` hides the error it was made from from `source`.
+        let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+        let found = match inner {
+            Some(inner) => inner.downcast_ref::<TransportError>(),
+            None => error.downcast_ref::<TransportError>(),
+        };
+        if let Some(TransportError::Tls { presented, .. }) = found {
+            return presented.as_deref();
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_code() {
+        for (kind, number, word) in [
+            (ErrorKind::Unexpected, 1, "unexpected"),
+            (ErrorKind::Permission, 3, "permission"),
+            (ErrorKind::NotFound, 4, "not_found"),
+            (ErrorKind::Tls, 5, "tls"),
+            (ErrorKind::Package, 6, "package"),
+            (ErrorKind::DigestMismatch, 7, "digest_mismatch"),
+            (ErrorKind::LeaseLost, 8, "lease_lost"),
+            (ErrorKind::Network, 9, "network"),
+            (ErrorKind::Cancelled, 10, "cancelled"),
+            (ErrorKind::CancelledUnclean, 11, "cancelled_unclean"),
+            (ErrorKind::Refused, 12, "refused"),
+            (ErrorKind::NoSpace, 13, "no_space"),
+            (ErrorKind::LocalFile, 14, "local_file"),
+        ] {
+            let code = Code::from(kind);
+            assert_eq!((code.number(), code.word()), (number, word));
+        }
+        assert_eq!(Code::Usage.number(), 2);
+    }
+
+    #[test]
+    fn a_refused_certificate_is_offered_for_trust() {
+        let refused = || TransportError::Tls {
+            host: "vc:443".to_owned(),
+            reason: "unknown issuer".to_owned(),
+            presented: Some("AA:BB".to_owned()),
+        };
+        let source = io::Error::other(refused());
+        let stream = Error::Stream {
+            file: ovftransfer::FileName::new("a.vmdk").unwrap(),
+            side: "reading from",
+            at: "vc:443".to_owned(),
+            at_byte: 0,
+            source,
+        };
+        let call = VimError::Transport {
+            host: "vc:443".to_owned(),
+            call: "Login".to_owned(),
+            source: refused(),
+        };
+        for error in [stream, Error::from(call)] {
+            let failure = Failure::from(error);
+            assert_eq!(failure.code, Code::Tls);
+            assert!(failure.hint.unwrap().contains("--thumbprint AA:BB"));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Numbers for people.
+
+use std::time::Duration;
+
+/// A size in binary units, such as `310.2 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // Tenths of a unit, in whole numbers: 2^64 tenths fit into 128 bits.
+    let (mut tenths, mut unit) = (u128::from(bytes) * 10 / 1024, 0);
+    while tenths >= 10 * 1024 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// A rate in megabytes (10^6 bytes) per second, such as `25.1 MB/s`.
+pub(crate) fn rate(bytes: u64, took: Duration) -> String {
+    let micros = took.as_micros().max(1);
+    // Bytes per microsecond are megabytes per second.
+    let tenths = u128::from(bytes) * 10 / micros;
+    format!("{}.{} MB/s", tenths / 10, tenths % 10)
+}
+
+/// A length of time, such as `12.3 s` or `1 h 02 min`.
+pub(crate) fn span(took: Duration) -> String {
+    let seconds = took.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}.{} s", took.subsec_millis() / 100),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// `count` things, such as `1 file` or `2 files`.
+pub(crate) fn count(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Lines of cells as columns, each as wide as its widest cell; columns of numbers to the right.
+pub(crate) fn table(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let pad = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
+            let (before, after) =
+                if right.contains(&column) { (pad.as_str(), "") } else { ("", pad.as_str()) };
+            line.push_str("  ");
+            line.push_str(before);
+            line.push_str(cell);
+            line.push_str(after);
+        }
+        line.trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_one_decimal() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) - 1, "1023.9 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (325 << 20, "325.0 MiB"),
+            (u64::MAX, "15.9 EiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn rates_and_spans_do_not_divide_by_zero() {
+        assert_eq!(rate(25_100_000, Duration::from_secs(1)), "25.1 MB/s");
+        assert_eq!(rate(0, Duration::ZERO), "0.0 MB/s");
+        assert_eq!(rate(u64::MAX, Duration::ZERO), "18446744073709551615.0 MB/s");
+        assert_eq!(span(Duration::from_millis(12_345)), "12.3 s");
+        assert_eq!(span(Duration::from_secs(62)), "1 min 02 s");
+        assert_eq!(span(Duration::from_secs(3_720)), "1 h 02 min");
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["bcd".to_owned(), "22".to_owned()]];
+        assert_eq!(table(&rows, &[1]), ["  a     1", "  bcd  22"]);
+        assert!(table(&[], &[]).is_empty());
+    }
+}

@@ -1,0 +1,209 @@
+//! Events and reports, in words and as JSON.
+
+use std::time::Duration;
+
+use ovftransfer::Digest;
+use ovftransfer::Event;
+use ovftransfer::FileReport;
+use ovftransfer::Observer;
+use ovftransfer::Report;
+use serde_json::Value;
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::console::Console;
+use crate::format;
+
+/// Carries events from the transfer's tasks to whoever prints them, without waiting.
+#[derive(Debug)]
+pub(crate) struct Mailbox(UnboundedSender<Event>);
+
+impl Mailbox {
+    pub(crate) fn new() -> (Self, UnboundedReceiver<Event>) {
+        let (sender, receiver) = unbounded_channel();
+        (Self(sender), receiver)
+    }
+}
+
+impl Observer for Mailbox {
+    fn observe(&self, event: &Event) {
+        // Nobody listens any more when we leave at once.
+        drop(self.0.send(event.clone()));
+    }
+}
+
+/// Tells one event.
+pub(crate) fn event(console: &Console, event: &Event) {
+    if let Some((kind, fields)) = event_object(event) {
+        console.object(kind, fields);
+    }
+    if let Some(line) = always_told(event) {
+        console.note(line);
+    } else if console.verbose
+        && let Some(line) = told_on_request(event)
+    {
+        console.note(line);
+    }
+}
+
+/// What a person should know.
+fn always_told(event: &Event) -> Option<String> {
+    if let Event::FileRetry { file, reason, after } = event {
+        let after = format::span(*after);
+        Some(format!("warning: {file}: {reason}; trying again in {after}"))
+    } else if let Event::HeartbeatMissed { missed, reason } = event {
+        Some(format!("warning: heartbeat failed ({missed} in a row), trying again: {reason}"))
+    } else if let Event::Warning { message } = event {
+        Some(format!("warning: {message}"))
+    } else {
+        None
+    }
+}
+
+/// What a person may want to know.
+fn told_on_request(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::FileStart { file, host, attempt: 1 } => format!("{file}: starts, {host}"),
+        Event::FileStart { file, host, attempt } => {
+            format!("{file}: starts again, {host}, try {attempt}")
+        }
+        Event::FileProven { file, bytes, digest, by_server } => {
+            let by_server = if *by_server { ", proven by the server too" } else { "" };
+            format!("{file}: {}, {}{by_server}", format::size(*bytes), short(digest))
+        }
+        Event::LeaseReady { timeout, beat } => format!(
+            "the lease is ready: times out after {}, renewed every {}",
+            format::span(*timeout),
+            format::span(*beat)
+        ),
+        Event::LeaseAborted { reason } => format!("lease given up: {reason}"),
+        Event::LeaseComplete => "the lease is complete".to_owned(),
+        Event::FileRetry { .. }
+        | Event::HeartbeatMissed { .. }
+        | Event::LeaseInitializing { .. }
+        | Event::Warning { .. }
+        | _ => return None,
+    })
+}
+
+fn event_object(event: &Event) -> Option<(&'static str, Value)> {
+    Some(match event {
+        Event::FileStart { file, host, attempt } => {
+            ("file_start", json!({ "file": file.as_str(), "host": host, "attempt": attempt }))
+        }
+        Event::FileRetry { file, reason, after } => (
+            "file_retry",
+            json!({ "file": file.as_str(), "reason": reason, "after_ms": millis(*after) }),
+        ),
+        Event::FileProven { file, bytes, digest, by_server } => (
+            "file_proven",
+            json!({
+                "file": file.as_str(),
+                "bytes": bytes,
+                "digests": digests(std::slice::from_ref(digest)),
+                "by_server": by_server,
+            }),
+        ),
+        Event::LeaseInitializing { percent } => {
+            ("lease_initializing", json!({ "percent": percent }))
+        }
+        Event::LeaseReady { timeout, beat } => {
+            ("lease_ready", json!({ "timeout_ms": millis(*timeout), "beat_ms": millis(*beat) }))
+        }
+        Event::HeartbeatMissed { missed, reason } => {
+            ("heartbeat_missed", json!({ "missed": missed, "reason": reason }))
+        }
+        Event::LeaseComplete => ("lease_complete", json!({})),
+        Event::LeaseAborted { reason } => ("lease_aborted", json!({ "reason": reason })),
+        Event::Warning { message } => ("warning", json!({ "message": message })),
+        _ => return None,
+    })
+}
+
+/// Tells what a transfer did, as JSON.
+pub(crate) fn report_object(console: &Console, command: &str, report: &Report) {
+    console.object(
+        "report",
+        json!({
+            "command": command,
+            "name": report.name,
+            "entity": report.entity.to_string(),
+            "lease": report.lease,
+            "descriptor": report.descriptor.as_ref().map(|path| path.display().to_string()),
+            "files": report.files.iter().map(file_object).collect::<Vec<_>>(),
+            "bytes": report.bytes(),
+            "beats": report.beats,
+            "took_ms": millis(report.took),
+        }),
+    );
+}
+
+/// Tells what a transfer did.
+pub(crate) fn report(console: &Console, command: &str, report: &Report) {
+    report_object(console, command, report);
+    match &report.descriptor {
+        Some(descriptor) => {
+            console.result(format_args!("{}: exported to {}", report.name, descriptor.display()));
+        }
+        None => console.result(format_args!("{}: imported as {}", report.name, report.entity)),
+    }
+    let rows: Vec<Vec<String>> = report.files.iter().map(file_row).collect();
+    for line in format::table(&rows, &[1, 2]) {
+        console.result(line);
+    }
+    console.result(format_args!(
+        "{}, {} in {} ({}), {}",
+        format::count(report.files.len() as u64, "file"),
+        format::size(report.bytes()),
+        format::span(report.took),
+        format::rate(report.bytes(), report.took),
+        format::count(report.beats, "heartbeat"),
+    ));
+}
+
+fn file_object(file: &FileReport) -> Value {
+    json!({
+        "file": file.file.as_str(),
+        "host": file.host,
+        "bytes": file.bytes,
+        "capacity_bytes": file.capacity_bytes,
+        "digests": digests(&file.digests),
+        "by_server": file.by_server,
+        "attempts": file.attempts,
+        "took_ms": millis(file.took),
+    })
+}
+
+/// Name, size, rate, digest, host, and who proved it.
+pub(crate) fn file_row(file: &FileReport) -> Vec<String> {
+    vec![
+        file.file.to_string(),
+        format::size(file.bytes),
+        format::rate(file.bytes, file.took),
+        file.digests.first().map(short).unwrap_or_default(),
+        file.host.clone(),
+        if file.by_server { "proven by the server" } else { "not proven by the server" }.to_owned(),
+    ]
+}
+
+/// Digests by algorithm, in full.
+pub(crate) fn digests(digests: &[Digest]) -> Value {
+    let named = |digest: &Digest| (digest.algorithm().label().to_owned(), json!(digest.hex()));
+    Value::Object(digests.iter().map(named).collect())
+}
+
+/// The beginning of a digest, enough to compare by eye.
+pub(crate) fn short(digest: &Digest) -> String {
+    let hex = digest.hex();
+    format!("{}:{}…", digest.algorithm().label(), hex.get(..SHORT_DIGITS).unwrap_or(&hex))
+}
+
+/// Whole milliseconds, as JSON has them.
+pub(crate) fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Hex digits of a shortened digest: chance does not make 48 bits agree.
+const SHORT_DIGITS: usize = 12;

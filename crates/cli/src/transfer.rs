@@ -1,0 +1,63 @@
+//! What `import` and `export` have in common.
+
+use std::sync::Arc;
+
+use ovftransfer::Event;
+use ovftransfer::Governor;
+use ovftransfer::Limits;
+use ovftransfer::Options;
+use ovftransfer::Report;
+use ovftransfer::Server;
+use ovftransfer::Transfer;
+use ovftransfer::Verification;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::args::TransferArgs;
+use crate::args::Verify;
+use crate::console::Console;
+use crate::exit::Failure;
+use crate::signals::Interrupts;
+use crate::tell::Mailbox;
+use crate::watch::Watched;
+
+/// How a transfer runs, and where its events arrive.
+pub(crate) fn options(args: &TransferArgs) -> (Options, UnboundedReceiver<Event>) {
+    let (mailbox, events) = Mailbox::new();
+    let mut options = Options::default();
+    options.governor = Governor::new(Limits::new(args.parallel, args.per_host));
+    options.verification = match args.verify {
+        Verify::Require => Verification::Require,
+        Verify::Prefer => Verification::Prefer,
+        Verify::Off => Verification::Off,
+    };
+    options.observer = Arc::new(mailbox);
+    (options, events)
+}
+
+/// Waits for a transfer.
+pub(crate) async fn finish(
+    transfer: Transfer,
+    events: UnboundedReceiver<Event>,
+    left_behind: String,
+    console: &Console,
+    interrupts: &mut Interrupts,
+) -> Result<Report, Failure> {
+    let watched = Watched {
+        meter: transfer.meter(),
+        cancel: transfer.canceller(),
+        work: transfer.finish(),
+        events,
+        cleans_up: "interrupted: giving up the lease and removing what was made; \
+                    interrupt again to leave at once",
+        left_behind,
+    };
+    watched.finish(console, interrupts).await
+}
+
+/// Logs out; another interrupt does not wait for that.
+pub(crate) async fn logout(server: &Server, interrupts: &mut Interrupts) {
+    tokio::select! {
+        () = server.logout() => {}
+        () = interrupts.next() => {}
+    }
+}

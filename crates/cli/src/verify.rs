@@ -1,0 +1,107 @@
+//! `verify`: a package is what it says it is.
+
+use std::sync::Arc;
+
+use ovftransfer::CheckedFile;
+use ovftransfer::Meter;
+use ovftransfer::Package;
+use ovftransfer::check_package;
+use serde_json::Value;
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::VerifyArgs;
+use crate::console::Console;
+use crate::exit::Failure;
+use crate::format;
+use crate::import;
+use crate::signals::Interrupts;
+use crate::tell;
+use crate::tell::Mailbox;
+use crate::watch::Watched;
+
+pub(crate) async fn run(
+    args: VerifyArgs,
+    console: &Console,
+    interrupts: &mut Interrupts,
+) -> Result<(), Failure> {
+    import::check_package(&args.package)?;
+    let started = Instant::now();
+    let package = Arc::new(interrupts.race(import::open(&args.package)).await?);
+    let meter = Arc::new(Meter::default());
+    let cancel = CancellationToken::new();
+    let (_no_events, events) = Mailbox::new();
+    let watched = Watched {
+        work: check_package(Arc::clone(&package), Arc::clone(&meter), &cancel),
+        meter,
+        cancel: cancel.clone(),
+        events,
+        cleans_up: "interrupted",
+        left_behind: "nothing was changed".to_owned(),
+    };
+    let files = watched.finish(console, interrupts).await?;
+    show(&package, &files, started, console);
+    Ok(())
+}
+
+fn show(package: &Package, files: &[CheckedFile], started: Instant, console: &Console) {
+    let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+    let took = started.elapsed();
+    console.object(
+        "report",
+        json!({
+            "command": "verify",
+            "package": package.path().display().to_string(),
+            "has_manifest": package.manifest().is_some(),
+            "files": files.iter().map(file_object).collect::<Vec<_>>(),
+            "bytes": bytes,
+            "took_ms": tell::millis(took),
+        }),
+    );
+    for warning in package.warnings() {
+        console.object("warning", json!({ "message": warning }));
+        console.note(format_args!("warning: {warning}"));
+    }
+    if package.manifest().is_none() {
+        console.note("warning: the package has no manifest: only the structure was checked");
+    }
+    console.result(format_args!("{}: valid", package.path().display()));
+    let rows: Vec<Vec<String>> = files.iter().map(file_row).collect();
+    for line in format::table(&rows, &[1]) {
+        console.result(line);
+    }
+    console.result(format_args!(
+        "{}, {} in {} ({})",
+        format::count(files.len() as u64, "file"),
+        format::size(bytes),
+        format::span(took),
+        format::rate(bytes, took)
+    ));
+}
+
+fn file_object(file: &CheckedFile) -> Value {
+    json!({
+        "file": file.file.as_str(),
+        "bytes": file.bytes,
+        "digests": tell::digests(std::slice::from_ref(&file.digest)),
+        "in_manifest": file.in_manifest,
+        "capacity_bytes": file.disk.as_ref().map(|disk| disk.capacity_bytes()),
+        "populated_bytes": file.disk.as_ref().map(|disk| disk.populated_bytes()),
+    })
+}
+
+fn file_row(file: &CheckedFile) -> Vec<String> {
+    let by = if file.in_manifest { "as in the manifest" } else { "not in the manifest" };
+    let disk = file.disk.as_ref().map(|disk| {
+        let (populated, capacity) = (disk.populated_bytes(), disk.capacity_bytes());
+        format!("disk, {} of {}", format::size(populated), format::size(capacity))
+    });
+    vec![
+        file.file.to_string(),
+        format::size(file.bytes),
+        tell::short(&file.digest),
+        by.to_owned(),
+        disk.unwrap_or_default(),
+    ]
+}

@@ -1,0 +1,220 @@
+//! SIGINT and SIGTERM: what was begun is ended, and the exit code says how.
+
+#![cfg(unix)]
+
+use std::fs;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Stdio;
+use std::time::Duration;
+
+use ovftransfer_simulator::LeaseState;
+use rustix::process::Signal;
+use serde_json::Value;
+
+mod support;
+
+use support::Done;
+use support::Lab;
+use support::appliance;
+use support::files;
+use support::import_args;
+use support::now;
+use support::ours;
+use support::pause;
+use support::signal;
+use support::start;
+use support::text;
+use support::until;
+
+/// A host on which the appliance of 2 MiB and 1 MiB takes half a second.
+const SLOW: &str =
+    r#"{"machines": [], "hosts": [{"name": "host0", "throttle_mb_per_s_per_stream": 4}]}"#;
+
+/// A host on which it takes hours.
+const STUCK: &str = r#"{
+    "hosts": [{"name": "host0", "throttle_mb_per_s_per_stream": 0.01}],
+    "machines": [{
+        "name": "web",
+        "disks": [{"capacity": "16MiB", "data": {"amount": "8MiB", "kind": "random", "seed": 1}}]
+    }]
+}"#;
+
+fn done(child: Child) -> Done {
+    Done::of(&child.wait_with_output().unwrap())
+}
+
+/// A simulator in a process of its own.
+fn simulate(args: &[&str]) -> (Child, Value) {
+    let mut command = ours();
+    let mut child = command.arg("simulate").args(args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (child, serde_json::from_str(&line).unwrap())
+}
+
+#[test]
+fn an_interrupted_import_leaves_no_machine() {
+    for kind in [Signal::INT, Signal::TERM] {
+        let lab = Lab::new(STUCK);
+        let package = lab.package();
+        let child = start(&mut lab.command(&import_args(&package, "new")));
+        until("bytes move", || lab.simulator.leases().iter().any(|lease| lease.moved_bytes > 0));
+        let begun = now();
+        signal(&child, kind);
+        let done = done(child);
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        done.expect(10, &["interrupted: giving up the lease", "nothing is left behind"]);
+        assert_eq!(done.object("error")["kind"], "cancelled");
+        lab.expect_untouched();
+        assert_eq!(lab.simulator.leases()[0].state, LeaseState::Error);
+        let tasks = lab.simulator.tasks();
+        assert!(tasks.iter().all(|task| task.state == "error"), "{tasks:?}");
+    }
+}
+
+#[test]
+fn an_interrupted_export_leaves_no_file() {
+    let lab = Lab::new(STUCK);
+    let out = lab.path("out");
+    let child = start(&mut lab.command(&["export", "/DC0/vm/web", text(&out)]));
+    until("bytes move", || lab.simulator.leases().iter().any(|lease| lease.moved_bytes > 0));
+    signal(&child, Signal::INT);
+    done(child).expect(10, &["interrupted"]);
+    assert_eq!(files(&out), Vec::<PathBuf>::new());
+    lab.expect_untouched();
+    assert_eq!(lab.simulator.leases()[0].state, LeaseState::Error);
+}
+
+/// Whatever the moment: either the import is complete, exit code 0, and the machine is there, or
+/// it is not, exit code 10, and nothing is.
+#[test]
+fn every_moment_is_a_good_one() {
+    let lab = Lab::new(SLOW);
+    let package = lab.package();
+    let moments: Vec<u64> = (0..20).map(|n| n * 40).collect();
+    let mut complete = 0;
+    for group in moments.chunks(4) {
+        let names: Vec<String> = group.iter().map(|moment| format!("at-{moment}")).collect();
+        std::thread::scope(|scope| {
+            for (moment, name) in group.iter().zip(&names) {
+                let (lab, package) = (&lab, &package);
+                scope.spawn(move || {
+                    interrupt_at(lab, package, name, Duration::from_millis(*moment))
+                });
+            }
+        });
+        for name in &names {
+            complete += usize::from(lab.simulator.vms().iter().any(|vm| vm.name == *name));
+        }
+        lab.expect_machines(complete);
+    }
+    assert!(complete < moments.len(), "none was in time");
+}
+
+fn interrupt_at(lab: &Lab, package: &Path, name: &str, moment: Duration) {
+    let child = start(&mut lab.command(&import_args(package, name)));
+    let lease = || lab.simulator.leases().into_iter().find(|lease| lease.machine == name);
+    until("the lease is there", || lease().is_some());
+    pause(moment);
+    let begun = now();
+    signal(&child, Signal::INT);
+    let done = done(child);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let is_there = lab.simulator.vms().iter().any(|vm| vm.name == name);
+    let state = lease().unwrap().state;
+    match done.code {
+        Some(0) => assert!(is_there && state == LeaseState::Done, "{moment:?}: {done:?}"),
+        Some(10) => assert!(!is_there && state == LeaseState::Error, "{moment:?}: {done:?}"),
+        _ => panic!("{moment:?}: {done:?}"),
+    }
+}
+
+#[test]
+fn before_the_lease_there_is_nothing_to_clean_up() {
+    // A server that accepts connections and never answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let source = format!("vi://u:p@{}/DC0/vm/a", listener.local_addr().unwrap());
+    let child = start(ours().args(["export", &source, "out"]));
+    let _held = listener.accept().unwrap();
+    let begun = now();
+    signal(&child, Signal::INT);
+    done(child).expect(10, &[]);
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_second_interrupt_leaves_at_once_and_says_what_may_be_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("scenario.json");
+    fs::write(&scenario, STUCK).unwrap();
+    let package = appliance(&[2]).write_folder(folder.path()).unwrap();
+    let (mut server, answers) = simulate(&["--scenario", text(&scenario)]);
+    let field = |name: &str| answers[name].as_str().unwrap().to_owned();
+    let mut command = ours();
+    command
+        .args(import_args(package.path(), "new"))
+        .env("OVFTRANSFER_URL", field("url"))
+        .env("OVFTRANSFER_USERNAME", field("username"))
+        .env("OVFTRANSFER_PASSWORD", field("password"))
+        .env("OVFTRANSFER_THUMBPRINT", field("thumbprint"));
+    let mut child = start(&mut command);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(stdout.any(|line| line.unwrap().contains("file_start")));
+    // The server does not answer any more.
+    signal(&server, Signal::STOP);
+    signal(&child, Signal::INT);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(stderr.any(|line| line.unwrap().contains("interrupt again")));
+    let begun = now();
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(11));
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    let rest: Vec<String> = stderr.map(Result::unwrap).collect();
+    assert!(rest.iter().any(|line| line.contains("new may be on")), "{rest:?}");
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn the_simulator_runs_until_it_is_interrupted() {
+    for kind in [Signal::INT, Signal::TERM] {
+        let (mut server, answers) = simulate(&["--seed", "7"]);
+        for field in ["url", "username", "password", "thumbprint"] {
+            assert!(answers[field].is_string(), "{answers}");
+        }
+        assert_eq!(answers.as_object().unwrap().len(), 4);
+        signal(&server, kind);
+        assert_eq!(server.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_bad_scenario_is_a_usage_error_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("scenario.json");
+    let run = |content: &str| {
+        fs::write(&scenario, content).unwrap();
+        Done::of(&ours().args(["simulate", "--scenario", text(&scenario)]).output().unwrap())
+    };
+    run("{\n  \"machine\": []\n}").expect(2, &["line 2", "column", "scenario.json"]);
+    run(r#"{"hosts": []}"#).expect(2, &["hosts"]);
+    let missing = folder.path().join("none.json");
+    let output = ours().args(["simulate", "--scenario", text(&missing)]).output().unwrap();
+    Done::of(&output).expect(14, &["none.json"]);
+}
+
+#[test]
+fn the_demo_ends_cleanly_when_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start(ours().arg("demo").env("TMPDIR", folder.path()));
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(stderr.any(|line| line.unwrap().contains("import demo.ova")));
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(10));
+    assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
