@@ -24,7 +24,11 @@ pub(crate) struct Reader<'a> {
 /// # Errors
 ///
 /// `ManagedObjectNotFound`, `InvalidProperty`, `InvalidArgument` by the contract of the API.
-pub(crate) fn retrieve(world: &World, reader: Reader<'_>, specs: &Value) -> Result<Vec<Value>, Fault> {
+pub(crate) fn retrieve(
+    world: &World,
+    reader: Reader<'_>,
+    specs: &Value,
+) -> Result<Vec<Value>, Fault> {
     let mut all = Vec::new();
     for spec in specs.as_array().into_iter().flatten() {
         for (object, properties) in select(world, reader, spec)? {
@@ -35,14 +39,21 @@ pub(crate) fn retrieve(world: &World, reader: Reader<'_>, specs: &Value) -> Resu
                     json!({ "_typeName": "DynamicProperty", "name": name, "val": value })
                 })
                 .collect();
-            all.push(json!({ "_typeName": "ObjectContent", "obj": object.value(), "propSet": set }));
+            all.push(
+                json!({ "_typeName": "ObjectContent", "obj": object.value(), "propSet": set }),
+            );
         }
     }
     Ok(all)
 }
 
 /// One answer of `RetrievePropertiesEx`; what does not fit is kept for the next one.
-pub(crate) fn page(world: &mut World, key: &str, mut objects: Vec<Value>, at_most: Option<usize>) -> Value {
+pub(crate) fn page(
+    world: &mut World,
+    key: &str,
+    mut objects: Vec<Value>,
+    at_most: Option<usize>,
+) -> Value {
     if objects.is_empty() {
         return Value::Null;
     }
@@ -76,7 +87,12 @@ pub(crate) fn next_page(world: &mut World, key: &str, token: &str) -> Result<Val
 /// # Errors
 ///
 /// As [`retrieve`].
-pub(crate) fn fetch(world: &World, reader: Reader<'_>, object: &Moref, path: &str) -> Result<Value, Fault> {
+pub(crate) fn fetch(
+    world: &World,
+    reader: Reader<'_>,
+    object: &Moref,
+    path: &str,
+) -> Result<Value, Fault> {
     if world.objects.visible(object, Some(reader.key)).is_none() {
         return Err(Fault::not_found(object));
     }
@@ -241,7 +257,9 @@ pub(crate) fn forget(world: &mut World, key: &str) {
     let own: Vec<Moref> = world
         .objects
         .iter()
-        .filter(|(moref, object)| moref.kind != "HttpNfcLease" && object.owner.as_deref() == Some(key))
+        .filter(|(moref, object)| {
+            moref.kind != "HttpNfcLease" && object.owner.as_deref() == Some(key)
+        })
         .map(|(moref, _)| moref.clone())
         .collect();
     for moref in own {
@@ -260,9 +278,7 @@ fn difference(known: &Snapshot, now: &Snapshot) -> Vec<Value> {
         // Without `val` the property is not set.
         json!({ "_typeName": "PropertyChange", "name": name, "op": "assign", "val": value })
     };
-    let update = |kind: &str, object: &Moref, changes: Vec<Value>| {
-        json!({ "_typeName": "ObjectUpdate", "kind": kind, "obj": object.value(), "changeSet": changes })
-    };
+    let update = |kind: &str, object: &Moref, changes: Vec<Value>| json!({ "_typeName": "ObjectUpdate", "kind": kind, "obj": object.value(), "changeSet": changes });
     for (object, properties) in now {
         let Some(before) = known.get(object) else {
             let all = properties.iter().map(|(name, value)| assign(name, value)).collect();
@@ -301,10 +317,12 @@ fn select(
     world: &World,
     reader: Reader<'_>,
     spec: &Value,
-) -> Result<Vec<(Moref, BTreeMap<String, Value>)>, Fault> {
-    let mut walk = Walk { world, reader, named: BTreeMap::new(), seen: BTreeSet::new(), found: Vec::new() };
+) -> Result<Vec<(Moref, Properties)>, Fault> {
+    let mut walk =
+        Walk { world, reader, named: BTreeMap::new(), seen: BTreeSet::new(), found: Vec::new() };
     for object in spec["objectSet"].as_array().into_iter().flatten() {
-        let moref = Moref::from_value(&object["obj"]).ok_or_else(|| Fault::invalid_argument("specSet"))?;
+        let moref =
+            Moref::from_value(&object["obj"]).ok_or_else(|| Fault::invalid_argument("specSet"))?;
         if world.objects.visible(&moref, Some(reader.key)).is_none() {
             return Err(Fault::not_found(&moref));
         }
@@ -334,8 +352,8 @@ fn properties(
     reader: Reader<'_>,
     object: &Moref,
     specs: &Value,
-) -> Result<Option<BTreeMap<String, Value>>, Fault> {
-    let mut wanted: Option<BTreeMap<String, Value>> = None;
+) -> Result<Option<Properties>, Fault> {
+    let mut wanted: Option<Properties> = None;
     for spec in specs.as_array().into_iter().flatten() {
         let kind = spec["type"].as_str().unwrap_or_default();
         if !types::is_a(&object.kind, kind) {
@@ -422,7 +440,9 @@ impl Walk<'_> {
             } else {
                 match spec["name"].as_str().and_then(|name| self.named.get(name)) {
                     Some(named) => named.clone(),
-                    None => return Err(Fault::invalid_argument("specSet.objectSet.selectSet.name")),
+                    None => {
+                        return Err(Fault::invalid_argument("specSet.objectSet.selectSet.name"));
+                    }
                 }
             };
             let kind = spec["type"].as_str().unwrap_or_default();
@@ -455,6 +475,9 @@ fn targets(value: &Value) -> Vec<Moref> {
         _ => Moref::from_value(value).into_iter().collect(),
     }
 }
+
+/// Values of some properties of one object, by path.
+type Properties = BTreeMap<String, Value>;
 
 const REFERENCES: Kind = Kind { name: "ManagedObjectReference", array: true, optional: true };
 

@@ -82,7 +82,9 @@ pub(crate) async fn call(
         "WaitForUpdatesEx" | "WaitForUpdates" | "CheckForUpdates" => {
             wait(vcenter, &who, call).await.map(Reply::from)
         }
-        "ExportSnapshot" | "ExportVm" | "ImportVApp" => lease_call(vcenter, &who, call).map(Reply::from),
+        "ExportSnapshot" | "ExportVm" | "ImportVApp" => {
+            lease_call(vcenter, &who, call).map(Reply::from)
+        }
         _ => simple(&mut lock(&vcenter.world), &who, call).map(Reply::from),
     }
 }
@@ -96,7 +98,8 @@ struct Who {
 
 fn login(world: &mut World, caller: &Caller, call: &Call) -> Result<Reply, Fault> {
     check_target(world, &call.this, "SessionManager", &call.method)?;
-    let is_open = caller.cookie.as_deref().is_some_and(|cookie| world.sessions.find(cookie).is_some());
+    let is_open =
+        caller.cookie.as_deref().is_some_and(|cookie| world.sessions.find(cookie).is_some());
     let text = |name: &str| call.arguments[name].as_str().unwrap_or_default();
     let scenario = &world.scenario;
     // As a real server: a session that is logged in cannot log in again.
@@ -113,21 +116,37 @@ fn receiver(method: &str) -> Option<&'static str> {
     Some(match method {
         "CurrentTime" | "RetrieveServiceContent" => "ServiceInstance",
         "Logout" | "SessionIsActive" | "TerminateSession" => "SessionManager",
-        "CancelRetrievePropertiesEx" | "CancelWaitForUpdates" | "CheckForUpdates"
-        | "ContinueRetrievePropertiesEx" | "CreateFilter" | "CreatePropertyCollector"
-        | "DestroyPropertyCollector" | "RetrieveProperties" | "RetrievePropertiesEx"
-        | "WaitForUpdates" | "WaitForUpdatesEx" => "PropertyCollector",
+        "CancelRetrievePropertiesEx"
+        | "CancelWaitForUpdates"
+        | "CheckForUpdates"
+        | "ContinueRetrievePropertiesEx"
+        | "CreateFilter"
+        | "CreatePropertyCollector"
+        | "DestroyPropertyCollector"
+        | "RetrieveProperties"
+        | "RetrievePropertiesEx"
+        | "WaitForUpdates"
+        | "WaitForUpdatesEx" => "PropertyCollector",
         "DestroyPropertyFilter" => "PropertyFilter",
         "CreateContainerView" | "CreateListView" => "ViewManager",
         "DestroyView" => "ManagedObjectView",
-        "FindAllByUuid" | "FindByDnsName" | "FindByInventoryPath" | "FindByIp" | "FindByUuid"
+        "ModifyListView" | "ResetListView" => "ListView",
+        "FindAllByUuid"
+        | "FindByDnsName"
+        | "FindByInventoryPath"
+        | "FindByIp"
+        | "FindByUuid"
         | "FindChild" => "SearchIndex",
         "CancelTask" => "Task",
         "CreateDescriptor" | "CreateImportSpec" | "ParseDescriptor" => "OvfManager",
         "CreateFolder" => "Folder",
         "ImportVApp" => "ResourcePool",
-        "CreateSnapshot_Task" | "ExportVm" | "PowerOffVM_Task" | "PowerOnVM_Task"
-        | "RemoveAllSnapshots_Task" | "UnregisterVM" => "VirtualMachine",
+        "CreateSnapshot_Task"
+        | "ExportVm"
+        | "PowerOffVM_Task"
+        | "PowerOnVM_Task"
+        | "RemoveAllSnapshots_Task"
+        | "UnregisterVM" => "VirtualMachine",
         "Destroy_Task" | "Rename_Task" => "ManagedEntity",
         "ExportSnapshot" | "RemoveSnapshot_Task" => "VirtualMachineSnapshot",
         lease if lease.starts_with("HttpNfcLease") => "HttpNfcLease",
@@ -158,7 +177,9 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
         "Logout" => Ok(end_session(world, key)),
         "SessionIsActive" => Ok(json!(world.sessions.is_open(&text("sessionID")))),
         "TerminateSession" => {
-            for key in arguments["sessionId"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            for key in
+                arguments["sessionId"].as_array().into_iter().flatten().filter_map(Value::as_str)
+            {
                 end_session(world, key);
             }
             Ok(Value::Null)
@@ -170,7 +191,12 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
         "RetrievePropertiesEx" => {
             let found = collector::retrieve(world, Reader { key }, &arguments["specSet"])?;
             let at_most = arguments["options"]["maxObjects"].as_u64();
-            Ok(collector::page(world, key, found, at_most.and_then(|most| usize::try_from(most).ok())))
+            Ok(collector::page(
+                world,
+                key,
+                found,
+                at_most.and_then(|most| usize::try_from(most).ok()),
+            ))
         }
         "ContinueRetrievePropertiesEx" => collector::next_page(world, key, &text("token")),
         "CancelRetrievePropertiesEx" => {
@@ -184,6 +210,8 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
         "CancelWaitForUpdates" => Ok(collector::cancel_wait(world, key, this)),
         "CreateContainerView" => view::create_container(world, key, arguments),
         "CreateListView" => view::create_list(world, key, arguments),
+        "ModifyListView" => Ok(view::change_list(world, this, false, arguments)),
+        "ResetListView" => Ok(view::change_list(world, this, true, arguments)),
         "DestroyView" => {
             world.objects.remove(this);
             Ok(Value::Null)
@@ -193,7 +221,9 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
             let entity = Moref::from_value(&arguments["entity"]).unwrap_or_else(fixed::root_folder);
             Ok(view::find_child(&world.objects, &entity, &text("name")))
         }
-        "FindByUuid" => Ok(view::find_by_uuid(world, arguments).into_iter().next().unwrap_or_default()),
+        "FindByUuid" => {
+            Ok(view::find_by_uuid(world, arguments).into_iter().next().unwrap_or_default())
+        }
         "FindAllByUuid" => Ok(Value::Array(view::find_by_uuid(world, arguments))),
         "FindByDnsName" | "FindByIp" => Ok(Value::Null),
         "CreateImportSpec" => ovf::create_import_spec(world, arguments),
@@ -231,7 +261,10 @@ fn vm_call(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
         }
         "Destroy_Task" => {
             if this.kind != "VirtualMachine" {
-                return Err(Fault::new("NotSupported", "Only virtual machines can be destroyed here."));
+                return Err(Fault::new(
+                    "NotSupported",
+                    "Only virtual machines can be destroyed here.",
+                ));
             }
             lease::check_free(world, this)?;
             let id = "VirtualMachine.destroy";
@@ -249,14 +282,19 @@ fn vm_call(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
         }
         "Rename_Task" => {
             if this.kind != "VirtualMachine" {
-                return Err(Fault::new("NotSupported", "Only virtual machines can be renamed here."));
+                return Err(Fault::new(
+                    "NotSupported",
+                    "Only virtual machines can be renamed here.",
+                ));
             }
             lease::check_free(world, this)?;
             let name = unescape_name(&text("newName"));
             Ok(task::run(world, this, "VirtualMachine.rename", &who.user, |world| {
                 let folder = world.vm(this)?.folder.clone();
                 match inventory::child(&world.objects, &folder, &name) {
-                    Some(other) if other != *this => return Err(inventory::duplicate_name(&name, &other)),
+                    Some(other) if other != *this => {
+                        return Err(inventory::duplicate_name(&name, &other));
+                    }
                     _ => world.vm_mut(this)?.name = name,
                 }
                 world.refresh(&this.id);
@@ -285,7 +323,9 @@ fn vm_call(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
         "RemoveAllSnapshots_Task" => {
             lease::check_free(world, this)?;
             let id = "VirtualMachine.removeAllSnapshots";
-            Ok(task::run(world, this, id, &who.user, |world| remove_snapshots(world, this, None, true)))
+            Ok(task::run(world, this, id, &who.user, |world| {
+                remove_snapshots(world, this, None, true)
+            }))
         }
         method => Err(unknown_method(this, method)),
     }
@@ -337,7 +377,8 @@ fn cancel_task(world: &mut World, task: &Moref) -> Result<Value, Fault> {
     if info["state"] != "running" {
         return Err(Fault::invalid_state());
     }
-    let lease = world.leases.values().find(|lease| lease.task == *task).map(|lease| lease.moref.clone());
+    let lease =
+        world.leases.values().find(|lease| lease.task == *task).map(|lease| lease.moref.clone());
     let Some(lease) = lease else {
         return Err(Fault::new("NotSupported", "The task cannot be cancelled."));
     };

@@ -22,7 +22,8 @@ use crate::vm::{is_network_card, label};
 /// `InvalidDeviceSpec` for a device that is not there or has no place.
 pub(crate) fn devices(spec: &Value) -> Result<Vec<Value>, Fault> {
     let mut devices = standard();
-    let mut keys: BTreeMap<i64, i64> = devices.iter().filter_map(key_of).map(|key| (key, key)).collect();
+    let mut keys: BTreeMap<i64, i64> =
+        devices.iter().filter_map(key_of).map(|key| (key, key)).collect();
     let changes: Vec<&Value> = spec["deviceChange"].as_array().into_iter().flatten().collect();
     // Controllers first, so that what hangs on them finds them.
     let (controllers, others): (Vec<_>, Vec<_>) = changes
@@ -43,7 +44,10 @@ pub(crate) fn devices(spec: &Value) -> Result<Vec<Value>, Fault> {
         let kind = kind_of(&device).to_owned();
         if types::is_a(&kind, "VirtualIDEController") {
             // There are always two of them.
-            let bus = device["busNumber"].as_i64().filter(|bus| (0..2).contains(bus)).ok_or_else(refuse)?;
+            let bus = device["busNumber"]
+                .as_i64()
+                .filter(|bus| (0..2).contains(bus))
+                .ok_or_else(refuse)?;
             keys.insert(asked, 200 + bus);
             continue;
         }
@@ -62,12 +66,15 @@ pub(crate) fn devices(spec: &Value) -> Result<Vec<Value>, Fault> {
         if is_network_card(&kind) {
             device["controllerKey"] = json!(100);
             device["addressType"] = json!("assigned");
-            device["macAddress"] = json!(format!("00:50:56:{:02x}:{:02x}:{:02x}", key % 63, key / 256, key % 256));
+            device["macAddress"] =
+                json!(format!("00:50:56:{:02x}:{:02x}:{:02x}", key % 63, key / 256, key % 256));
         }
         devices.push(device);
     }
-    let parents: Vec<(Value, Value)> =
-        devices.iter().map(|device| (device["controllerKey"].clone(), device["key"].clone())).collect();
+    let parents: Vec<(Value, Value)> = devices
+        .iter()
+        .map(|device| (device["controllerKey"].clone(), device["key"].clone()))
+        .collect();
     for device in &mut devices {
         if types::is_a(kind_of(device), "VirtualController") {
             let own = device["key"].clone();
@@ -278,7 +285,8 @@ fn free_key(devices: &[Value], device: &Value) -> Option<i64> {
     };
     let is_taken = |key: i64| devices.iter().any(|other| key_of(other) == Some(key));
     // A unit or a bus that is taken is a mistake; other kinds just count on.
-    let fixed = matches!(kind, "VirtualDisk" | "VirtualCdrom") || types::is_a(kind, "VirtualController");
+    let fixed =
+        matches!(kind, "VirtualDisk" | "VirtualCdrom") || types::is_a(kind, "VirtualController");
     if fixed {
         return (!is_taken(wanted)).then_some(wanted);
     }

@@ -101,7 +101,11 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
     world.objects.set(&fixed::datacenter(), "network", networks.clone());
     world.objects.set(&fixed::datastore_folder(), "childEntity", stores);
     world.objects.set(&fixed::network_folder(), "childEntity", networks);
-    world.objects.put(fixed::root_pool(), None, pool(&fixed::root_pool(), "Resources", &fixed::cluster()));
+    world.objects.put(
+        fixed::root_pool(),
+        None,
+        pool(&fixed::root_pool(), "Resources", &fixed::cluster()),
+    );
     for name in &scenario.pools {
         let moref = world.new_moref("ResourcePool", "resgroup");
         world.objects.put(moref.clone(), None, pool(&moref, name, &fixed::root_pool()));
@@ -203,7 +207,10 @@ pub(crate) fn networks(objects: &Objects) -> Vec<(Moref, String)> {
 }
 
 fn networks_of(vm: &Vm) -> Vec<Moref> {
-    vm.devices.iter().filter_map(|device| Moref::from_value(&device["backing"]["network"])).collect()
+    vm.devices
+        .iter()
+        .filter_map(|device| Moref::from_value(&device["backing"]["network"]))
+        .collect()
 }
 
 fn values(all: &[Moref]) -> Value {
@@ -268,7 +275,11 @@ fn services(objects: &mut Objects, instance_uuid: &str) {
     objects.put(fixed::view_manager(), None, json!({}));
     objects.put(fixed::search_index(), None, json!({}));
     objects.put(fixed::task_manager(), None, json!({ "recentTask": [], "maxCollector": 32 }));
-    objects.put(fixed::ovf_manager(), None, json!({ "ovfImportOption": [], "ovfExportOption": [] }));
+    objects.put(
+        fixed::ovf_manager(),
+        None,
+        json!({ "ovfImportOption": [], "ovfExportOption": [] }),
+    );
     let admin = json!({
         "roleId": -1,
         "system": true,
@@ -297,8 +308,18 @@ fn folders(objects: &mut Objects) {
 
     let four = [
         (fixed::vm_folder(), "vm", json!(["Folder", "VirtualMachine", "VirtualApp"]), json!([])),
-        (fixed::host_folder(), "host", json!(["Folder", "ComputeResource"]), json!([fixed::cluster().value()])),
-        (fixed::datastore_folder(), "datastore", json!(["Folder", "Datastore", "StoragePod"]), json!([])),
+        (
+            fixed::host_folder(),
+            "host",
+            json!(["Folder", "ComputeResource"]),
+            json!([fixed::cluster().value()]),
+        ),
+        (
+            fixed::datastore_folder(),
+            "datastore",
+            json!(["Folder", "Datastore", "StoragePod"]),
+            json!([]),
+        ),
         (
             fixed::network_folder(),
             "network",

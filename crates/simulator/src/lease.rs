@@ -56,13 +56,17 @@ pub(crate) fn import(
     let spec = &arguments["spec"];
     match kind_of(spec) {
         "VirtualMachineImportSpec" => {}
-        "VirtualAppImportSpec" => return Err(Fault::new("NotSupported", "No vApps are imported here.")),
+        "VirtualAppImportSpec" => {
+            return Err(Fault::new("NotSupported", "No vApps are imported here."));
+        }
         _ => return Err(Fault::invalid_argument("spec")),
     }
     let spec = spec["configSpec"].clone();
     let name = spec["name"].as_str().unwrap_or_default().to_owned();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-        return Err(Fault::new("InvalidName", format!("The name '{name}' is invalid.")).with("name", name));
+        return Err(
+            Fault::new("InvalidName", format!("The name '{name}' is invalid.")).with("name", name)
+        );
     }
     // "Required when importing a virtual machine into a resource pool."
     let Some(folder) = Moref::from_value(&arguments["folder"]) else {
@@ -71,9 +75,11 @@ pub(crate) fn import(
     if world.objects.get(&folder).is_none() {
         return Err(Fault::not_found(&folder));
     }
-    let takes_vms = world.objects.value(&folder, "childType").as_array().is_some_and(|kinds| {
-        kinds.iter().any(|kind| kind == "VirtualMachine")
-    });
+    let takes_vms = world
+        .objects
+        .value(&folder, "childType")
+        .as_array()
+        .is_some_and(|kinds| kinds.iter().any(|kind| kind == "VirtualMachine"));
     if !takes_vms {
         return Err(Fault::new("InvalidFolder", "The folder takes no virtual machines.")
             .with("target", folder.value()));
@@ -179,7 +185,6 @@ fn begin(
     world.objects.put(moref.clone(), Some(key.to_owned()), properties);
     let lease = Lease {
         moref: moref.clone(),
-        owner: key.to_owned(),
         task,
         vm: None,
         machine: machine.to_owned(),
@@ -207,7 +212,9 @@ pub(crate) fn prepare(world: &mut World, id: &str, purpose: Purpose) {
     };
     let scripted = world.script.initialize_error(lease.direction, &lease.machine);
     let outcome = match (scripted, purpose) {
-        (Some(message), _) => Err(Fault::new("SystemError", message.as_str()).with("reason", message)),
+        (Some(message), _) => {
+            Err(Fault::new("SystemError", message.as_str()).with("reason", message))
+        }
         (None, Purpose::Export { vm, snapshot }) => export_devices(world, &vm, snapshot.as_ref()),
         (None, Purpose::Import { spec, folder, pool, host }) => {
             import_vm(world, id, spec, folder, pool, host)
@@ -340,7 +347,10 @@ fn import_vm(
     if options.filter_map(|option| option["key"].as_str()).any(|key| key == NVRAM) {
         let target = format!("{name}.nvram");
         let content = Arc::new(new_file(world)?);
-        vm.files.insert(NVRAM.to_owned(), VmFile { name: target.clone(), content: Arc::clone(&content) });
+        vm.files.insert(
+            NVRAM.to_owned(),
+            VmFile { name: target.clone(), content: Arc::clone(&content) },
+        );
         let key = format!("/{}/{NVRAM}", vm.moref.id);
         let device = Device::file(&key, &target, &name, content, Access::WriteFile);
         prepared.push((device, format!("/{name}/{NVRAM}"), None));
@@ -377,11 +387,12 @@ pub(crate) fn make_vm(
     let path = spec["files"]["vmPathName"].as_str().unwrap_or_default();
     let wanted = path.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or_default();
     let stores = inventory::children(&world.objects, &fixed::datastore_folder());
-    let datastore = stores
-        .into_iter()
-        .find(|store| wanted.is_empty() || unescape_name(world.objects.text(store, "name")) == wanted);
+    let datastore = stores.into_iter().find(|store| {
+        wanted.is_empty() || unescape_name(world.objects.text(store, "name")) == wanted
+    });
     let datastore = datastore.ok_or_else(|| {
-        Fault::new("InvalidDatastore", format!("Invalid datastore path '{path}'.")).with("name", path)
+        Fault::new("InvalidDatastore", format!("Invalid datastore path '{path}'."))
+            .with("name", path)
     })?;
     let datastore_name = unescape_name(world.objects.text(&datastore, "name"));
     let mut devices = hardware::devices(&spec)?;
@@ -414,7 +425,9 @@ pub(crate) fn make_vm(
 
 /// Ends a lease, whoever asked for it: `Ok` completes it.  Ending it twice changes nothing.
 pub(crate) fn end(world: &mut World, id: &str, outcome: Result<(), Fault>) {
-    let Some(lease) = world.leases.get_mut(id).filter(|lease| lease.state.is_held()) else { return };
+    let Some(lease) = world.leases.get_mut(id).filter(|lease| lease.state.is_held()) else {
+        return;
+    };
     lease.state = if outcome.is_ok() { LeaseState::Done } else { LeaseState::Error };
     lease.fault = outcome.as_ref().err().cloned();
     lease.ended.cancel();
@@ -468,7 +481,8 @@ pub(crate) fn call(
     let lease = world.leases.get_mut(&moref.id).ok_or_else(|| Fault::not_found(moref))?;
     match lease.state {
         LeaseState::Ready => {}
-        LeaseState::Initializing if matches!(method, "HttpNfcLeaseAbort" | "HttpNfcLeaseProgress") => {}
+        LeaseState::Initializing
+            if matches!(method, "HttpNfcLeaseAbort" | "HttpNfcLeaseProgress") => {}
         LeaseState::Error if lease.fault.as_ref().is_some_and(|f| f.kind() == "Timedout") => {
             return Err(timed_out());
         }
@@ -477,15 +491,17 @@ pub(crate) fn call(
         }
     }
     match method {
-        "HttpNfcLeaseProgress" => progress(world, moref, arguments["percent"].as_i64().unwrap_or(0)),
+        "HttpNfcLeaseProgress" => {
+            progress(world, moref, arguments["percent"].as_i64().unwrap_or(0))
+        }
         "HttpNfcLeaseComplete" => {
             end(world, &moref.id, Ok(()));
             Ok(Value::Null)
         }
         "HttpNfcLeaseAbort" => {
-            let fault = match &arguments["fault"] {
-                Value::Null => Fault::new("RequestCanceled", "The lease was aborted."),
-                cause => Fault::from_localized(cause),
+            let fault = match arguments.get("fault") {
+                Some(cause) => Fault::from_localized(cause),
+                None => Fault::new("RequestCanceled", "The lease was aborted."),
             };
             end(world, &moref.id, Err(fault));
             Ok(Value::Null)
@@ -501,8 +517,11 @@ fn progress(world: &mut World, moref: &Moref, percent: i64) -> Result<Value, Fau
     if world.script.refuses_heartbeat(lease.direction, &lease.machine) {
         lease.refused += 1;
         let reason = "heartbeat refused by the scenario";
-        return Err(Fault::new("SystemError", format!("A general system error occurred: {reason}"))
-            .with("reason", reason));
+        return Err(Fault::new(
+            "SystemError",
+            format!("A general system error occurred: {reason}"),
+        )
+        .with("reason", reason));
     }
     lease.renewed = Instant::now();
     lease.percents.push(percent);

@@ -103,11 +103,6 @@ impl Objects {
         (found.owner.is_none() || found.owner.as_deref() == key).then_some(found)
     }
 
-    /// The object whose id is `id`.
-    pub(crate) fn by_id(&self, id: &str) -> Option<Moref> {
-        self.all.keys().find(|moref| moref.id == id).cloned()
-    }
-
     /// All objects.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Moref, &Object)> {
         self.all.iter()
@@ -157,9 +152,10 @@ impl Objects {
 
     /// The references in the property `name`, whether it is one or many.
     pub(crate) fn references(&self, moref: &Moref, name: &str) -> Vec<Moref> {
-        match self.value(moref, name) {
-            Value::Array(many) => many.iter().filter_map(Moref::from_value).collect(),
-            one => Moref::from_value(one).into_iter().collect(),
+        let value = self.value(moref, name);
+        match value.as_array() {
+            Some(many) => many.iter().filter_map(Moref::from_value).collect(),
+            None => Moref::from_value(value).into_iter().collect(),
         }
     }
 
@@ -200,18 +196,16 @@ impl Objects {
                 None => return Property::Unset,
             }
         }
-        match at.0 {
-            Value::Null => Property::Unset,
-            value => Property::Set(boxed(value, at.1)),
-        }
+        if at.0.is_null() { Property::Unset } else { Property::Set(boxed(at.0, at.1)) }
     }
 }
 
 /// Gives a bare value the box that names its type, as it must have where anything may stand.
 pub(crate) fn boxed(value: &Value, kind: Kind) -> Value {
-    match value {
-        Value::Object(_) => value.clone(),
-        bare => json!({ "_typeName": kind.boxed_name(), "_value": bare }),
+    if value.is_object() {
+        value.clone()
+    } else {
+        json!({ "_typeName": kind.boxed_name(), "_value": value })
     }
 }
 
@@ -240,7 +234,7 @@ pub(crate) fn complete(value: Value, kind: Kind) -> Value {
             }
             Value::Object(whole)
         }
-        bare => bare,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }
 }
 
@@ -299,7 +293,9 @@ mod tests {
         let read = |path| objects.read(&vm, path);
         assert_eq!(
             read("summary.runtime.powerState"),
-            Property::Set(json!({ "_typeName": "VirtualMachinePowerState", "_value": "poweredOff" }))
+            Property::Set(
+                json!({ "_typeName": "VirtualMachinePowerState", "_value": "poweredOff" })
+            )
         );
         assert_eq!(
             read("config.hardware.numCPU"),
@@ -327,7 +323,10 @@ mod tests {
     #[test]
     fn data_objects_get_their_type_names() {
         let (objects, vm) = world();
-        assert_eq!(objects.value(&vm, "summary")["runtime"]["_typeName"], "VirtualMachineRuntimeInfo");
+        assert_eq!(
+            objects.value(&vm, "summary")["runtime"]["_typeName"],
+            "VirtualMachineRuntimeInfo"
+        );
         assert_eq!(objects.value(&vm, "config")["_typeName"], "VirtualMachineConfigInfo");
     }
 }

@@ -138,7 +138,11 @@ pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Valu
         let default = format!("disk-{}.vmdk", files.len());
         match file_of(&format!("/{}/{label}", moref.id), &default) {
             Some((file, populated_bytes)) => {
-                files.push(DiskFile { file, capacity_bytes: disk.capacity_bytes(), populated_bytes });
+                files.push(DiskFile {
+                    file,
+                    capacity_bytes: disk.capacity_bytes(),
+                    populated_bytes,
+                });
             }
             None => warnings.push(
                 Fault::new("OvfUnableToExportDisk", format!("Unable to export disk '{label}'."))
@@ -148,15 +152,19 @@ pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Valu
     }
     for file in listed {
         let key = text(&file["deviceId"]);
-        let known = transferable(devices).iter().any(|(_, label)| key == format!("/{}/{label}", moref.id));
+        let known =
+            transferable(devices).iter().any(|(_, label)| key == format!("/{}/{label}", moref.id));
         if !known && key != format!("/{}/{NVRAM}", moref.id) {
             return Err(Fault::invalid_argument("cdp.ovfFiles.deviceId"));
         }
     }
     let nvram = vm.files.get(NVRAM).filter(|_| !listed.is_empty());
-    let nvram = nvram.and_then(|_| file_of(&format!("/{}/{NVRAM}", moref.id), "")).map(|(file, _)| file);
-    let networks = devices.iter().filter_map(|device| Moref::from_value(&device["backing"]["network"]));
-    let networks = networks.map(|network| unescape_name(world.objects.text(&network, "name"))).collect();
+    let nvram =
+        nvram.and_then(|_| file_of(&format!("/{}/{NVRAM}", moref.id), "")).map(|(file, _)| file);
+    let networks =
+        devices.iter().filter_map(|device| Moref::from_value(&device["backing"]["network"]));
+    let networks =
+        networks.map(|network| unescape_name(world.objects.text(&network, "name"))).collect();
     let has_pvscsi = devices.iter().any(|device| kind_of(device) == "ParaVirtualSCSIController");
     let machine = descriptor::Machine {
         name: parameters["name"].as_str().filter(|n| !n.is_empty()).unwrap_or(&vm.name).to_owned(),
@@ -262,7 +270,8 @@ impl Import<'_> {
             }
             let name = text(&pair["name"]);
             if !envelope.networks().iter().any(|known| known.name() == name) {
-                let what = format!("The network '{name}' in the mapping is not in the OVF descriptor.");
+                let what =
+                    format!("The network '{name}' in the mapping is not in the OVF descriptor.");
                 self.errors.push(Fault::new("OvfNetworkMappingNotSupported", what));
                 continue;
             }
@@ -283,7 +292,8 @@ impl Import<'_> {
                     );
                     self.warnings.push(Fault::new("OvfNetworkMappingNotSupported", what));
                 }
-                self.mapping.insert(network.name().to_owned(), (moref.value(), unescape_name(name)));
+                self.mapping
+                    .insert(network.name().to_owned(), (moref.value(), unescape_name(name)));
             }
         }
         Ok(())
@@ -324,7 +334,8 @@ impl Import<'_> {
                 return;
             }
         };
-        let before = self.controllers.values().filter(|bus| family(bus.kind) == family(kind)).count();
+        let before =
+            self.controllers.values().filter(|bus| family(bus.kind) == family(kind)).count();
         let number = before;
         let key = self.next_key();
         let device = if family(kind) == "scsi" {
@@ -338,7 +349,8 @@ impl Import<'_> {
     }
 
     fn network_card(&mut self, item: &HardwareItem) {
-        let kind = match item.resource_sub_type().unwrap_or_default().to_ascii_lowercase().as_str() {
+        let kind = match item.resource_sub_type().unwrap_or_default().to_ascii_lowercase().as_str()
+        {
             "e1000e" => "VirtualE1000e",
             "pcnet32" => "VirtualPCNet32",
             "vmxnet2" => "VirtualVmxnet2",
@@ -349,11 +361,16 @@ impl Import<'_> {
         let key = self.next_key();
         let name = item.connections().first().map_or("", String::as_str);
         match self.mapping.get(name).cloned() {
-            Some((moref, name)) => self.add(hardware::network_card(kind, key, &moref, &name), false),
+            Some((moref, name)) => {
+                self.add(hardware::network_card(kind, key, &moref, &name), false)
+            }
             None => self.errors.push(
-                Fault::new("OvfInvalidValue", format!("No network '{name}' in the OVF descriptor."))
-                    .with("name", "Connection")
-                    .with("value", name),
+                Fault::new(
+                    "OvfInvalidValue",
+                    format!("No network '{name}' in the OVF descriptor."),
+                )
+                .with("name", "Connection")
+                .with("value", name),
             ),
         }
     }
@@ -399,7 +416,8 @@ impl Import<'_> {
             );
             return;
         };
-        let is_thin = matches!(text(&self.parameters["diskProvisioning"]), "thin" | "sparse" | "seSparse");
+        let is_thin =
+            matches!(text(&self.parameters["diskProvisioning"]), "thin" | "sparse" | "seSparse");
         let key = self.next_key();
         let capacity = disk.capacity_bytes();
         self.add(hardware::disk_device(key, parent, unit, capacity, is_thin), true);
@@ -421,7 +439,8 @@ impl Import<'_> {
             }
             return None;
         };
-        let asked = item.address_on_parent().and_then(|address| address.trim().parse::<usize>().ok());
+        let asked =
+            item.address_on_parent().and_then(|address| address.trim().parse::<usize>().ok());
         let free = |unit: &usize| !bus.taken.contains(unit);
         let unit = asked.filter(free).or_else(|| (0..UNITS_MAX).find(free))?;
         bus.taken.push(unit);
@@ -522,8 +541,15 @@ fn guest_id(os_id: Option<u16>) -> &'static str {
 
 /// What a real server takes; `monolithicSparse` fails on hosts and is refused here.
 const PROVISIONING: [&str; 9] = [
-    "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "thin", "thick", "seSparse",
-    "eagerZeroedThick", "sparse", "flat",
+    "monolithicFlat",
+    "twoGbMaxExtentSparse",
+    "twoGbMaxExtentFlat",
+    "thin",
+    "thick",
+    "seSparse",
+    "eagerZeroedThick",
+    "sparse",
+    "flat",
 ];
 
 /// Units on the widest controller.

@@ -37,7 +37,7 @@ pub struct Simulator {
     identity: Identity,
     scenario: Arc<Scenario>,
     vcenter: Arc<Vcenter>,
-    api: Server,
+    api: Option<Server>,
     hosts: Vec<NfcHost>,
     // Last, so that nothing writes into it any more.
     _store: TempDir,
@@ -136,7 +136,9 @@ impl Builder {
             async move { front.serve(request).await }
         };
         let api = Server::start(self.listen, &identity, Limits::default(), serve).await?;
-        let url = format!("https://{}", SocketAddr::new(reachable(address), api.local_addr().port()));
+        let url =
+            format!("https://{}", SocketAddr::new(reachable(address), api.local_addr().port()));
+        let api = Some(api);
         Ok(Simulator { url, identity, scenario, vcenter, api, hosts, _store: store })
     }
 }
@@ -233,6 +235,9 @@ impl Simulator {
     /// Stops the server: no new connections, answers that are under way get some seconds to end.
     pub async fn stop(mut self) {
         self.vcenter.stop().await;
+        if let Some(api) = self.api.take() {
+            api.stop().await;
+        }
         for host in std::mem::take(&mut self.hosts) {
             host.stop().await;
         }
@@ -263,7 +268,9 @@ impl Front {
         }
         match (request.method(), path) {
             (&Method::POST, "/sdk" | "/sdk/" | "/sdk/vimService") => self.soap(request).await,
-            (&Method::GET, "/sdk/vimServiceVersions.xml") => xml(StatusCode::OK, soap::service_versions()),
+            (&Method::GET, "/sdk/vimServiceVersions.xml") => {
+                xml(StatusCode::OK, soap::service_versions())
+            }
             (_, "/sdk" | "/sdk/" | "/sdk/vimService") => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "SOAP is sent by POST")
             }
@@ -289,7 +296,9 @@ impl Front {
             Ok(body) => body.to_bytes(),
             Err(error) => {
                 let what = if error.downcast_ref::<LengthLimitError>().is_some() {
-                    format!("length of HTTP request body exceeds configured maximum {REQUEST_BYTES_MAX}")
+                    format!(
+                        "length of HTTP request body exceeds configured maximum {REQUEST_BYTES_MAX}"
+                    )
                 } else {
                     format!("the request ended early: {error}")
                 };
@@ -305,13 +314,19 @@ impl Front {
             Ok(reply) => {
                 let mut response = xml(StatusCode::OK, soap::answer(&call.method, &reply.value));
                 let cookie = reply.cookie.map(|cookie| session::set_cookie(&cookie));
-                if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
+                if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok())
+                {
                     response.headers_mut().insert(SET_COOKIE, cookie);
                 }
                 response
             }
             Err(fault) => {
-                tracing::debug!(method = call.method, fault = fault.kind(), fault.message, "call failed");
+                tracing::debug!(
+                    method = call.method,
+                    fault = fault.kind(),
+                    fault.message,
+                    "call failed"
+                );
                 refuse(&fault)
             }
         }
@@ -362,8 +377,10 @@ fn add_machine(world: &mut World, machine: &Machine) -> Result<(), Fault> {
     }
     if machine.nvram.bytes() > 0 {
         let blob = Blob::generated(&world.store, machine.nvram.bytes(), NVRAM_SEED);
-        let content = Arc::new(blob.map_err(|error| Fault::new("CannotCreateFile", error.to_string()))?);
-        vm.files.insert(NVRAM.to_owned(), VmFile { name: format!("{}.nvram", machine.name), content });
+        let content =
+            Arc::new(blob.map_err(|error| Fault::new("CannotCreateFile", error.to_string()))?);
+        vm.files
+            .insert(NVRAM.to_owned(), VmFile { name: format!("{}.nvram", machine.name), content });
     }
     for name in &machine.snapshots {
         let moref = world.new_moref("VirtualMachineSnapshot", "snapshot");

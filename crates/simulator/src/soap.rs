@@ -190,8 +190,8 @@ const XSI_NS: &str = "http://www.w3.org/2001/XMLSchema-instance";
 const SERVED_NS: [&str; 2] = ["urn:vim25", "urn:internalvim25"];
 
 const PRIOR_VERSIONS: [&str; 12] = [
-    "8.0.2.0", "8.0.1.0", "8.0.0.0", "7.0.3.0", "7.0.2.0", "7.0.1.0", "7.0.0.0", "6.7", "6.5", "6.0",
-    "5.5", "5.1",
+    "8.0.2.0", "8.0.1.0", "8.0.0.0", "7.0.3.0", "7.0.2.0", "7.0.1.0", "7.0.0.0", "6.7", "6.5",
+    "6.0", "5.5", "5.1",
 ];
 
 /// What a caller who names no version may call.

@@ -193,7 +193,8 @@ fn vm_state(world: &World, vm: &Vm) -> VmState {
         name: file.name.clone(),
         content: Arc::clone(&file.content),
     });
-    let networks = vm.devices.iter().filter_map(|device| Moref::from_value(&device["backing"]["network"]));
+    let networks =
+        vm.devices.iter().filter_map(|device| Moref::from_value(&device["backing"]["network"]));
     VmState {
         id: vm.moref.id.clone(),
         name: vm.name.clone(),

@@ -21,17 +21,13 @@ impl Kind {
     /// `anyType`: whatever stands here names its own type.
     pub(crate) const ANY: Self = Self { name: "anyType", array: false, optional: true };
 
-    /// No result.
-    pub(crate) const VOID: Self = Self { name: "void", array: false, optional: true };
+    /// A reference to a managed object.
+    pub(crate) const REFERENCE: Self =
+        Self { name: "ManagedObjectReference", array: false, optional: false };
 
     /// The kind of one element.
     pub(crate) const fn element(self) -> Self {
         Self { array: false, ..self }
-    }
-
-    /// Whether it is one of XML Schema's own types.
-    pub(crate) fn is_primitive(self) -> bool {
-        PRIMITIVES.contains(&self.name)
     }
 
     /// Name of the type when it stands where anything may stand: `ArrayOfString`.
@@ -86,6 +82,27 @@ pub(crate) struct Method {
     pub(crate) parameters: Vec<Field>,
 }
 
+/// The kind of one value of XML Schema's own type `name`; `None` for all other types.
+pub(crate) fn primitive(name: &str) -> Option<Kind> {
+    let name = PRIMITIVES.into_iter().find(|known| *known == name)?;
+    Some(Kind { name, array: false, optional: false })
+}
+
+/// The kind of the items of `ArrayOf{item}`, such as `String` or `VirtualDevice`.
+pub(crate) fn item(item: &str) -> Option<Kind> {
+    let mut lower = item.to_owned();
+    if let Some(first) = lower.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    match item {
+        "AnyType" => Some(Kind::ANY),
+        "ManagedObjectReference" => Some(Kind::REFERENCE),
+        _ => primitive(&lower).or_else(|| {
+            data(item).map(|known| Kind { name: known.name, array: false, optional: false })
+        }),
+    }
+}
+
 /// The data object type `name`.
 pub(crate) fn data(name: &str) -> Option<&'static DataType> {
     SCHEMA.data.get(name)
@@ -120,11 +137,6 @@ pub(crate) fn is_a(name: &str, base: &str) -> bool {
     // Roots that the table does not spell out.
     (base == "ManagedObject" && SCHEMA.managed.contains_key(name))
         || (base == "DynamicData" && SCHEMA.data.contains_key(name))
-}
-
-/// Whether `name` is a managed object type of this server.
-pub(crate) fn is_managed(name: &str) -> bool {
-    name == "ManagedObject" || SCHEMA.managed.contains_key(name)
 }
 
 #[derive(Debug)]
@@ -191,7 +203,16 @@ const TABLE: &str = include_str!("../schema/vim.txt");
 const DEPTH_MAX: usize = 16;
 
 const PRIMITIVES: [&str; 10] = [
-    "base64Binary", "boolean", "byte", "dateTime", "double", "float", "int", "long", "short", "string",
+    "base64Binary",
+    "boolean",
+    "byte",
+    "dateTime",
+    "double",
+    "float",
+    "int",
+    "long",
+    "short",
+    "string",
 ];
 
 #[cfg(test)]
@@ -206,6 +227,15 @@ mod tests {
         let fault = data("TaskInProgress").unwrap();
         assert_eq!(fault.fields.last().unwrap().name, "task");
         assert!(is_a("TaskInProgress", "MethodFault"));
+    }
+
+    #[test]
+    fn items_of_boxed_arrays_have_a_kind() {
+        assert_eq!(item("String").unwrap().name, "string");
+        assert_eq!(item("VirtualDevice").unwrap().name, "VirtualDevice");
+        assert_eq!(item("AnyType").unwrap(), Kind::ANY);
+        assert!(item("VirtualMachinePowerState").is_none());
+        assert!(item("").is_none());
     }
 
     #[test]

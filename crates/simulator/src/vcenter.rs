@@ -99,7 +99,9 @@ async fn watch(vcenter: &Vcenter, id: &str) {
     loop {
         let wake = {
             let mut world = lock(&vcenter.world);
-            let Some(lease) = world.leases.get(id).filter(|l| l.state == LeaseState::Ready) else { return };
+            let Some(lease) = world.leases.get(id).filter(|l| l.state == LeaseState::Ready) else {
+                return;
+            };
             let now = Instant::now();
             let deadline = lease.renewed + lease.timeout;
             let moved: u64 = lease.devices.iter().map(|device| device.moved_bytes()).sum();

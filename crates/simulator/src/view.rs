@@ -40,14 +40,40 @@ pub(crate) fn create_list(world: &mut World, key: &str, arguments: &Value) -> Re
     Ok(view.value())
 }
 
+/// `ListView.ModifyListView` and `ResetListView`.  Returns the references that lead nowhere.
+pub(crate) fn change_list(
+    world: &mut World,
+    view: &Moref,
+    is_reset: bool,
+    arguments: &Value,
+) -> Value {
+    let morefs = |name: &str| -> Vec<Moref> {
+        arguments[name].as_array().into_iter().flatten().filter_map(Moref::from_value).collect()
+    };
+    let (reset, add, remove) = (morefs("obj"), morefs("add"), morefs("remove"));
+    let mut members = world.objects.references(view, "view");
+    if is_reset {
+        members.clear();
+    }
+    members.retain(|member| !remove.contains(member));
+    let mut unresolved = Vec::new();
+    for moref in reset.into_iter().chain(add) {
+        if world.objects.get(&moref).is_none() {
+            unresolved.push(moref.value());
+        } else if !members.contains(&moref) {
+            members.push(moref);
+        }
+    }
+    world.objects.set(view, "view", members.iter().map(Moref::value).collect());
+    Value::Array(unresolved)
+}
+
 /// What a container view contains now.
 pub(crate) fn members(objects: &Objects, view: &Moref) -> Vec<Moref> {
     let Some(container) = objects.reference(view, "container") else { return Vec::new() };
     let recursive = objects.value(view, "recursive").as_bool().unwrap_or(false);
-    let kinds: Vec<&str> = match objects.value(view, "type") {
-        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
+    let kinds = objects.value(view, "type").as_array().into_iter().flatten();
+    let kinds: Vec<&str> = kinds.filter_map(Value::as_str).collect();
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
     let mut open = children(objects, &container);

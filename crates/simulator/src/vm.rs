@@ -88,11 +88,6 @@ impl Vm {
         });
     }
 
-    /// The label of a device on its controller, such as `VirtualLsiLogicController0:0`.
-    pub(crate) fn label(&self, device: &Value) -> Option<String> {
-        label(&self.devices, device)
-    }
-
     /// Bytes of the machine's disks that are stored.  Walks through all grains.
     fn stored_bytes(&self) -> u64 {
         self.disks.values().map(|disk| disk.populated_bytes()).sum()
@@ -326,7 +321,9 @@ impl Vm {
         })];
         let mut disks = Vec::new();
         for device in &self.devices {
-            let Some(disk) = device["key"].as_i64().and_then(|key| self.disks.get(&key)) else { continue };
+            let Some(disk) = device["key"].as_i64().and_then(|key| self.disks.get(&key)) else {
+                continue;
+            };
             let key = files.len();
             files.push(json!({
                 "key": key,
@@ -368,7 +365,8 @@ pub(crate) fn escape_name(name: &str) -> String {
 
 /// The name without the escapes.
 pub(crate) fn unescape_name(name: &str) -> String {
-    let name = name.replace("%2f", "/").replace("%2F", "/").replace("%5c", "\\").replace("%5C", "\\");
+    let name =
+        name.replace("%2f", "/").replace("%2F", "/").replace("%5c", "\\").replace("%5C", "\\");
     name.replace("%25", "%")
 }
 

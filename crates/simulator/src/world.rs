@@ -64,8 +64,6 @@ pub(crate) struct HostEntry {
 pub(crate) struct Lease {
     /// Its reference; the id has the session's key in it.
     pub(crate) moref: Moref,
-    /// Key of the session that alone may use it.
-    pub(crate) owner: String,
     /// The task behind it.
     pub(crate) task: Moref,
     /// The machine it covers; on import, from `ready` on.

@@ -58,7 +58,9 @@ fn value(element: &Element, declared: Kind) -> Result<Value, Fault> {
     });
     let any = declared.name == "anyType";
     let name = match actual {
-        Some(actual) if any || actual == declared.name || types::is_a(actual, declared.name) => actual,
+        Some(actual) if any || actual == declared.name || types::is_a(actual, declared.name) => {
+            actual
+        }
         Some(actual) if types::data(declared.name).is_some() => {
             return Err(Fault::new(
                 "InvalidType",
@@ -73,7 +75,7 @@ fn value(element: &Element, declared: Kind) -> Result<Value, Fault> {
     if name == "ManagedObjectReference" {
         return Ok(reference(element)?.value());
     }
-    if let Some(kind) = primitive(name) {
+    if let Some(kind) = types::primitive(name) {
         let bare = scalar(&element.text, kind.name, &element.name)?;
         return Ok(if any { json!({ "_typeName": name, "_value": bare }) } else { bare });
     }
@@ -93,16 +95,7 @@ fn value(element: &Element, declared: Kind) -> Result<Value, Fault> {
 
 /// Reads `ArrayOfString` and its like.
 fn array(element: &Element, name: &str, item: &str) -> Result<Value, Fault> {
-    let mut lower = item.to_owned();
-    if let Some(first) = lower.get_mut(..1) {
-        first.make_ascii_lowercase();
-    }
-    let known = types::data(item).map(|known| known.name);
-    let kind = match known {
-        Some(name) => Kind { name, array: false, optional: false },
-        None if item == "ManagedObjectReference" => REFERENCE,
-        None => primitive(&lower).unwrap_or(Kind::ANY),
-    };
+    let kind = types::item(item).unwrap_or(Kind::ANY);
     let items: Result<Vec<Value>, Fault> =
         element.children.iter().map(|child| value(child, kind)).collect();
     Ok(json!({ "_typeName": name, "_value": items? }))
@@ -156,14 +149,55 @@ fn scalar(text: &str, kind: &str, name: &str) -> Result<Value, Fault> {
     number.map(Value::from).ok_or_else(wrong)
 }
 
-fn primitive(name: &str) -> Option<Kind> {
-    let names = ["base64Binary", "boolean", "byte", "dateTime", "double", "float", "int", "long", "short"];
-    let name = names.into_iter().chain(["string"]).find(|known| *known == name)?;
-    Some(Kind { name, array: false, optional: false })
-}
-
 fn unexpected(name: &str, of: &str, why: &str) -> Fault {
     Fault::invalid_request(format!("Unexpected element tag \"{name}\" seen in \"{of}\": {why}"))
 }
 
-const REFERENCE: Kind = Kind { name: "ManagedObjectReference", array: false, optional: false };
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, known: &str) -> Result<Value, Fault> {
+        let xsi = "xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance'";
+        let element = Element::parse(&format!("<x {xsi}>{text}</x>"))?;
+        fields(&element.children, &types::data(known).unwrap().fields, known)
+    }
+
+    #[test]
+    fn subtypes_keep_their_names() {
+        let value = read(
+            "<key>2000</key><backing xsi:type='x:VirtualDiskFlatVer2BackingInfo'><fileName>f</fileName>\
+             <diskMode>persistent</diskMode></backing><capacityInKB>5000000000</capacityInKB>",
+            "VirtualDisk",
+        )
+        .unwrap();
+        assert_eq!(value["backing"]["_typeName"], "VirtualDiskFlatVer2BackingInfo");
+        assert_eq!(value["capacityInKB"], 5_000_000_000_i64);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_schema_is_refused() {
+        for (text, known) in [
+            ("<value>b</value><key>a</key>", "KeyValue"),
+            ("<key>a</key><key>b</key>", "KeyValue"),
+            ("<key>a</key><nothing/>", "KeyValue"),
+            ("<key>many</key>", "VirtualDisk"),
+            ("<key>99999999999</key>", "VirtualDisk"),
+            ("<key>1</key><backing xsi:type='KeyValue'/>", "VirtualDisk"),
+            ("<obj>group-d1</obj>", "ObjectSpec"),
+            ("<obj type='Folder'>group-d1</obj><skip>maybe</skip>", "ObjectSpec"),
+        ] {
+            assert!(read(text, known).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_types_are_kept_as_they_are() {
+        let option =
+            "<key>k</key><value xsi:type='Novelty'><a>1</a><a>2</a><b type='Folder'>f</b></value>";
+        let value = read(option, "OptionValue").unwrap();
+        assert_eq!(value["value"]["_typeName"], "Novelty");
+        assert_eq!(value["value"]["a"], json!(["1", "2"]));
+        assert_eq!(value["value"]["b"]["value"], "f");
+    }
+}

@@ -17,7 +17,7 @@ pub(crate) struct Element {
     /// Namespace, local name and value of each attribute; declarations of namespaces are not here.
     pub(crate) attributes: Vec<(String, String, String)>,
     /// Elements inside.
-    pub(crate) children: Vec<Element>,
+    pub(crate) children: Vec<Self>,
     /// Text directly inside.
     pub(crate) text: String,
 }
@@ -180,7 +180,9 @@ mod tests {
     fn refuses_what_is_not_well_formed() {
         let deep = "<a>".repeat(1000);
         let bomb = "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>";
-        for text in ["", "x", "<a>", "</a>", "<a></b>", "<a/><b/>", "<x:a/>", "<a>&b;</a>", bomb, &deep] {
+        for text in
+            ["", "x", "<a>", "</a>", "<a></b>", "<a/><b/>", "<x:a/>", "<a>&b;</a>", bomb, &deep]
+        {
             assert!(Element::parse(text).is_err(), "{text:.40}");
         }
     }

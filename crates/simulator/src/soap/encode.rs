@@ -66,7 +66,7 @@ impl Writer {
                     self.object(name, value, actual, kind);
                 }
             }
-            scalar => {
+            scalar @ (Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
                 let text = text_of(scalar);
                 if kind.name == "anyType" {
                     let guess = match scalar {
@@ -74,7 +74,9 @@ impl Writer {
                         Value::Number(number) if number.is_f64() => "xsd:double",
                         Value::Number(number) if is_int(number) => "xsd:int",
                         Value::Number(_) => "xsd:long",
-                        _ => "xsd:string",
+                        Value::Null | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                            "xsd:string"
+                        }
                     };
                     self.leaf(name, &[("xsi:type", guess)], &text);
                 } else {
@@ -95,28 +97,18 @@ impl Writer {
     fn boxed(&mut self, name: &str, inner: &Value, actual: &str) {
         if let (Value::Array(items), Some(item)) = (inner, actual.strip_prefix("ArrayOf")) {
             self.open(name, &[("xsi:type", actual)]);
-            let lower = format!("{}{}", item.get(..1).unwrap_or_default().to_lowercase(), item.get(1..).unwrap_or_default());
-            let lower = lower.as_str();
-            let kind = match types::data(item) {
-                Some(known) => Kind { name: known.name, array: false, optional: false },
-                None if item == "ManagedObjectReference" => REFERENCE,
-                // Bare values inside are told by the wrapper: no type of their own.
-                None if item == "AnyType" => Kind::ANY,
-                None => TOLD,
-            };
-            let simple = Kind { name: "string", ..TOLD }.is_primitive()
-                && matches!(lower, "anyType" | "boolean" | "byte" | "double" | "int" | "long" | "short" | "string");
-            let element = if simple { lower } else { item };
+            // Bare values inside are told by the wrapper: they need no type of their own.
+            let kind = types::item(item).unwrap_or(TOLD);
+            let element = if kind == TOLD { item } else { kind.name };
             for item in items {
                 self.field(element, item, kind);
             }
             self.close(name);
             return;
         }
-        let named = match actual {
-            "base64Binary" | "boolean" | "byte" | "dateTime" | "double" | "float" | "int" | "long"
-            | "short" | "string" => format!("xsd:{actual}"),
-            other => other.to_owned(),
+        let named = match types::primitive(actual) {
+            Some(_) => format!("xsd:{actual}"),
+            None => actual.to_owned(),
         };
         self.leaf(name, &[("xsi:type", &named)], &text_of(inner));
     }
@@ -160,10 +152,7 @@ impl Writer {
 }
 
 fn text_of(scalar: &Value) -> String {
-    match scalar {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+    scalar.as_str().map_or_else(|| scalar.to_string(), str::to_owned)
 }
 
 fn is_int(number: &serde_json::Number) -> bool {
@@ -186,7 +175,60 @@ fn escape(out: &mut String, text: &str) {
     }
 }
 
-const REFERENCE: Kind = Kind { name: "ManagedObjectReference", array: false, optional: false };
-
 /// A field of a type that is told elsewhere or that the schema does not spell out.
 const TOLD: Kind = Kind { name: "", array: false, optional: true };
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn write(value: &Value, kind: Kind) -> String {
+        let mut out = Writer::new();
+        out.field("val", value, kind);
+        out.finish()
+    }
+
+    #[test]
+    fn fields_come_in_the_order_of_the_schema() {
+        let entry = json!({ "_typeName": "KeyValue", "value": "b", "key": "a" });
+        assert_eq!(
+            write(&entry, Kind::ANY),
+            "<val xsi:type=\"KeyValue\"><key>a</key><value>b</value></val>"
+        );
+    }
+
+    #[test]
+    fn values_that_may_be_anything_tell_their_type() {
+        let boxed = |name: &str, value: Value| json!({ "_typeName": name, "_value": value });
+        for (value, text) in [
+            (boxed("int", json!(7)), "<val xsi:type=\"xsd:int\">7</val>"),
+            (
+                boxed("HttpNfcLeaseState", json!("ready")),
+                "<val xsi:type=\"HttpNfcLeaseState\">ready</val>",
+            ),
+            (
+                boxed("ArrayOfString", json!(["a"])),
+                "<val xsi:type=\"ArrayOfString\"><string>a</string></val>",
+            ),
+            (
+                boxed("ArrayOfAnyType", json!(["a"])),
+                "<val xsi:type=\"ArrayOfAnyType\"><anyType xsi:type=\"xsd:string\">a</anyType></val>",
+            ),
+            (
+                json!({ "_typeName": "ManagedObjectReference", "type": "Folder", "value": "group-1" }),
+                "<val type=\"Folder\" xsi:type=\"ManagedObjectReference\">group-1</val>",
+            ),
+            (json!(5_000_000_000_i64), "<val xsi:type=\"xsd:long\">5000000000</val>"),
+        ] {
+            assert_eq!(write(&value, Kind::ANY), text);
+        }
+    }
+
+    #[test]
+    fn text_cannot_break_the_document() {
+        let text = write(&json!("<&>\"\u{0}\r\n\u{e9}"), Kind { name: "string", ..TOLD });
+        assert_eq!(text, "<val>&lt;&amp;&gt;&quot;\u{fffd}&#xD;\n\u{e9}</val>");
+    }
+}

@@ -1,0 +1,276 @@
+//! govc drives the simulator: a foreign client judges the server.
+//!
+//! govc is looked up in `$OVFTRANSFER_PEERS/bin`, `<workspace>/.ci/peers/bin` and `PATH`.  Where it
+//! is missing the tests say so and pass, unless `OVFTRANSFER_REQUIRE_PEERS` is 1.
+
+#![expect(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test says why it skips, and fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ovftransfer_simulator::appliance::Appliance;
+use ovftransfer_simulator::scenario::{Data, DataKind, DiskSpec, Machine, Scenario, Size};
+use ovftransfer_simulator::{LeaseState, Simulator};
+use ovftransfer_vmdk::GrainReader;
+use sha2::{Digest, Sha256};
+
+/// govc, set up to talk to a simulator.
+struct Govc {
+    program: PathBuf,
+    url: String,
+    home: tempfile::TempDir,
+}
+
+impl Govc {
+    /// `None` where govc is missing and need not be there.
+    fn find(simulator: &Simulator) -> Option<Self> {
+        let program = find("govc")?;
+        let address = simulator.url().strip_prefix("https://").unwrap();
+        let (user, password) = (simulator.username(), simulator.password());
+        let url = format!("https://{}:{password}@{address}/sdk", user.replace('@', "%40"));
+        Some(Self { program, url, home: tempfile::tempdir().unwrap() })
+    }
+
+    fn try_run(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .env_clear()
+            .env("GOVC_URL", &self.url)
+            .env("GOVC_INSECURE", "true")
+            .env("GOVC_PERSIST_SESSION", "false")
+            .env("HOME", self.home.path())
+            .output()
+            .unwrap();
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(out) } else { Err(format!("{out}\n{err}")) }
+    }
+
+    /// Runs govc on a thread that may block.
+    fn run(&self, arguments: &[&str]) -> String {
+        self.try_run(arguments).unwrap_or_else(|error| panic!("govc {arguments:?}: {error}"))
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let mut folders = Vec::new();
+    if let Some(peers) = std::env::var_os("OVFTRANSFER_PEERS") {
+        folders.push(PathBuf::from(peers).join("bin"));
+    }
+    folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/peers/bin"));
+    if let Some(path) = std::env::var_os("PATH") {
+        folders.extend(std::env::split_paths(&path));
+    }
+    let found = folders.into_iter().map(|folder| folder.join(program)).find(|file| file.is_file());
+    if found.is_none() {
+        let is_required =
+            std::env::var("OVFTRANSFER_REQUIRE_PEERS").is_ok_and(|value| value == "1");
+        assert!(!is_required, "{program} is required and was not found");
+        eprintln!(
+            "skipped: {program} was not found in OVFTRANSFER_PEERS/bin, .ci/peers/bin or PATH"
+        );
+    }
+    found
+}
+
+fn appliance() -> Appliance {
+    let mut machine = Machine::new("appliance");
+    machine.networks = vec!["VM Network".to_owned()];
+    machine.nvram = Size::from_bytes(8684);
+    machine.disks = vec![
+        DiskSpec::new(48 << 20).with_data(Data::new(DataKind::Mixed, 24 << 20, 11)),
+        DiskSpec::new(16 << 20).with_data(Data::new(DataKind::Random, 3 << 20, 12)),
+    ];
+    Appliance::new(machine)
+}
+
+/// SHA-256 of the raw content of a stream-optimized disk.
+fn raw_sha256(path: &Path) -> String {
+    let mut reader = GrainReader::new(BufReader::new(File::open(path).unwrap())).unwrap();
+    let capacity = usize::try_from(reader.capacity_bytes()).unwrap();
+    let mut raw = vec![0_u8; capacity];
+    while let Some(grain) = reader.next_grain().unwrap() {
+        let at = usize::try_from(grain.lba_sectors() * 512).unwrap();
+        let len = grain.data().len().min(capacity - at);
+        raw[at..at + len].copy_from_slice(&grain.data()[..len]);
+    }
+    Sha256::digest(&raw).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn file_sha256(path: &Path) -> String {
+    Sha256::digest(fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looks_around() {
+    let simulator = Simulator::builder().start().await.unwrap();
+    let Some(govc) = Govc::find(&simulator) else { return };
+    tokio::task::block_in_place(|| {
+        let about = govc.run(&["about"]);
+        assert!(about.contains("VMware vCenter Server"), "{about}");
+        assert!(about.contains("8.0.3.0"), "{about}");
+
+        let all = govc.run(&["find", "/"]);
+        for path in [
+            "/DC0/vm/small",
+            "/DC0/vm/database",
+            "/DC0/vm/backup/daily/with-snapshot",
+            "/DC0/host/Cluster0/host0",
+            "/DC0/host/Cluster0/host1",
+            "/DC0/host/Cluster0/Resources/pool0",
+            "/DC0/datastore/datastore1",
+            "/DC0/network/VM Network",
+        ] {
+            assert!(all.lines().any(|line| line == path), "{path} in {all}");
+        }
+        let machines = govc.run(&["find", "/", "-type", "m", "-runtime.powerState", "poweredOn"]);
+        assert_eq!(machines.lines().count(), 2, "{machines}");
+        assert!(govc.run(&["ls", "/DC0/vm"]).contains("/DC0/vm/small"));
+        assert!(govc.run(&["ls", "-l", "/DC0/host/Cluster0"]).contains("HostSystem"));
+
+        let info = govc.run(&["vm.info", "database"]);
+        for part in ["database", "2048MB", "2 vCPU(s)", "poweredOff"] {
+            assert!(info.contains(part), "{part} in {info}");
+        }
+        govc.run(&["vm.info", "-json", "-r", "database"]);
+        let devices = govc.run(&["device.ls", "-vm", "database"]);
+        assert!(devices.contains("VirtualDisk") && devices.contains("VirtualVmxnet3"), "{devices}");
+        govc.run(&["device.info", "-vm", "database"]);
+        assert!(govc.run(&["snapshot.tree", "-vm", "with-snapshot"]).contains("before update"));
+        assert!(govc.run(&["datastore.info", "datastore0"]).contains("VMFS"));
+        assert!(govc.run(&["pool.info", "*/Resources"]).contains("Resources"));
+        assert!(govc.run(&["host.info", "host1"]).contains("ovftransfer"));
+        assert!(govc.run(&["session.ls"]).contains("administrator"));
+        assert!(govc.try_run(&["vm.info", "-json", "nothing"]).is_ok());
+        assert!(govc.try_run(&["ls", "-dc", "nothing", "vm"]).is_err());
+    });
+    simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn switches_and_snapshots_machines() {
+    let simulator = Simulator::builder().start().await.unwrap();
+    let Some(govc) = Govc::find(&simulator) else { return };
+    tokio::task::block_in_place(|| {
+        govc.run(&["vm.power", "-on", "small"]);
+        let refusal = govc.try_run(&["vm.power", "-on", "small"]).unwrap_err();
+        assert!(refusal.contains("state"), "{refusal}");
+        govc.run(&["vm.power", "-off", "small"]);
+        govc.run(&["snapshot.create", "-vm", "small", "first"]);
+        govc.run(&["snapshot.remove", "-vm", "small", "first"]);
+        govc.run(&["vm.destroy", "small"]);
+        let tasks = govc.run(&["tasks"]);
+        assert!(tasks.contains("destroy") || tasks.contains("Destroy"), "{tasks}");
+    });
+    assert!(simulator.vms().iter().all(|vm| vm.name != "small"));
+    simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn imports_and_exports_the_same_bytes() {
+    let simulator = Simulator::builder().start().await.unwrap();
+    let Some(govc) = Govc::find(&simulator) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let ova = folder.path().join("appliance.ova");
+    let appliance = appliance();
+    tokio::task::block_in_place(|| {
+        appliance.write_ova(&ova).unwrap();
+        let expected = appliance.raw_sha256().unwrap();
+        let path = ova.to_str().unwrap();
+        govc.run(&["import.ova", "-ds", "datastore1", "-pool", "pool1", "-name", "imported", path]);
+
+        let vm = simulator.vms().into_iter().find(|vm| vm.name == "imported").unwrap();
+        let stored: Vec<String> =
+            vm.disks.iter().map(|disk| disk.digest().unwrap().raw_sha256).collect();
+        assert_eq!(stored, expected);
+        assert_eq!(vm.files[0].len_bytes().unwrap(), 8684);
+        assert!(!vm.is_leased);
+
+        let target = folder.path().to_str().unwrap();
+        govc.run(&["export.ovf", "-sha", "256", "-vm", "imported", target]);
+        let exported = folder.path().join("imported");
+        for (index, expected) in expected.iter().enumerate() {
+            let disk = exported.join(format!("imported-disk-{index}.vmdk"));
+            assert_eq!(&raw_sha256(&disk), expected, "{}", disk.display());
+        }
+        // The manifest that govc wrote is about the files that are there.
+        let manifest = fs::read_to_string(exported.join("imported.mf")).unwrap();
+        let mut lines = BTreeMap::new();
+        for line in manifest.lines() {
+            let (name, digest) = line.strip_prefix("SHA256(").unwrap().split_once(")= ").unwrap();
+            lines.insert(name.to_owned(), digest.to_owned());
+        }
+        assert_eq!(lines.len(), 3, "{manifest}");
+        for (name, digest) in &lines {
+            assert_eq!(&file_sha256(&exported.join(name)), digest, "{name}");
+        }
+
+        // What was exported can be imported again, from the folder this time.  With SHA-1, which
+        // the server's manifest has by default, govc compares each file with it.
+        govc.run(&["export.ovf", "-f", "-sha", "1", "-vm", "imported", target]);
+        let descriptor = exported.join("imported.ovf");
+        let place = ["-ds", "datastore0", "-pool", "pool0", "-host", "host1", "-name", "again"];
+        let arguments =
+            [&["import.ovf", "-m"], &place[..], &[descriptor.to_str().unwrap()]].concat();
+        govc.run(&arguments);
+        let again = simulator.vms().into_iter().find(|vm| vm.name == "again").unwrap();
+        let stored: Vec<String> =
+            again.disks.iter().map(|disk| disk.digest().unwrap().raw_sha256).collect();
+        assert_eq!(stored, expected);
+        assert_eq!(again.host, "host1");
+        assert_eq!(again.networks, ["VM Network"]);
+    });
+    let leases = simulator.leases();
+    assert_eq!(leases.len(), 4);
+    assert!(leases.iter().all(|lease| lease.state == LeaseState::Done), "{leases:?}");
+    let tasks = simulator.tasks();
+    assert!(tasks.iter().all(|task| task.state == "success"), "{tasks:?}");
+    simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exports_a_snapshot_of_a_running_machine() {
+    let simulator = Simulator::builder().start().await.unwrap();
+    let Some(govc) = Govc::find(&simulator) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    tokio::task::block_in_place(|| {
+        let target = folder.path().to_str().unwrap();
+        let vm = "/DC0/vm/backup/daily/with-snapshot";
+        let refusal = govc.try_run(&["export.ovf", "-vm", vm, target]).unwrap_err();
+        assert!(refusal.contains("Powered on"), "{refusal}");
+        govc.run(&["export.ovf", "-f", "-snapshot", "before update", "-vm", vm, target]);
+        let state = simulator.vms().into_iter().find(|vm| vm.name == "with-snapshot").unwrap();
+        let disk = folder.path().join("with-snapshot/with-snapshot-disk-0.vmdk");
+        assert_eq!(raw_sha256(&disk), state.disks[0].digest().unwrap().raw_sha256);
+    });
+    simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_name_and_a_wrong_password_are_refused() {
+    let mut scenario = Scenario::default();
+    scenario.machines.push(Machine::new("appliance"));
+    let simulator = Simulator::builder().scenario(scenario).start().await.unwrap();
+    let Some(mut govc) = Govc::find(&simulator) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    tokio::task::block_in_place(|| {
+        let package = appliance().write_folder(folder.path()).unwrap();
+        let arguments =
+            ["import.ovf", "-ds", "datastore0", "-pool", "pool0", package.path().to_str().unwrap()];
+        let refusal = govc.try_run(&arguments).unwrap_err();
+        assert!(refusal.contains("already exists"), "{refusal}");
+        govc.url = govc.url.replace(simulator.password(), "wrong");
+        let refusal = govc.try_run(&["find", "/"]).unwrap_err();
+        assert!(refusal.contains("incorrect user name or password"), "{refusal}");
+    });
+    assert_eq!(simulator.leases()[0].fault.as_ref().unwrap().kind, "DuplicateName");
+    simulator.stop().await;
+}
