@@ -1,5 +1,5 @@
-//! The data plane of the simulated hosts: device URLs are served here (`protocol.md` is the
-//! vSphere API reference's `HttpNfcLease` and what real hosts were seen to do).
+//! The data plane of the simulated hosts: device URLs are served here, as the vSphere API
+//! reference describes them for `HttpNfcLease` and as real hosts were seen to answer.
 //!
 //! ```text
 //!   lease ── grant(ticket, devices) ──> Tickets <── look-up ── NfcService ── GET, POST, PUT
@@ -22,7 +22,7 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-pub(crate) use self::device::{Access, Device, Transferred};
+pub(crate) use self::device::{Access, Device};
 use self::ticket::Pass;
 pub(crate) use self::ticket::Tickets;
 use crate::scenario::{Direction, Host};

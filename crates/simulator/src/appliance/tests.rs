@@ -10,7 +10,8 @@ fn machine() -> Machine {
     let disk = |kind, spread| {
         DiskSpec::new(4 << 20).with_data(Data::new(kind, 1 << 20, 3).with_spread(spread))
     };
-    machine.disks = vec![disk(DataKind::Mixed, Spread::Front), disk(DataKind::Random, Spread::Even)];
+    machine.disks =
+        vec![disk(DataKind::Mixed, Spread::Front), disk(DataKind::Random, Spread::Even)];
     machine.networks = vec!["VM Network".to_owned()];
     machine.nvram = Size::from_bytes(8684);
     machine

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::{Blob, Disk};
@@ -43,7 +42,6 @@ pub(super) enum Content {
 
 #[derive(Debug, Default)]
 struct State {
-    last_data_at: Option<Instant>,
     transferred: Option<Transferred>,
     /// Cuts the upload that runs, when a second one begins.
     running: Option<CancellationToken>,
@@ -139,11 +137,6 @@ impl Device {
         lock(&self.state).transferred.clone()
     }
 
-    /// When bytes moved last.
-    pub(crate) fn last_data_at(&self) -> Option<Instant> {
-        lock(&self.state).last_data_at
-    }
-
     /// Bytes that moved, unfinished and repeated transfers included.
     pub(crate) fn moved_bytes(&self) -> u64 {
         self.moved_bytes.load(Ordering::Acquire)
@@ -159,7 +152,6 @@ impl Device {
 
     pub(super) fn count(&self, len_bytes: usize) {
         self.moved_bytes.fetch_add(len_bytes as u64, Ordering::AcqRel);
-        lock(&self.state).last_data_at = Some(Instant::now());
     }
 
     /// Forgets what an earlier upload left and cuts one that still runs.

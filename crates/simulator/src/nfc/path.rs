@@ -50,7 +50,19 @@ mod tests {
 
     #[test]
     fn other_paths_are_none() {
-        for path in ["/", "/nfc", "/nfc/", "/nfc/t", "/nfc/t/", "/nfc//f", "/nfc/t/%", "/nfc/t/%g0", "/nfc/t/%1", "/nfc/%ff/f", "/sdk"] {
+        for path in [
+            "/",
+            "/nfc",
+            "/nfc/",
+            "/nfc/t",
+            "/nfc/t/",
+            "/nfc//f",
+            "/nfc/t/%",
+            "/nfc/t/%g0",
+            "/nfc/t/%1",
+            "/nfc/%ff/f",
+            "/sdk",
+        ] {
             assert_eq!(split(path), None, "{path}");
         }
     }

@@ -11,6 +11,7 @@ use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 use tokio::time::Instant;
 
+use super::device::Transferred;
 use super::*;
 use crate::client::{Client, raw};
 use crate::disk::{Blob, Disk, hex};
@@ -43,7 +44,8 @@ impl Bench {
 
     /// A disk to read with 1 MiB of mixed data.
     fn readable(&self, disk: &Arc<Disk>) -> Arc<Device> {
-        let device = Device::disk("/vm-1/0", "disk-0.vmdk", "vm", 0, Arc::clone(disk), Access::Read);
+        let device =
+            Device::disk("/vm-1/0", "disk-0.vmdk", "vm", 0, Arc::clone(disk), Access::Read);
         self.grant(device)
     }
 
@@ -140,11 +142,16 @@ async fn files_are_put() {
     assert_eq!(posted, StatusCode::METHOD_NOT_ALLOWED);
 
     bench.tickets.revoke(TICKET);
-    bench.grant(Device::file("/vm-1/nvram", name, "vm", blob, Access::Read));
+    let device = Device::file("/vm-1/nvram", name, "vm", Arc::clone(&blob), Access::Read);
+    let device = bench.grant(device);
     let mut client = bench.client().await;
     let response = client.get(&path).await.unwrap();
     assert_eq!(response.headers()["content-length"], "7");
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "content");
+    assert_eq!(device.transferred().unwrap().sha1, hex(&Sha1::digest("content")));
+    blob.clear().unwrap();
+    assert_eq!(client.get(&path).await.unwrap().headers()["content-length"], "0");
+    assert_eq!(device.transferred().unwrap().size_bytes, 0);
     bench.host.stop().await;
 }
 
@@ -189,12 +196,14 @@ async fn raw_brackets_are_understood_and_a_short_body_is_not_counted() {
     let bench = Bench::new(&Host::default(), &[]).await;
     let (device, _) = bench.writable(16 << 20);
     let (address, identity) = (bench.host.local_addr(), bench.host.identity());
-    let head = format!("GET /nfc/{TICKET}/disk-0.vmdk HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    let head =
+        format!("GET /nfc/{TICKET}/disk-0.vmdk HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     assert!(raw(address, identity, &head).await.contains(" 405 "));
 
     let mut stream = crate::client::connect(address, identity).await.unwrap();
     let content = vmdk(&disk(DataKind::Text, 1 << 20));
-    let head = format!("POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", content.len() + 1);
+    let head =
+        format!("POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", content.len() + 1);
     tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut stream, &content).await.unwrap();
     tokio::io::AsyncWriteExt::shutdown(&mut stream).await.unwrap();
@@ -213,7 +222,7 @@ async fn the_pace_is_kept_both_ways() {
     bench.readable(&disk(DataKind::Random, 2 << 20));
     let start = Instant::now();
     let stream = bench.download().await.unwrap();
-    let due = |len: usize| len as f64 / 4e6;
+    let due = |len: usize| f64::from(u32::try_from(len).unwrap()) / 4e6;
     let taken = start.elapsed().as_secs_f64();
     assert!((taken / due(stream.len()) - 1.0).abs() < 0.1, "down: {taken} s");
 
@@ -307,7 +316,6 @@ async fn revoking_a_ticket_cuts_what_runs() {
         while device.moved_bytes() < 100_000 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert!(device.last_data_at().is_some());
         bench.tickets.revoke(TICKET);
     };
 
