@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::inventory::{self, fixed};
 use crate::lease;
 use crate::lock::lock;
-use crate::object::Moref;
+use crate::object::{Moref, complete};
 use crate::ovf;
 use crate::session::{self, Client};
 use crate::soap::{Call, FETCH, unknown_method};
@@ -56,6 +56,14 @@ pub(crate) async fn call(
     caller: &Caller,
     call: &Call,
 ) -> Result<Reply, Fault> {
+    let mut reply = answer(vcenter, caller, call).await?;
+    if let Some(method) = types::method(&call.method) {
+        reply.value = complete(reply.value, method.result);
+    }
+    Ok(reply)
+}
+
+async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<Reply, Fault> {
     if call.method == "Login" {
         return login(&mut lock(&vcenter.world), caller, call);
     }

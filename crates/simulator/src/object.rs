@@ -216,14 +216,13 @@ pub(crate) fn complete(value: Value, kind: Kind) -> Value {
             items.into_iter().map(|item| complete(item, kind.element())).collect()
         }
         Value::Object(mut fields) => {
-            let name = match fields.get("_typeName").and_then(Value::as_str) {
-                Some(name) => name.to_owned(),
-                None => kind.name.to_owned(),
-            };
-            let known = types::data(&name);
+            let own = fields.remove("_typeName");
+            let name = own.as_ref().and_then(Value::as_str).unwrap_or(kind.name);
+            let known = types::data(name);
             let mut whole = Map::new();
-            fields.remove("_typeName");
-            whole.insert("_typeName".to_owned(), Value::String(name));
+            if name != Kind::ANY.name {
+                whole.insert("_typeName".to_owned(), Value::from(name));
+            }
             for (field, inner) in fields {
                 if inner.is_null() {
                     continue;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, SET_COOKIE, USER_AGENT};
@@ -118,14 +119,7 @@ impl Builder {
             })
             .collect();
         let path = store.path().to_owned();
-        let mut world = World::new(Arc::clone(&scenario), tickets, script, path);
-        inventory::build(&mut world, &clock::uuid(), &endpoints);
-        for machine in &scenario.machines {
-            add_machine(&mut world, machine).map_err(|fault| StartError::Machine {
-                name: machine.name.clone(),
-                problem: fault.message,
-            })?;
-        }
+        let world = make_world(Arc::clone(&scenario), tickets, script, path, &endpoints)?;
         let vcenter = Arc::new(Vcenter::new(world));
         let name = reachable(address).to_string();
         let identity = Identity::generate(&[&name, "localhost"]).map_err(ServerError::from)?;
@@ -193,7 +187,7 @@ impl Simulator {
         state::vms(&lock(&self.vcenter.world))
     }
 
-    /// The leases, also those that ended, for some minutes.
+    /// The leases, oldest first; those that ended for some minutes more.
     #[must_use]
     pub fn leases(&self) -> Vec<LeaseRecord> {
         state::leases(&lock(&self.vcenter.world))
@@ -360,6 +354,25 @@ fn xml(status: StatusCode, body: String) -> Response<Body> {
     response
 }
 
+/// The state that `scenario` describes.  `endpoints` has authority and thumbprint of each host.
+fn make_world(
+    scenario: Arc<Scenario>,
+    tickets: Arc<Tickets>,
+    script: Arc<Script>,
+    store: PathBuf,
+    endpoints: &[(String, String)],
+) -> Result<World, StartError> {
+    let mut world = World::new(Arc::clone(&scenario), tickets, script, store);
+    inventory::build(&mut world, &clock::uuid(), endpoints);
+    for machine in &scenario.machines {
+        add_machine(&mut world, machine).map_err(|fault| StartError::Machine {
+            name: machine.name.clone(),
+            problem: fault.message,
+        })?;
+    }
+    Ok(world)
+}
+
 /// Puts a machine of the scenario into the inventory.
 fn add_machine(world: &mut World, machine: &Machine) -> Result<(), Fault> {
     let networks: Vec<_> = inventory::networks(&world.objects)
@@ -399,3 +412,6 @@ const REQUEST_BYTES_MAX: usize = 20_000_000;
 
 /// NVRAM has the same content in every machine.
 const NVRAM_SEED: u64 = 0x6e76_7261_6d00;
+
+#[cfg(test)]
+mod tests;

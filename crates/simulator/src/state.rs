@@ -220,7 +220,7 @@ fn path(world: &World, entity: &Moref) -> String {
     path
 }
 
-/// All leases that can still be read.
+/// All leases of the last minutes, oldest first.
 pub(crate) fn leases(world: &World) -> Vec<LeaseRecord> {
     let record = |lease: &Lease| LeaseRecord {
         id: lease.moref.id.clone(),
@@ -234,7 +234,12 @@ pub(crate) fn leases(world: &World) -> Vec<LeaseRecord> {
         moved_bytes: lease.devices.iter().map(|device| device.moved_bytes()).sum(),
         task: lease.task.id.clone(),
     };
-    world.leases.values().map(record).collect()
+    let mut leases: Vec<LeaseRecord> = world.leases.values().map(record).collect();
+    // Tasks are numbered in the order in which they began.
+    leases.sort_by_key(|lease| {
+        lease.task.rsplit('-').next().and_then(|number| number.parse::<u64>().ok())
+    });
+    leases
 }
 
 /// All tasks, oldest first.
