@@ -103,7 +103,7 @@ impl Demo<'_> {
         let second = self.import(&server, &descriptor, "second", "host1").await?;
         add_rows(&mut rows, "import", &second);
         self.compare("second", &expected).await?;
-        transfer::logout(&server, self.interrupts).await;
+        transfer::logout(&server, &Ok(()), self.interrupts).await;
         Ok(rows)
     }
 

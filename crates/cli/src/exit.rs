@@ -186,7 +186,7 @@ fn trust_hint(error: &Error) -> String {
         Some(thumbprint) => format!(
             "if this is the right server, trust its certificate by --thumbprint {thumbprint}"
         ),
-        None => "--thumbprint or --ca-cert say which certificate to trust".to_owned(),
+        None => "the server showed no certificate; it must speak TLS 1.2 or newer".to_owned(),
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) async fn run(
     let connection = Connection::resolve(&args.source, Root::Vm, &args.connection, environment)?;
     let server = interrupts.race(connection.connect()).await?;
     let outcome = export(&args, &server, &connection, console, interrupts).await;
-    transfer::logout(&server, interrupts).await;
+    transfer::logout(&server, &outcome, interrupts).await;
     outcome
 }
 

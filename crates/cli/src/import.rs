@@ -32,7 +32,7 @@ pub(crate) async fn run(
     let request = request(&args, package, &connection.path, environment);
     let server = interrupts.race(connection.connect()).await?;
     let outcome = import(request, &args, &server, &connection, console, interrupts).await;
-    transfer::logout(&server, interrupts).await;
+    transfer::logout(&server, &outcome, interrupts).await;
     outcome
 }
 

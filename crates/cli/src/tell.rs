@@ -50,9 +50,9 @@ pub(crate) fn event(console: &Console, event: &Event) {
 
 /// What a person should know.
 fn always_told(event: &Event) -> Option<String> {
-    if let Event::FileRetry { file, reason, after } = event {
-        let after = format::span(*after);
-        Some(format!("warning: {file}: {reason}; trying again in {after}"))
+    if let Event::FileRetry { reason, after, .. } = event {
+        // The reason begins with the file.
+        Some(format!("warning: {reason}; trying again in {}", format::span(*after)))
     } else if let Event::HeartbeatMissed { missed, reason } = event {
         Some(format!("warning: heartbeat failed ({missed} in a row), trying again: {reason}"))
     } else if let Event::Warning { message } = event {

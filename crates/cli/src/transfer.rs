@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::args::TransferArgs;
 use crate::args::Verify;
 use crate::console::Console;
+use crate::exit::Code;
 use crate::exit::Failure;
 use crate::signals::Interrupts;
 use crate::tell::Mailbox;
@@ -55,7 +56,15 @@ pub(crate) async fn finish(
 }
 
 /// Logs out; another interrupt does not wait for that.
-pub(crate) async fn logout(server: &Server, interrupts: &mut Interrupts) {
+pub(crate) async fn logout(
+    server: &Server,
+    outcome: &Result<(), Failure>,
+    interrupts: &mut Interrupts,
+) {
+    if outcome.as_ref().is_err_and(|failure| failure.code == Code::CancelledUnclean) {
+        // We leave at once, or the server does not answer any more.
+        return;
+    }
     tokio::select! {
         () = server.logout() => {}
         () = interrupts.next() => {}

@@ -1,4 +1,5 @@
 //! Everything that goes wrong has its exit code and one message, and leaves nothing behind.
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
 use std::fs;
 use std::io::Read;
@@ -209,7 +210,7 @@ fn a_lost_lease_is_code_8() {
 
 #[test]
 fn bytes_that_change_on_the_way_are_code_7() {
-    import_with_fault(r#"{"flip_bit_at": 900000}"#, 9).expect(7, &["server"]);
+    import_with_fault(r#""wrong_digest""#, 9).expect(7, &["server"]);
     export_with_fault(r#"{"flip_bit_at": 900000}"#, 9).expect(7, &["server"]);
     export_with_fault(r#""wrong_digest""#, 9).expect(7, &["server"]);
 }
@@ -220,6 +221,12 @@ fn a_truncated_reply_does_not_look_whole() {
     assert!(matches!(done.code, Some(6 | 7 | 9)), "{done:?}");
     let done = import_with_fault(r#"{"truncate_after_bytes": 700000}"#, 99);
     assert!(matches!(done.code, Some(7 | 9)), "{done:?}");
+}
+
+#[test]
+fn what_the_host_finds_damaged_is_sent_again() {
+    let done = import_with_fault(r#"{"flip_bit_at": 900000}"#, 1);
+    done.expect(0, &["warning: ", "trying again"]);
 }
 
 #[test]
@@ -235,7 +242,8 @@ fn a_file_in_the_way_is_code_14() {
     let file = lab.path("file");
     fs::write(&file, "").unwrap();
     lab.run(&["export", "/DC0/vm/small", text(&file.join("below"))]).expect(14, &["file"]);
-    for (option, path) in [("--password-file", lab.path("none")), ("--log-file", file.join("log"))] {
+    for (option, path) in [("--password-file", lab.path("none")), ("--log-file", file.join("log"))]
+    {
         let args = ["export", "/DC0/vm/small", "out", option, text(&path)];
         lab.run(&args).expect(14, &[text(&path)]);
     }

@@ -1,4 +1,5 @@
 //! The help, the README, and what the program says about bad arguments.
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
 //! SIGINT and SIGTERM: what was begun is ended, and the exit code says how.
-
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that fails panics")]
 #![cfg(unix)]
 
 use std::fs;
@@ -47,12 +47,24 @@ fn done(child: Child) -> Done {
     Done::of(&child.wait_with_output().unwrap())
 }
 
+/// A process that does not outlive its test.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // It may have ended long ago.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// A simulator in a process of its own.
-fn simulate(args: &[&str]) -> (Child, Value) {
+fn simulate(args: &[&str]) -> (Guard, Value) {
     let mut command = ours();
-    let mut child = command.arg("simulate").args(args).stdout(Stdio::piped()).spawn().unwrap();
+    let child = command.arg("simulate").args(args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Guard(child);
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     (child, serde_json::from_str(&line).unwrap())
 }
 
@@ -152,7 +164,7 @@ fn a_second_interrupt_leaves_at_once_and_says_what_may_be_left() {
     let scenario = folder.path().join("scenario.json");
     fs::write(&scenario, STUCK).unwrap();
     let package = appliance(&[2]).write_folder(folder.path()).unwrap();
-    let (mut server, answers) = simulate(&["--scenario", text(&scenario)]);
+    let (server, answers) = simulate(&["--scenario", text(&scenario)]);
     let field = |name: &str| answers[name].as_str().unwrap().to_owned();
     let mut command = ours();
     command
@@ -165,7 +177,7 @@ fn a_second_interrupt_leaves_at_once_and_says_what_may_be_left() {
     let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(stdout.any(|line| line.unwrap().contains("file_start")));
     // The server does not answer any more.
-    signal(&server, Signal::STOP);
+    signal(&server.0, Signal::STOP);
     signal(&child, Signal::INT);
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(stderr.any(|line| line.unwrap().contains("interrupt again")));
@@ -175,8 +187,6 @@ fn a_second_interrupt_leaves_at_once_and_says_what_may_be_left() {
     assert!(begun.elapsed() < Duration::from_secs(2));
     let rest: Vec<String> = stderr.map(Result::unwrap).collect();
     assert!(rest.iter().any(|line| line.contains("new may be on")), "{rest:?}");
-    server.kill().unwrap();
-    server.wait().unwrap();
 }
 
 #[test]
@@ -187,8 +197,8 @@ fn the_simulator_runs_until_it_is_interrupted() {
             assert!(answers[field].is_string(), "{answers}");
         }
         assert_eq!(answers.as_object().unwrap().len(), 4);
-        signal(&server, kind);
-        assert_eq!(server.wait().unwrap().code(), Some(0));
+        signal(&server.0, kind);
+        assert_eq!(server.0.wait().unwrap().code(), Some(0));
     }
 }
 

@@ -1,4 +1,5 @@
 //! Import, export, verify against a simulated vCenter, as a user runs them.
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
 use std::fs;
 use std::io::Read;

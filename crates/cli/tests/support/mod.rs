@@ -1,6 +1,12 @@
 //! What the tests of the program share: a simulated vCenter, packages, and runs of the binary.
 
 #![allow(dead_code, reason = "every test uses a part of it")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 use std::env;
 use std::fs;
