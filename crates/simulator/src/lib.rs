@@ -1,4 +1,67 @@
 //! An embedded vCenter with NFC hosts, for tests of everything that moves virtual machines.
+//!
+//! A [`Simulator`] is a vCenter with a datacenter, a cluster, hosts, pools, datastores, networks and
+//! machines with real disks.  It speaks SOAP over TLS like a real one, so that any client of vSphere
+//! can drive it; govc does so in its tests.  What is uploaded is stored, what is exported is streamed
+//! as stream-optimized VMDK, in constant memory.  It is strict where a real server is strict, and
+//! fails where its [`Scenario`] says so.
+//!
+//! ```text
+//!   client ── SOAP /sdk ──> vCenter ── leases, tasks, inventory
+//!     │                        │ grants tickets
+//!     └── GET, POST, PUT ──> host 0, host 1, …   one port and one certificate each
+//! ```
+//!
+//! ```
+//! use ovftransfer_simulator::Simulator;
+//! use ovftransfer_simulator::scenario::{Data, DataKind, DiskSpec, Machine, Scenario};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut web = Machine::new("web");
+//! web.disks.push(DiskSpec::new(64 << 20).with_data(Data::new(DataKind::Mixed, 8 << 20, 7)));
+//! let mut scenario = Scenario::default();
+//! scenario.machines.push(web);
+//!
+//! let simulator = Simulator::builder().scenario(scenario).start().await?;
+//! println!("{} {}", simulator.url(), simulator.thumbprint());
+//! // Here a client logs in with simulator.username() and simulator.password(), and works.
+//!
+//! let vms = simulator.vms();
+//! let web = vms.iter().find(|vm| vm.name == "web").ok_or("it is there")?;
+//! assert_eq!(web.disks[0].capacity_bytes, 64 << 20);
+//! println!("{}", web.disks[0].digest()?.raw_sha256);
+//! assert!(simulator.leases().is_empty());
+//! simulator.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it has, method by method
+//!
+//! | object | methods | notes |
+//! |---|---|---|
+//! | ServiceInstance | `RetrieveServiceContent`, `CurrentTime` | API 8.0.3.0; managers that are not here are unset |
+//! | SessionManager | `Login`, `Logout`, `SessionIsActive`, `TerminateSession` | one user; the cookie is quoted and is not the key; idle sessions end after 30 minutes |
+//! | PropertyCollector | `RetrieveProperties`, `RetrievePropertiesEx`, `ContinueRetrievePropertiesEx`, `CancelRetrievePropertiesEx`, `Fetch` | traversals, `all`, nested paths, keys in brackets; an unknown property is `InvalidProperty` |
+//! | | `CreatePropertyCollector`, `DestroyPropertyCollector`, `CreateFilter`, `DestroyPropertyFilter` | |
+//! | | `WaitForUpdatesEx`, `WaitForUpdates`, `CheckForUpdates`, `CancelWaitForUpdates` | real versions; the last answer can be asked for again; never truncated |
+//! | ViewManager | `CreateContainerView`, `CreateListView`, `ModifyListView`, `ResetListView`, `DestroyView` | container views follow the inventory |
+//! | SearchIndex | `FindByInventoryPath`, `FindChild`, `FindByUuid`, `FindAllByUuid`, `FindByDnsName`, `FindByIp` | guests have no names and addresses, so the last two find nothing |
+//! | Folder | `CreateFolder` | |
+//! | VirtualMachine | `PowerOnVM_Task`, `PowerOffVM_Task`, `Destroy_Task`, `Rename_Task`, `UnregisterVM` | refused with `TaskInProgress` while a lease holds the machine |
+//! | | `CreateSnapshot_Task`, `RemoveAllSnapshots_Task`, and `RemoveSnapshot_Task` of the snapshot | |
+//! | | `ExportVm`, and `ExportSnapshot` of the snapshot | `InvalidPowerState`, `TaskInProgress` |
+//! | ResourcePool | `ImportVApp` | one machine; wants a folder; a taken name is an error of the lease |
+//! | OvfManager | `CreateImportSpec`, `CreateDescriptor`, `ParseDescriptor` | one machine; disks, images, NVRAM, network cards; no properties, no deployment options |
+//! | HttpNfcLease | `HttpNfcLeaseProgress`, `HttpNfcLeaseComplete`, `HttpNfcLeaseAbort`, `HttpNfcLeaseGetManifest`, `HttpNfcLeaseSetManifestChecksumType` | times out, cleans up, stays readable for five minutes after its end or vanishes at once |
+//! | Task | `CancelTask` | of the tasks behind leases |
+//!
+//! Missing as yet: VI JSON, stand-alone hosts, vApps, distributed switches, `ValidateHost`, pull and
+//! probe of URLs.
+//!
+//! Beside them: `/sdk/vimServiceVersions.xml`, and on the hosts `/nfc/<ticket>/<file>`: GET, POST of
+//! disks, PUT of other files, with the status codes of real hosts for everything else.
 
 pub mod appliance;
 #[cfg(test)]

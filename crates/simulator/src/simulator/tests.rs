@@ -166,9 +166,7 @@ fn quick_xml_reads(text: &str) -> bool {
 }
 
 fn scenario() -> Scenario {
-    let mut scenario = Scenario::default();
-    scenario.lease_timeout_s = 60;
-    scenario
+    Scenario { lease_timeout_s: 60, ..Scenario::default() }
 }
 
 /// Lets the tasks beside the calls do what they can do now.
@@ -689,6 +687,17 @@ fn check(value: &Value, at: &str) {
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn every_method_of_the_schema_is_in_the_documentation() {
+    let (schema, text) = (include_str!("../../schema/vim.txt"), include_str!("../lib.rs"));
+    let methods = schema.split("[method]").nth(1).unwrap();
+    for method in
+        methods.lines().filter_map(|line| line.split(':').next()).filter(|m| !m.is_empty())
+    {
+        assert!(text.contains(&format!("`{method}`")), "{method} is not in the table");
     }
 }
 
