@@ -1,6 +1,7 @@
 //! Which server, as whom, and how it is trusted: flags, locator, environment, prompt.
 
 use std::fs;
+use std::io;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ impl Connection {
     }
 
     async fn ask(&self) -> Result<Secret, Failure> {
-        if !std::io::stdin().is_terminal() {
+        if !io::stdin().is_terminal() {
             return Err(Failure::usage(format!(
                 "no password is given for {} on {}",
                 self.username, self.endpoint
@@ -106,10 +107,14 @@ impl Connection {
             .hint("use --password-file, or set OVFTRANSFER_PASSWORD or _PASSWORD_FILE"));
         }
         let prompt = format!("Password for {} on {}: ", self.username, self.endpoint);
-        terminal::ask_password(prompt)
-            .await
-            .map(Secret::new)
-            .map_err(|error| Failure::local("cannot read the password", &error))
+        terminal::ask_password(prompt).await.map(Secret::new).map_err(|error| {
+            if error.kind() == io::ErrorKind::Interrupted {
+                // Ctrl-C at the prompt.
+                Failure::cancelled()
+            } else {
+                Failure::local("cannot read the password", &error)
+            }
+        })
     }
 }
 

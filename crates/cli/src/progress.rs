@@ -39,7 +39,9 @@ impl Display {
             Progress::None => Look::Nothing,
             Progress::Plain => Look::Lines,
         };
-        Self { console: console.clone(), meter, look, total: Rate::default() }
+        let mut total = Rate::default();
+        total.sample(Instant::now(), 0);
+        Self { console: console.clone(), meter, look, total }
     }
 
     /// How often [`tick`](Self::tick) is due.
