@@ -194,6 +194,7 @@ fn begin(
         host: 0,
         ticket: format!("52{}", clock::uuid().get(2..).unwrap_or_default()),
         devices: Vec::new(),
+        moved_bytes: 0,
         timeout: Duration::from_secs(u64::from(timeout_s)),
         renewed: Instant::now(),
         percents: Vec::new(),
@@ -431,6 +432,9 @@ pub(crate) fn end(world: &mut World, id: &str, outcome: Result<(), Fault>) {
     lease.state = if outcome.is_ok() { LeaseState::Done } else { LeaseState::Error };
     lease.fault = outcome.as_ref().err().cloned();
     lease.ended.cancel();
+    // What was uploaded must not take space for as long as the lease stays readable.
+    lease.moved_bytes = lease.moved_bytes();
+    lease.devices.clear();
     let (moref, task, vm) = (lease.moref.clone(), lease.task.clone(), lease.vm.clone());
     let (state, direction) = (lease.state, lease.direction);
     let ticket = lease.ticket.clone();

@@ -231,7 +231,7 @@ pub(crate) fn leases(world: &World) -> Vec<LeaseRecord> {
         percents: lease.percents.clone(),
         heartbeats: lease.percents.len(),
         heartbeats_refused: lease.refused,
-        moved_bytes: lease.devices.iter().map(|device| device.moved_bytes()).sum(),
+        moved_bytes: lease.moved_bytes(),
         task: lease.task.id.clone(),
     };
     let mut leases: Vec<LeaseRecord> = world.leases.values().map(record).collect();

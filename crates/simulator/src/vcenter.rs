@@ -104,9 +104,8 @@ async fn watch(vcenter: &Vcenter, id: &str) {
             };
             let now = Instant::now();
             let deadline = lease.renewed + lease.timeout;
-            let moved: u64 = lease.devices.iter().map(|device| device.moved_bytes()).sum();
             let is_lost = lost_at.is_some_and(|at| now >= at)
-                || loss.after_bytes.is_some_and(|bytes| moved >= bytes);
+                || loss.after_bytes.is_some_and(|bytes| lease.moved_bytes() >= bytes);
             if is_lost {
                 let reason = "lease lost by the scenario";
                 let fault = Fault::new("SystemError", reason).with("reason", reason);

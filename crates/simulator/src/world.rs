@@ -82,6 +82,8 @@ pub(crate) struct Lease {
     pub(crate) ticket: String,
     /// Its files, in the order of the device URLs.
     pub(crate) devices: Vec<Arc<Device>>,
+    /// Bytes that had moved when it ended; its files are let go then.
+    pub(crate) moved_bytes: u64,
     /// How long it lives without being renewed.
     pub(crate) timeout: Duration,
     /// When it was renewed last.
@@ -92,6 +94,13 @@ pub(crate) struct Lease {
     pub(crate) refused: usize,
     /// Cancelled when it ends.
     pub(crate) ended: CancellationToken,
+}
+
+impl Lease {
+    /// Bytes that moved under it, repeated and broken transfers included.
+    pub(crate) fn moved_bytes(&self) -> u64 {
+        self.moved_bytes + self.devices.iter().map(|device| device.moved_bytes()).sum::<u64>()
+    }
 }
 
 /// `HttpNfcLeaseState`.

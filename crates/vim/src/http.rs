@@ -184,7 +184,10 @@ fn tls_error(host: String, error: &rustls::Error) -> TransportError {
     }
     if matches!(error, rustls::Error::InvalidMessage(_)) {
         // Another protocol, such as HTTP: not a question of trust.
-        return TransportError::Connect { host, reason: "what answers does not speak TLS".to_owned() };
+        return TransportError::Connect {
+            host,
+            reason: "what answers does not speak TLS".to_owned(),
+        };
     }
     TransportError::Tls { host, reason: error.to_string(), presented: None }
 }
