@@ -320,6 +320,18 @@ impl Import<'_> {
             20 if sub_type.contains("nvme") => "VirtualNVMEController",
             20 => "VirtualAHCIController",
             1 | 3 | 4 | 10 | 14..=17 | 23 | 24 => return,
+            21 | 22 => {
+                let name = item.element_name().unwrap_or_default();
+                let what =
+                    format!("The port '{name}' is left out: nothing could be attached to it.");
+                self.warnings.push(
+                    Fault::new("OvfUnsupportedType", what)
+                        .with("name", "ResourceType")
+                        .with("instanceId", item.instance_id())
+                        .with("deviceType", item.resource_type()),
+                );
+                return;
+            }
             other => {
                 let name = item.element_name().unwrap_or_default();
                 self.errors.push(
