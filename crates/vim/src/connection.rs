@@ -195,6 +195,11 @@ impl Connection {
         VimError::SessionLost { host: self.host(), call: call.to_owned() }
     }
 
+    /// The server has not answered for so long.
+    pub(crate) fn silent(&self, call: &str, after: Duration) -> VimError {
+        VimError::TimedOut { host: self.host(), call: call.to_owned(), after }
+    }
+
     fn request(&self, method: Method, path: &str, body: Bytes) -> Request<Body> {
         let body = if body.is_empty() { Body::Empty } else { Body::Full(body) };
         let mut request = Request::new(body);

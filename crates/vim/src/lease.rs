@@ -379,6 +379,11 @@ impl LeaseProperties {
         Some(Ok(state))
     }
 
+    /// Whether the lease was completed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state.as_deref() == Some("done")
+    }
+
     /// An error for which the server gives no reason.
     pub(crate) fn is_bare_error(&self) -> bool {
         self.state.as_deref() == Some("error")

@@ -75,6 +75,7 @@ struct Report {
 enum End {
     Gone,
     SessionLost,
+    Silence,
 }
 
 /// Follows one lease.  Dropping it ends the watch, not the lease.
@@ -100,8 +101,9 @@ impl LeaseWatch {
     /// # Errors
     ///
     /// [`VimError::LeaseGone`] if the server does not have the lease any more,
-    /// [`VimError::SessionLost`] if the session has ended, [`VimError::Protocol`] if the lease
-    /// offers something that cannot be understood.  After an error there are no more states.
+    /// [`VimError::SessionLost`] if the session has ended, [`VimError::TimedOut`] if the server
+    /// did not answer for half an hour, [`VimError::Protocol`] if the lease offers something that
+    /// cannot be understood.  After an error there are no more states.
     pub async fn changed(&mut self) -> Result<LeaseState, VimError> {
         loop {
             if !self.unfinished && self.receiver.changed().await.is_err() {
@@ -110,7 +112,10 @@ impl LeaseWatch {
             self.unfinished = true;
             let report = self.receiver.borrow_and_update().clone();
             match report.end {
+                // It went after its end was told: that is the better news.
+                Some(End::Gone) if report.properties.is_done() => return Ok(LeaseState::Done),
                 Some(End::Gone) => return Err(gone(&self.connection, &self.lease)),
+                Some(End::Silence) => return Err(self.connection.silent(WAIT, SILENCE_MAX)),
                 Some(End::SessionLost) => return Err(self.connection.lost(WAIT)),
                 None => {}
             }
@@ -363,3 +368,5 @@ const WAIT: &str = "WaitForUpdatesEx";
 const NO_REASON: &str = "the lease failed and the server gives no reason";
 /// Between the state `error` and its fault; longer than any server takes.
 const ERROR_GRACE: Duration = Duration::from_secs(1);
+/// How long the server may be away before whoever waits is told: longer than a restart takes.
+const SILENCE_MAX: Duration = Duration::from_secs(30 * 60);

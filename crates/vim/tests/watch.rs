@@ -351,3 +351,32 @@ async fn a_dropped_future_loses_nothing() {
     };
     assert!(fault.is("FileAlreadyExists"), "{fault}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stays_away_is_told_after_half_an_hour() {
+    let (script, _) = server((0..1000).map(|_| Answer::broken()));
+    let session = session(&script).await;
+    let mut watch = session.watch_lease(&lease("a")).await.unwrap();
+    assert_eq!(percent(watch.changed().await.unwrap()), 0);
+    let begin = Instant::now();
+    let error = watch.changed().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network, "{error}");
+    let waited = begin.elapsed();
+    assert!(
+        waited >= Duration::from_secs(1800) && waited < Duration::from_secs(1900),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_vanishes_after_its_completion_was_completed() {
+    let done = updates("2", &update("a", "modify", &state("done")));
+    let gone = updates("3", &update("a", "leave", ""));
+    let first = updates("1", &update("a", "enter", &state("initializing")));
+    let (script, _) = server([first, done.after(Duration::from_secs(1)), gone]);
+    let session = session(&script).await;
+    let mut watch = session.watch_lease(&lease("a")).await.unwrap();
+    assert_eq!(percent(watch.changed().await.unwrap()), 0);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(matches!(watch.changed().await, Ok(LeaseState::Done)));
+}

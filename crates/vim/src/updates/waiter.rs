@@ -14,7 +14,7 @@ use crate::value::{MoRef, Object, Value};
 
 /// Waits until nobody watches any more, or the session is lost.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut waiter = Waiter { shared, version: String::new(), failures: 0 };
+    let mut waiter = Waiter { shared, version: String::new(), failures: 0, failing_since: None };
     while let Some(collector) = waiter.collector().await {
         let outcome = waiter.wait(&collector).await;
         if !waiter.digest(&collector, outcome).await {
@@ -29,6 +29,8 @@ struct Waiter {
     version: String,
     /// Failed waits in a row.
     failures: u32,
+    /// When the first of them began.
+    failing_since: Option<Instant>,
 }
 
 /// How a wait ended.
@@ -150,6 +152,7 @@ impl Waiter {
         let error = match outcome {
             Outcome::Answer(answer) => {
                 self.failures = 0;
+                self.failing_since = None;
                 if let Some(set) = answer {
                     self.shared.apply(&set);
                     self.version = set.text_of("version").unwrap_or_default();
@@ -199,6 +202,10 @@ impl Waiter {
             tokio::time::sleep(pause).await;
         }
         self.failures = self.failures.saturating_add(1);
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= super::SILENCE_MAX {
+            self.shared.end_all(End::Silence);
+        }
     }
 
     /// Destroys the filters of watches that went.
