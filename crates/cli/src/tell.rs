@@ -78,7 +78,10 @@ fn told_on_request(event: &Event) -> Option<String> {
             format::span(*timeout),
             format::span(*beat)
         ),
-        Event::LeaseAborted { reason } => format!("lease given up: {reason}"),
+        Event::LeaseAborted { reason, confirmed: true } => format!("lease given up: {reason}"),
+        Event::LeaseAborted { reason, .. } => {
+            format!("lease given up, but the server has not confirmed it: {reason}")
+        }
         Event::LeaseComplete => "the lease is complete".to_owned(),
         Event::FileRetry { .. }
         | Event::HeartbeatMissed { .. }
@@ -116,7 +119,9 @@ fn event_object(event: &Event) -> Option<(&'static str, Value)> {
             ("heartbeat_missed", json!({ "missed": missed, "reason": reason }))
         }
         Event::LeaseComplete => ("lease_complete", json!({})),
-        Event::LeaseAborted { reason } => ("lease_aborted", json!({ "reason": reason })),
+        Event::LeaseAborted { reason, confirmed } => {
+            ("lease_aborted", json!({ "reason": reason, "confirmed": confirmed }))
+        }
         Event::Warning { message } => ("warning", json!({ "message": message })),
         _ => return None,
     })

@@ -65,7 +65,11 @@ impl Copy<'_> {
                 break;
             }
             let len_bytes: u64 = read.batch.iter().map(|chunk| chunk.len() as u64).sum();
-            inspector.feed(read.batch.clone()).await.map_err(|error| self.unsound(error))?;
+            // Raced too: it waits for a thread, and others may have taken them all.
+            match scope.run_until_cancelled(inspector.feed(read.batch.clone())).await {
+                Some(fed) => fed.map_err(|error| self.unsound(error))?,
+                None => return Err(Error::Cancelled),
+            }
             // A write that is dropped half-way leaves the sink good for `abort` only, which is
             // all that a cancelled file needs; a peer that takes nothing must not hold it up.
             let write = self.stalled(sink.write(read.batch));
@@ -80,7 +84,10 @@ impl Copy<'_> {
         }
         // First the bytes, then the peer: a disk that is not sound must not be finished.
         self.check_size(at_byte)?;
-        let seen = inspector.finish().await.map_err(|error| self.unsound(error))?;
+        let seen = match scope.run_until_cancelled(inspector.finish()).await {
+            Some(seen) => seen.map_err(|error| self.unsound(error))?,
+            None => return Err(Error::Cancelled),
+        };
         // It stops only with an error, or when a wait was given up.
         let seen = seen.ok_or(Error::Cancelled)?;
         match scope.run_until_cancelled(sink.finish()).await {

@@ -66,6 +66,8 @@ pub enum Event {
     LeaseAborted {
         /// Why.
         reason: String,
+        /// Whether the server took it; if not, it cleans up when the lease times out.
+        confirmed: bool,
     },
     /// Something a person should know that does not stop the transfer.
     Warning {

@@ -1,15 +1,19 @@
 //! Exports a machine, or a snapshot of one, into a package.
 
 use std::fmt;
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
+use ovftransfer_ovf::Envelope;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
+use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vim::EntityKind;
 use ovftransfer_vim::InventoryPath;
+use ovftransfer_vim::VimError;
 use ovftransfer_vim::inventory::PowerState;
 use ovftransfer_vim::inventory::VmFacts;
 use ovftransfer_vim::lease::LeaseDevice;
@@ -36,7 +40,9 @@ use crate::server::Options;
 use crate::server::Server;
 use crate::server::server_algorithm;
 use crate::server::warn;
+use crate::store::file::Existing;
 use crate::store::file::FileDestination;
+use crate::store::file::blocking;
 use crate::store::file::partial_path;
 use crate::store::folder::PackageFolder;
 use crate::transfer::Job;
@@ -96,16 +102,13 @@ impl Export {
             return Err(Error::Refused { problem: is_running(&facts) });
         }
         let (folder, base) = PackageFolder::resolve(&self.destination, &facts.name);
-        let descriptor = folder.join(format!("{base}.ovf"));
-        if !self.overwrite && descriptor.exists() {
-            return Err(Error::Refused {
-                problem: format!(
-                    "{} exists; overwrite it, or choose another name",
-                    descriptor.display()
-                ),
-            });
-        }
+        let (at, name, existing) = (folder.clone(), base.clone(), self.existing());
+        blocking(move || PackageFolder::check_names(&at, &name, &[], existing)).await?;
         Ok(ExportPlan { server: server.clone(), request: self, facts, snapshot, folder, base })
+    }
+
+    const fn existing(&self) -> Existing {
+        if self.overwrite { Existing::Replace } else { Existing::Keep }
     }
 }
 
@@ -158,6 +161,14 @@ impl ExportPlan {
         self.folder.join(format!("{}.ovf", self.base))
     }
 
+    /// How many disks the server must offer at least.
+    const fn disks_min(&self) -> usize {
+        let disks = self.facts.disks.len();
+        // A disk that snapshots leave out (`independent`) is not part of one, nor is one that was
+        // added later; and the hardware of a snapshot is not read.
+        if self.snapshot.is_some() && disks > 0 { 1 } else { disks }
+    }
+
     /// Runs the export.  Needs to be called within a tokio runtime.
     pub fn start(self, options: Options) -> Transfer {
         let meter = Arc::new(Meter::default());
@@ -167,12 +178,15 @@ impl ExportPlan {
         })
     }
 
-    async fn take_lease(&self) -> Result<LeaseId, Error> {
-        let session = self.server.session();
-        Ok(match &self.snapshot {
-            Some(snapshot) => session.export_snapshot(snapshot).await?,
-            None => session.export_vm(&self.facts.vm).await?,
-        })
+    fn take_lease(&self) -> impl Future<Output = Result<LeaseId, VimError>> + Send + 'static {
+        let session = self.server.session().clone();
+        let (vm, snapshot) = (self.facts.vm.clone(), self.snapshot.clone());
+        async move {
+            match snapshot {
+                Some(snapshot) => session.export_snapshot(&snapshot).await,
+                None => session.export_vm(&vm).await,
+            }
+        }
     }
 }
 
@@ -183,27 +197,22 @@ struct Running {
     meter: Arc<Meter>,
 }
 
-/// Everything that waits for its final name.
-struct Staged {
-    folder: PackageFolder,
-    moved: Vec<Moved>,
-}
-
 impl Running {
     async fn run(self, cancel: CancellationToken) -> Result<Report, Error> {
         let started = Instant::now();
         let plan = &self.plan;
-        let mut folder = PackageFolder::create(plan.folder.clone(), plan.base.clone())?;
-        let exported = self.lease_and_move(&mut folder, &cancel).await;
+        let (path, base) = (plan.folder.clone(), plan.base.clone());
+        let folder = PackageFolder::create(path, base, plan.request.existing()).await?;
+        let exported = self.lease_and_move(&folder, &cancel).await;
         let (lease, moved) = match exported {
             Ok(exported) => exported,
             Err(error) => {
-                folder.discard();
+                folder.discard().await;
                 return Err(error);
             }
         };
         let files = report::files(&moved, &self.meter);
-        let descriptor = publish(Staged { folder, moved }).await?;
+        let descriptor = publish(folder, moved).await?;
         Ok(Report {
             name: self.plan.facts.name.clone(),
             entity: self.plan.facts.vm.clone(),
@@ -218,15 +227,10 @@ impl Running {
     /// Everything that happens under the lease.
     async fn lease_and_move(
         &self,
-        folder: &mut PackageFolder,
+        folder: &PackageFolder,
         cancel: &CancellationToken,
     ) -> Result<(String, Vec<Moved>), Error> {
-        if cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        // Not raced with `cancel`: a call that is given up may still take the lease.
-        let lease = self.plan.take_lease().await?;
-        let api = self.plan.server.lease(lease).await?;
+        let api = self.plan.server.hold(self.plan.take_lease(), cancel).await?;
         let name = api.name();
         let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(cancel).await?;
         let offered = lease.info().devices.clone();
@@ -240,14 +244,16 @@ impl Running {
     async fn work(
         &self,
         offered: &[LeaseDevice],
-        folder: &mut PackageFolder,
+        folder: &PackageFolder,
         lease: &Arc<dyn LeaseApi>,
         scope: &CancellationToken,
     ) -> Result<Vec<Moved>, Error> {
         let base = self.plan.base.as_str();
-        let exported = devices::for_export(offered, base, self.plan.request.nvram)?;
+        let nvram = self.plan.request.nvram;
+        let exported = devices::for_export(offered, base, nvram, self.plan.disks_min())?;
+        folder.check(exported.iter().map(|one| one.file.clone()).collect()).await?;
         let keys: Vec<_> = exported.iter().map(|file| file.device.key.clone()).collect();
-        let by_server = server_algorithm(&**lease, &keys, &self.options).await?;
+        let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
         let mut jobs: Vec<Job> =
             exported.iter().map(|file| self.job(file, folder, by_server)).collect();
         // The largest first: it decides when all are done.
@@ -255,7 +261,7 @@ impl Running {
         let lanes = jobs.into_iter().map(|job| vec![job]).collect();
         let moved = move_all(lanes, lease, &self.options.shared(), scope).await?;
         let contents = self.contents(&exported, &moved);
-        match self.describe(contents, folder).await {
+        match self.describe(contents, folder, scope).await {
             Ok(()) if scope.is_cancelled() => {
                 discard(moved).await;
                 Err(Error::Cancelled)
@@ -292,7 +298,7 @@ impl Running {
             host,
             source: Arc::new(source),
             sink_at: partial_path(&path).display().to_string(),
-            destination: Arc::new(FileDestination::new(path)),
+            destination: Arc::new(FileDestination::new(path, folder.existing())),
             inspect,
             position,
             promised: None,
@@ -328,7 +334,12 @@ impl Running {
     }
 
     /// Writes descriptor and manifest under their `.partial` names, while the lease is held.
-    async fn describe(&self, contents: Contents, folder: &mut PackageFolder) -> Result<(), Error> {
+    async fn describe(
+        &self,
+        contents: Contents,
+        folder: &PackageFolder,
+        scope: &CancellationToken,
+    ) -> Result<(), Error> {
         let plan = &self.plan;
         let params = DescriptorParams {
             files: contents.files,
@@ -336,7 +347,8 @@ impl Running {
             snapshot: plan.snapshot.clone(),
             ..DescriptorParams::default()
         };
-        let made = plan.server.session().create_descriptor(&plan.facts.vm, &params).await?;
+        let call = plan.server.session().create_descriptor(&plan.facts.vm, &params);
+        let made = scope.run_until_cancelled(call).await.ok_or(Error::Cancelled)??;
         if let Some(fault) = made.errors.first() {
             return Err(Error::Refused {
                 problem: format!("no descriptor can be made of {}: {fault}", plan.facts.name),
@@ -346,15 +358,14 @@ impl Running {
             warn(&self.options, format!("descriptor: {warning}"));
         }
         let descriptor = small_file(folder.base(), "ovf")?;
+        check_described(&made.descriptor, &params.files)?;
         let bytes = made.descriptor.as_bytes();
         let mut manifest = Manifest::new();
         add(&mut manifest, &descriptor, Hasher::digest(plan.request.algorithm, bytes))?;
         for (file, digest) in contents.digests {
             add(&mut manifest, &file, digest)?;
         }
-        // In the order in which they get their names: the descriptor last.
-        folder.stage(&small_file(folder.base(), "mf")?, &manifest.to_bytes())?;
-        folder.stage(&descriptor, bytes)
+        folder.stage(manifest.to_bytes(), made.descriptor.into_bytes()).await
     }
 }
 
@@ -381,18 +392,58 @@ fn described(moved: &Moved) -> OvfFile {
     }
 }
 
-/// Gives everything its final name: files first, then the manifest, then the descriptor.
-async fn publish(staged: Staged) -> Result<PathBuf, Error> {
-    let Staged { folder, moved } = staged;
-    for file in moved {
-        let path = folder.path(file.proof.file());
-        file.sink.commit(&file.proof).await.map_err(|source| Error::Local {
-            action: "rename",
-            path,
-            source,
-        })?;
+/// Compares the descriptor that the server made with the files that it is to describe.
+///
+/// # Errors
+///
+/// [`Error::Refused`] if it does not name exactly these files, each once; if it says another size
+/// (it may leave the size out); or if it cannot be read, as nobody else could read it then.
+fn check_described(descriptor: &str, files: &[OvfFile]) -> Result<(), Error> {
+    let refused = |problem: String| Error::Refused {
+        problem: format!("it made a descriptor that does not fit: {problem}"),
+    };
+    let envelope = Envelope::parse(descriptor).map_err(|error| refused(error.to_string()))?;
+    let references = envelope.references();
+    if let Some(odd) = references.iter().find(|one| !files.iter().any(|file| is_of(one, file))) {
+        return Err(refused(format!("{} is not exported", odd.href())));
     }
-    folder.publish()
+    for file in files {
+        let mut named = references.iter().filter(|reference| is_of(reference, file));
+        let (Some(reference), None) = (named.next(), named.next()) else {
+            return Err(refused(format!("{} is not there exactly once", file.path)));
+        };
+        if let Some(size_bytes) = reference.size_bytes()
+            && size_bytes != file.size_bytes
+        {
+            let (path, moved) = (&file.path, file.size_bytes);
+            return Err(refused(format!("{path} has {size_bytes} bytes in it, but {moved} moved")));
+        }
+    }
+    Ok(())
+}
+
+fn is_of(reference: &FileRef, file: &OvfFile) -> bool {
+    reference.href().as_str() == file.path
+}
+
+/// Gives everything its final name: files first, then the manifest, then the descriptor.
+///
+/// If that stops half-way, what was moved is removed again.
+async fn publish(mut folder: PackageFolder, moved: Vec<Moved>) -> Result<PathBuf, Error> {
+    let mut waiting = moved.into_iter();
+    let outcome = async {
+        folder.make_way().await?;
+        for file in waiting.by_ref() {
+            folder.commit(file.sink, &file.proof).await?;
+        }
+        folder.publish().await
+    }
+    .await;
+    if outcome.is_err() {
+        discard(waiting.collect()).await;
+        folder.discard().await;
+    }
+    outcome
 }
 
 fn add(manifest: &mut Manifest, file: &FileName, digest: Digest) -> Result<(), Error> {
@@ -405,4 +456,53 @@ fn small_file(base: &str, extension: &str) -> Result<FileName, Error> {
     FileName::new(format!("{base}.{extension}")).map_err(|error| Error::Refused {
         problem: format!("the package cannot be called {base:?}: {error}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMESPACE: &str = "http://schemas.dmtf.org/ovf/envelope/1";
+
+    fn descriptor(files: &[(&str, &str)]) -> String {
+        let files: String = files
+            .iter()
+            .zip(1..)
+            .map(|((href, size), id)| format!(r#"<File ovf:href="{href}" ovf:id="f{id}" {size}/>"#))
+            .collect();
+        format!(
+            r#"<Envelope xmlns="{NAMESPACE}" xmlns:ovf="{NAMESPACE}">
+               <References>{files}</References>
+               <VirtualSystem ovf:id="web"><Info>A machine</Info></VirtualSystem></Envelope>"#
+        )
+    }
+
+    fn moved(path: &str, size_bytes: u64) -> OvfFile {
+        OvfFile {
+            device_key: ovftransfer_vim::lease::DeviceKey::new(path),
+            path: path.to_owned(),
+            size_bytes,
+            capacity_bytes: None,
+            populated_bytes: None,
+        }
+    }
+
+    #[test]
+    fn a_descriptor_must_describe_what_moved() {
+        let files = [moved("a.vmdk", 10), moved("b.vmdk", 20)];
+        let (a, b) = (("a.vmdk", r#"ovf:size="10""#), ("b.vmdk", r#"ovf:size="20""#));
+        check_described(&descriptor(&[a, b]), &files).unwrap();
+        check_described(&descriptor(&[("b.vmdk", ""), a]), &files).unwrap();
+        for (named, expected) in [
+            (&[a][..], "b.vmdk"),
+            (&[a, ("c.vmdk", ""), b], "c.vmdk"),
+            (&[a, ("b.vmdk", r#"ovf:size="21""#)], "21 bytes"),
+            (&[a, a, b], "a.vmdk"),
+        ] {
+            let error = check_described(&descriptor(named), &files).unwrap_err();
+            assert!(matches!(error, Error::Refused { .. }), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        assert!(check_described("", &files).is_err());
+    }
 }

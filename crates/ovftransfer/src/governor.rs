@@ -59,12 +59,16 @@ struct Shared {
 struct State {
     running: usize,
     hosts: HashMap<String, Host>,
+    /// Counts permits and cuts, to tell which came first.
+    serial: u64,
 }
 
 #[derive(Clone, Copy)]
 struct Host {
     running: usize,
     allowed: usize,
+    /// When the host was last given less.
+    cut_at: u64,
 }
 
 impl Governor {
@@ -92,26 +96,27 @@ impl Governor {
             if cancel.is_cancelled() {
                 return None;
             }
-            if self.try_take(host) {
-                return Some(Permit { governor: self.clone(), host: host.to_owned() });
+            if let Some(taken_at) = self.try_take(host) {
+                return Some(Permit { governor: self.clone(), host: host.to_owned(), taken_at });
             }
             cancel.run_until_cancelled(freed).await?;
         }
     }
 
-    fn try_take(&self, host: &str) -> bool {
+    fn try_take(&self, host: &str) -> Option<u64> {
         let mut state = self.lock();
         if state.running >= self.shared.limits.parallel {
-            return false;
+            return None;
         }
-        let fresh = Host { running: 0, allowed: self.shared.limits.per_host };
+        let fresh = Host { running: 0, allowed: self.shared.limits.per_host, cut_at: 0 };
         let entry = state.hosts.entry(host.to_owned()).or_insert(fresh);
         if entry.running >= entry.allowed {
-            return false;
+            return None;
         }
         entry.running += 1;
         state.running += 1;
-        true
+        state.serial += 1;
+        Some(state.serial)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -140,23 +145,30 @@ impl fmt::Debug for Governor {
 pub(crate) struct Permit {
     governor: Governor,
     host: String,
+    taken_at: u64,
 }
 
 impl Permit {
     /// The host said that it is overloaded: from now on it gets half as many streams.
+    ///
+    /// Streams that were opened before the last cut say nothing new.
     pub(crate) fn overloaded(&self) {
-        self.adjust(|allowed, _| (allowed / 2).max(1));
+        let mut state = self.governor.lock();
+        let now = state.serial + 1;
+        if let Some(host) = state.hosts.get_mut(&self.host)
+            && self.taken_at > host.cut_at
+        {
+            host.allowed = (host.allowed / 2).max(1);
+            host.cut_at = now;
+            state.serial = now;
+        }
     }
 
     /// A file went well: the host may have one stream more, up to the limit.
     pub(crate) fn went_well(&self) {
-        self.adjust(|allowed, limit| (allowed + 1).min(limit));
-    }
-
-    fn adjust(&self, change: impl Fn(usize, usize) -> usize) {
         let limit = self.governor.shared.limits.per_host;
         if let Some(host) = self.governor.lock().hosts.get_mut(&self.host) {
-            host.allowed = change(host.allowed, limit);
+            host.allowed = (host.allowed + 1).min(limit);
         }
         self.governor.shared.freed.notify_waiters();
     }
@@ -228,6 +240,26 @@ mod tests {
         assert!(is_free(&governor, "a").await.is_none());
         first.went_well();
         assert!(is_free(&governor, "a").await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_of_refusals_is_one_cut() {
+        let governor = Governor::new(Limits::new(8, 8));
+        let mut permits = Vec::new();
+        while let Some(permit) = is_free(&governor, "a").await {
+            permits.push(permit);
+        }
+        permits.iter().for_each(Permit::overloaded);
+        permits.clear();
+        while let Some(permit) = is_free(&governor, "a").await {
+            permits.push(permit);
+        }
+        assert_eq!(permits.len(), 4);
+        permits.iter().for_each(Permit::overloaded);
+        drop(permits);
+        let _one = is_free(&governor, "a").await.unwrap();
+        let _two = is_free(&governor, "a").await.unwrap();
+        assert!(is_free(&governor, "a").await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

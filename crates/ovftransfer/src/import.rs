@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 use ovftransfer_ovf::DigestAlgorithm;
@@ -9,6 +10,7 @@ use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vim::EntityKind;
 use ovftransfer_vim::InventoryPath;
+use ovftransfer_vim::VimError;
 use ovftransfer_vim::fault::Fault;
 use ovftransfer_vim::inventory::ImportTarget;
 use ovftransfer_vim::lease::LeaseId;
@@ -20,7 +22,9 @@ use ovftransfer_vim::value::MoRef;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::check::check_manifest_covers;
 use crate::check::check_sizes;
+use crate::check::manifest_strays;
 use crate::devices;
 use crate::error::Error;
 use crate::handle::Transfer;
@@ -38,6 +42,7 @@ use crate::server::warn;
 use crate::store::Source;
 use crate::store::device::DeviceDestination;
 use crate::store::device::Upload;
+use crate::store::file::blocking;
 use crate::store::package::Package;
 use crate::transfer::Job;
 use crate::transfer::Moved;
@@ -113,11 +118,12 @@ impl Import {
     ///
     /// # Errors
     ///
-    /// [`Error::Package`] if the package cannot be imported, [`Error::Server`] and
+    /// [`Error::Package`] if the package cannot be imported or its manifest leaves a file out, [`Error::Server`] and
     /// [`Error::NotFound`] if something that the request names is not there, [`Error::Refused`] if
     /// the server does not take the descriptor or the name exists.
     pub async fn plan(self, server: &Server) -> Result<ImportPlan, Error> {
-        check_package(&self.package)?;
+        let package = Arc::clone(&self.package);
+        let mut warnings = blocking(move || check_package(&package)).await?;
         let session = server.session();
         let target = session.import_target(&InventoryPath::new(&self.target)).await?;
         let scope = target.compute.moref();
@@ -155,7 +161,6 @@ impl Import {
                 problem: format!("{name} exists in that folder; give the new machine another name"),
             });
         }
-        let mut warnings = self.package.warnings().to_vec();
         warnings.extend(made.warnings.iter().map(ToString::to_string));
         let files = plan_files(&self.package, made.file_items)?;
         let (server, package) = (server.clone(), self.package);
@@ -211,10 +216,14 @@ fn refusal(package: &Package, errors: &[Fault]) -> String {
     format!("{} cannot be imported here: {}", package.display(), faults.join("; "))
 }
 
-/// What can be known to go wrong before the server is asked.
-fn check_package(package: &Package) -> Result<(), Error> {
+/// What can be known to go wrong before the server is asked; returns what is only odd.  Blocks.
+fn check_package(package: &Package) -> Result<Vec<String>, Error> {
     let wrong = |problem: String| Err(Error::Package { package: package.display(), problem });
     check_sizes(package)?;
+    check_manifest_covers(package)?;
+    if let Some(file) = package.missing().first() {
+        return wrong(format!("the manifest names {file}, which is not in the package"));
+    }
     for file in package.envelope().references() {
         if let Some(compression) = file.compression().filter(|name| *name != "identity") {
             return wrong(format!(
@@ -230,7 +239,23 @@ fn check_package(package: &Package) -> Result<(), Error> {
             check_magic(package, file)?;
         }
     }
-    Ok(())
+    let mut warnings = package.warnings().to_vec();
+    warnings.extend(manifest_warnings(package));
+    Ok(warnings)
+}
+
+/// What the manifest does not prove.
+fn manifest_warnings(package: &Package) -> Vec<String> {
+    let Some(manifest) = package.manifest() else {
+        let text = "the package has no manifest: its files are not checked against the packer's \
+                    digests";
+        return vec![text.to_owned()];
+    };
+    let mut warnings = manifest_strays(package);
+    if manifest.digest(package.descriptor()).is_none() {
+        warnings.push("the manifest does not list the descriptor, which is not checked".to_owned());
+    }
+    warnings
 }
 
 /// A host takes nothing but stream-optimized disks, and says so only when everything is set up.
@@ -334,10 +359,11 @@ impl ImportPlan {
         })
     }
 
-    async fn take_lease(&self) -> Result<LeaseId, Error> {
-        let (folder, host) = (self.folder.as_ref(), self.host.as_ref());
-        let session = self.server.session();
-        Ok(session.import_vapp(&self.pool, &self.spec, folder, host).await?)
+    fn take_lease(&self) -> impl Future<Output = Result<LeaseId, VimError>> + Send + 'static {
+        let session = self.server.session().clone();
+        let (pool, spec) = (self.pool.clone(), self.spec.clone());
+        let (folder, host) = (self.folder.clone(), self.host.clone());
+        async move { session.import_vapp(&pool, &spec, folder.as_ref(), host.as_ref()).await }
     }
 }
 
@@ -354,17 +380,13 @@ impl Running {
         for warning in &self.plan.warnings {
             warn(&self.options, warning.as_str());
         }
-        if cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        // Not raced with `cancel`: a call that is given up may still make the machine.
-        let lease = self.plan.take_lease().await?;
-        let api = self.plan.server.lease(lease).await?;
+        let api = self.plan.server.hold(self.plan.take_lease(), &cancel).await?;
         let lease_name = api.name();
         let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(&cancel).await?;
         let info = lease.info().clone();
         let (this, offered) = (&self, &info);
         let moved = run(lease, &self.meter, &cancel, |api, scope| async move {
+            entity_of(offered)?;
             this.work(offered, &api, &scope).await
         })
         .await?;
@@ -375,7 +397,7 @@ impl Running {
         }
         Ok(Report {
             name: self.plan.name(),
-            entity: info.entity.unwrap_or_else(|| MoRef::new("VirtualMachine", "")),
+            entity: entity_of(&info)?.clone(),
             lease: lease_name,
             descriptor: None,
             files,
@@ -391,7 +413,7 @@ impl Running {
         scope: &CancellationToken,
     ) -> Result<Vec<Moved>, Error> {
         let keys: Vec<_> = info.devices.iter().map(|device| device.key.clone()).collect();
-        let by_server = server_algorithm(&**lease, &keys, &self.options).await?;
+        let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
         let jobs: Vec<Job> = self
             .plan
             .files
@@ -465,6 +487,13 @@ impl Running {
         lanes.sort_by_key(|lane| std::cmp::Reverse(weight(lane)));
         lanes
     }
+}
+
+/// The machine, or the vApp, that comes to be (`HttpNfcLeaseInfo.entity`, which is not optional).
+fn entity_of(info: &LeaseInfo) -> Result<&MoRef, Error> {
+    info.entity.as_ref().ok_or_else(|| Error::Refused {
+        problem: "the lease does not say which machine it is for".to_owned(),
+    })
 }
 
 /// The first bytes of a sparse VMDK extent (Virtual Disk Format 1.1, `SPARSE_MAGICNUMBER`).

@@ -27,6 +27,7 @@ use ovftransfer_vim::lease::LeaseState;
 use ovftransfer_vim::nfc::lease_is_lost;
 use tokio::time::Instant;
 use tokio::time::MissedTickBehavior;
+use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -122,6 +123,7 @@ impl Lease<Initializing> {
                     return Err(Error::LeaseFault(Box::new(fault)));
                 }
                 Some(Ok(state)) => return Err(ended(&*self.api, state)),
+                Some(Err(error)) if lease_is_lost(&error) => return Err(lost(&*self.api, error)),
                 Some(Err(error)) => break Error::from(error),
                 None => break Error::Cancelled,
             }
@@ -197,13 +199,13 @@ impl Lease<Ready> {
     /// Tells the server that everything is right.  From here on the lease is gone.
     ///
     /// If the answer is lost the call is repeated; a lease that is then found `done` was completed
-    /// by the first call.
+    /// by the first call.  The lease is renewed meanwhile, and given up if all tries fail.
     pub(crate) async fn complete(self) -> Result<(), Error> {
         // The last word on the percentage belongs to us, not to the next beat.
-        let _told = tokio::time::timeout(CALL_DEADLINE, self.api.progress(100)).await;
+        let _told = tokio::time::timeout(LAST_WORD, self.api.progress(100)).await;
         let mut unsure = false;
         for _ in 0..COMPLETE_TRIES {
-            match tokio::time::timeout(CALL_DEADLINE, self.api.complete()).await {
+            match self.try_complete().await {
                 Ok(Ok(())) => {
                     self.observer.observe(&Event::LeaseComplete);
                     return Ok(());
@@ -223,12 +225,40 @@ impl Lease<Ready> {
         }
         let lease = self.api.name();
         let reason = "the server did not confirm its completion".to_owned();
-        Err(Error::LeaseLost { lease, reason, source: None })
+        let error = Error::LeaseLost { lease, reason, source: None };
+        // If one of the calls went through after all, this does no harm.
+        let _gone_either_way = self.abort(&error).await;
+        Err(error)
     }
 
+    /// One call, with heartbeats beside it: a server may take its time to finish a machine.
+    async fn try_complete(&self) -> Result<Result<(), VimError>, Elapsed> {
+        let call = tokio::time::timeout(CALL_DEADLINE, self.api.complete());
+        tokio::pin!(call);
+        let beat = beat_of(self.info());
+        loop {
+            let renewal = async {
+                tokio::time::sleep(beat).await;
+                tokio::time::timeout(beat, self.api.progress(100)).await
+            };
+            tokio::select! {
+                answer = &mut call => return answer,
+                _renewed = renewal => {}
+            }
+        }
+    }
+
+    /// Whether the lease ended as `done`; earlier states that are still queued are passed over.
     async fn is_done(&self) -> bool {
-        let state = tokio::time::timeout(CALL_DEADLINE, self.api.next_state()).await;
-        matches!(state, Ok(Ok(LeaseState::Done)))
+        let settled = async {
+            loop {
+                match self.api.next_state().await {
+                    Ok(LeaseState::Ready(_) | LeaseState::Initializing { .. }) => {}
+                    state => return matches!(state, Ok(LeaseState::Done)),
+                }
+            }
+        };
+        tokio::time::timeout(CALL_DEADLINE, settled).await.unwrap_or(false)
     }
 }
 
@@ -239,13 +269,19 @@ impl<S> Lease<S> {
     /// cancelled transfer must clean up too.
     pub(crate) async fn abort(self, cause: &Error) -> Aborted {
         let reason = cause.chain();
-        let deadline = Instant::now() + ABORT_DEADLINE;
+        // Somebody who cancels waits for us; everybody else is better served by insisting.
+        let limit = match cause {
+            Error::Cancelled => CANCEL_DEADLINE,
+            _ => ABORT_DEADLINE,
+        };
+        let deadline = Instant::now() + limit;
         loop {
             let call = tokio::time::timeout_at(deadline, self.api.abort(&reason)).await;
             let aborted = match call {
                 Ok(Ok(())) => Aborted::Confirmed,
-                Ok(Err(error)) if lease_is_lost(&error) => Aborted::Confirmed,
+                // The right to end it went with the session; the lease itself lives on.
                 Ok(Err(error)) if is_session_lost(&error) => Aborted::Unconfirmed,
+                Ok(Err(error)) if lease_is_lost(&error) => Aborted::Confirmed,
                 Ok(Err(error)) if Instant::now() + WATCH_PAUSE < deadline => {
                     tracing::warn!(%error, "the lease could not be aborted yet");
                     tokio::time::sleep(WATCH_PAUSE).await;
@@ -253,7 +289,8 @@ impl<S> Lease<S> {
                 }
                 Ok(Err(_)) | Err(_) => Aborted::Unconfirmed,
             };
-            self.observer.observe(&Event::LeaseAborted { reason });
+            let confirmed = aborted == Aborted::Confirmed;
+            self.observer.observe(&Event::LeaseAborted { reason, confirmed });
             return aborted;
         }
     }
@@ -317,7 +354,8 @@ fn ended(api: &dyn LeaseApi, state: LeaseState) -> Error {
     }
 }
 
-fn lost(api: &dyn LeaseApi, error: VimError) -> Error {
+/// The error for a lease that is gone, as `error` says.
+pub(crate) fn lost(api: &dyn LeaseApi, error: VimError) -> Error {
     let reason = if is_session_lost(&error) {
         "its session ended on the server"
     } else {
@@ -348,6 +386,12 @@ const DEADLINE_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// How long an abort may take.  After it the server is left to its own timeout.
 const ABORT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long it may take when somebody waits for the end of a cancelled transfer.
+const CANCEL_DEADLINE: Duration = Duration::from_secs(4);
+
+/// How long the last percentage may take: it is a courtesy, and the lease is not renewed meanwhile.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// How long one call that ends the lease may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);

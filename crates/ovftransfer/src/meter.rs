@@ -50,7 +50,7 @@ impl Meter {
         self.lock().clone()
     }
 
-    /// Bytes that went over the wire so far.
+    /// Bytes that went over the wire so far; those of a try that failed are taken back.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.lock().iter().map(|file| file.bytes()).sum()

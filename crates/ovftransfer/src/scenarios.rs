@@ -1,8 +1,10 @@
 //! Scripted transfers on a paused clock: a lease, sources and sinks that do what the script says.
 //!
 //! The nine faults of the field's reference client stand in [`nine_faults`], each with its number;
-//! [`endings`] holds the ways in which a transfer can end.
+//! [`endings`] holds the ways in which a transfer can end, [`last_steps`] what happens around
+//! the end.
 
 mod endings;
+mod last_steps;
 mod nine_faults;
 mod world;

@@ -1,12 +1,15 @@
 //! A session with a vCenter or an ESXi host, as the transfers need it.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_vim::Endpoint;
+use ovftransfer_vim::ErrorKind as VimErrorKind;
 use ovftransfer_vim::Secret;
 use ovftransfer_vim::VimError;
 use ovftransfer_vim::http::HttpTransport;
@@ -23,6 +26,8 @@ use ovftransfer_vim::tls::Trust;
 use ovftransfer_vim::transport::Transport;
 use ovftransfer_vim::updates::LeaseWatch;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::event::Event;
@@ -76,21 +81,40 @@ impl Server {
         &self.session
     }
 
-    /// The calls on a lease of this session.
-    pub(crate) async fn lease(&self, lease: LeaseId) -> Result<Arc<dyn LeaseApi>, Error> {
+    /// Takes a lease by `take` and begins to follow it.
+    ///
+    /// A call that takes a lease must not be dropped: the server may give it although nobody
+    /// listens any more.  So it runs in a task of its own.  When `cancel` comes, it is waited for a
+    /// moment, and then left to a task that aborts whatever comes.
+    pub(crate) async fn hold(
+        &self,
+        take: impl Future<Output = Result<LeaseId, VimError>> + Send + 'static,
+        cancel: &CancellationToken,
+    ) -> Result<Lease, Error> {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         let session = self.session.clone();
-        let watch = match session.watch_lease(&lease).await {
-            Ok(watch) => Mutex::new(watch),
-            Err(error) => {
-                // Nobody can look after it: it must not be left to block the machine.
-                let cause = AbortCause::Reason(error.to_string());
-                if let Err(error) = session.lease_abort(&lease, Some(&cause)).await {
-                    tracing::warn!(%error, "the lease could not be aborted");
-                }
-                return Err(error.into());
+        let mut taking = JoinSet::new();
+        taking.spawn(async move { follow(session, take.await?).await });
+        let soon = async {
+            cancel.cancelled().await;
+            tokio::time::sleep(TAKE_GRACE).await;
+        };
+        let taken = tokio::select! {
+            taken = taking.join_next() => taken,
+            () = soon => {
+                leave_to_itself(taking);
+                let left_behind = "the server has not said whether it gave the lease; if it does, \
+                                   the lease is aborted as long as this process lives";
+                return Err(Error::CancelledUnclean { left_behind: left_behind.to_owned() });
             }
         };
-        Ok(Arc::new(ServerLease { session, lease, watch }))
+        match taken {
+            Some(Ok(lease)) => Ok(Arc::new(lease?)),
+            Some(Err(join)) if join.is_panic() => std::panic::resume_unwind(join.into_panic()),
+            Some(Err(_)) | None => Err(Error::Cancelled),
+        }
     }
 
     /// A device of a lease, with the check that its host must pass.
@@ -117,7 +141,8 @@ impl Server {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Limits the streams; share one among all transfers of a process.
+    /// Limits the streams.  The default is one governor for all transfers of the process, with
+    /// the default limits.
     pub governor: Governor,
     /// How much the server's manifest must prove.
     pub verification: Verification,
@@ -131,7 +156,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            governor: Governor::default(),
+            governor: PROCESS.clone(),
             verification: Verification::default(),
             stall: STALL_DEFAULT,
             observer: Arc::new(()),
@@ -157,11 +182,13 @@ pub(crate) async fn server_algorithm(
     lease: &dyn LeaseApi,
     devices: &[DeviceKey],
     options: &Options,
+    scope: &CancellationToken,
 ) -> Result<Option<DigestAlgorithm>, Error> {
     if options.verification == Verification::Off {
         return Ok(None);
     }
-    match lease.ask_for_sha256(devices).await {
+    let asked = scope.run_until_cancelled(again(|| lease.ask_for_sha256(devices))).await;
+    match asked.ok_or(Error::Cancelled)? {
         Ok(()) => Ok(Some(DigestAlgorithm::Sha256)),
         // `MethodNotFound` and its like: an older server.  It is the lease that matters, and it
         // is still there.
@@ -176,6 +203,56 @@ pub(crate) async fn server_algorithm(
 /// Tells a warning to the observer.
 pub(crate) fn warn(options: &Options, message: impl Into<String>) {
     options.observer.observe(&Event::Warning { message: message.into() });
+}
+
+/// The calls on a lease that is followed.
+type Lease = Arc<dyn LeaseApi>;
+
+/// Begins to follow a lease; one that nobody can look after is given back at once.
+async fn follow(session: Session, lease: LeaseId) -> Result<ServerLease, VimError> {
+    match again(|| session.watch_lease(&lease)).await {
+        Ok(watch) => Ok(ServerLease { lease, watch: Mutex::new(watch), session }),
+        Err(error) => {
+            give_back(&session, &lease, &error.to_string()).await;
+            Err(error)
+        }
+    }
+}
+
+/// Waits for a lease that nobody wants any more, and aborts it.
+#[expect(clippy::disallowed_methods, reason = "its transfer has ended, and it has a lease to end")]
+fn leave_to_itself(mut taking: JoinSet<Result<ServerLease, VimError>>) {
+    tokio::spawn(async move {
+        if let Some(Ok(Ok(lease))) = taking.join_next().await {
+            give_back(&lease.session, &lease.lease, "cancelled").await;
+        }
+    });
+}
+
+async fn give_back(session: &Session, lease: &LeaseId, reason: &str) {
+    let cause = AbortCause::Reason(reason.to_owned());
+    let call = session.lease_abort(lease, Some(&cause));
+    match tokio::time::timeout(GIVE_BACK_DEADLINE, call).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%lease, %error, "the lease could not be aborted"),
+        Err(_) => tracing::warn!(%lease, "no answer to the abort of the lease"),
+    }
+}
+
+/// Makes a call that changes nothing if repeated, and repeats it when the network fails.
+async fn again<T, F: Future<Output = Result<T, VimError>>>(
+    call: impl Fn() -> F,
+) -> Result<T, VimError> {
+    for pause in AGAIN_PAUSES {
+        match call().await {
+            Err(error) if error.kind() == VimErrorKind::Network => {
+                tracing::debug!(%error, "tried again");
+                tokio::time::sleep(pause).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    call().await
 }
 
 /// A lease of a real session.
@@ -223,8 +300,20 @@ impl LeaseApi for ServerLease {
     }
 }
 
+/// What transfers share that are given no governor.
+static PROCESS: LazyLock<Governor> = LazyLock::new(Governor::default);
+
 /// How long a logout may take.
 const LOGOUT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a call that takes a lease is waited for after a cancellation.
+const TAKE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long an abort may take that nobody waits for.
+const GIVE_BACK_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Pauses before a call is repeated.
+const AGAIN_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// The default of [`Options::stall`].
 const STALL_DEFAULT: Duration = Duration::from_secs(600);

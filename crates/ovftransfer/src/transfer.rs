@@ -1,9 +1,11 @@
 //! Moves every file under a lease, proves it, and ends the lease.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::FileName;
 use ovftransfer_vim::lease::DeviceKey;
@@ -29,6 +31,7 @@ use crate::lease::Lease;
 use crate::lease::LeaseApi;
 use crate::lease::Ready;
 use crate::lease::after_abort;
+use crate::lease::lost;
 use crate::meter::FileMeter;
 use crate::meter::Meter;
 use crate::store::Destination;
@@ -85,38 +88,38 @@ pub(crate) struct Shared {
 /// `work` gets a token that is cancelled when it is to stop, and must return soon then; it is
 /// always waited for.  Beside it the lease is renewed and watched.  The lease is completed only
 /// when `work` returns its proof, and aborted in every other case.
-pub(crate) async fn run<T, W>(
+///
+/// A panic in the work, or in somebody's observer, ends the lease too before it goes on.
+pub(crate) async fn run<W>(
     lease: Lease<Ready>,
     meter: &Meter,
     cancel: &CancellationToken,
     work: impl FnOnce(Arc<dyn LeaseApi>, CancellationToken) -> W,
-) -> Result<T, Error>
+) -> Result<Vec<Moved>, Error>
 where
-    W: Future<Output = Result<T, Error>>,
+    W: Future<Output = Result<Vec<Moved>, Error>>,
 {
     // Stops the work without cancelling the caller's other transfers.
     let scope = cancel.child_token();
     let work = work(lease.shared_api(), scope.clone());
-    tokio::pin!(work);
-
-    let outcome = tokio::select! {
-        outcome = &mut work => match outcome {
-            Err(error) => Err(blame_lease(&lease, error).await),
-            done => done,
-        },
-        lost = lease.keep_alive(meter) => {
+    let held = AssertUnwindSafe(under_lease(&lease, meter, &scope, work)).catch_unwind().await;
+    let outcome = match held {
+        Ok(outcome) => outcome,
+        Err(panic) => {
             scope.cancel();
-            let _stopped = work.await;
-            Err(lost)
-        }
-        lost = lease.watch() => {
-            scope.cancel();
-            let _stopped = work.await;
-            Err(lost)
+            let cause = Error::Refused { problem: "the client failed (a defect)".to_owned() };
+            let _best_effort = lease.abort(&cause).await;
+            std::panic::resume_unwind(panic)
         }
     };
     match outcome {
-        Ok(done) => lease.complete().await.map(|()| done),
+        Ok(moved) => match lease.complete().await {
+            Ok(()) => Ok(moved),
+            Err(error) => {
+                discard(moved).await;
+                Err(error)
+            }
+        },
         Err(error) => {
             // Also when it is believed lost: if the server was only away, it hears of it now.
             let aborted = lease.abort(&error).await;
@@ -125,12 +128,40 @@ where
     }
 }
 
+/// Does the work while the lease is renewed and watched; always waits for the work to stop.
+async fn under_lease(
+    lease: &Lease<Ready>,
+    meter: &Meter,
+    scope: &CancellationToken,
+    work: impl Future<Output = Result<Vec<Moved>, Error>>,
+) -> Result<Vec<Moved>, Error> {
+    tokio::pin!(work);
+    let lost = tokio::select! {
+        outcome = &mut work => {
+            return match outcome {
+                Err(error) => Err(blame_lease(lease, error).await),
+                done => done,
+            };
+        }
+        lost = lease.keep_alive(meter) => lost,
+        lost = lease.watch() => lost,
+    };
+    scope.cancel();
+    // It may just have come to its end; without a lease that is worth nothing.
+    if let Ok(moved) = work.await {
+        discard(moved).await;
+    }
+    Err(lost)
+}
+
 /// If a stream broke because the lease had died on the server, the lease is the cause to report:
 /// the broken stream is only how we heard of it.
 async fn blame_lease(lease: &Lease<Ready>, error: Error) -> Error {
-    if !matches!(error, Error::Stream { .. }) {
-        return error;
-    }
+    let error = match error {
+        Error::Server(error) if lease_is_lost(&error) => return lost(&*lease.shared_api(), *error),
+        Error::Stream { .. } => error,
+        other => return other,
+    };
     match tokio::time::timeout(BLAME_WAIT, lease.watch()).await {
         Ok(lost) => lost,
         Err(_) => error,
@@ -230,8 +261,11 @@ impl Job {
                 permit.overloaded();
             }
             drop(permit);
-            if attempts >= ATTEMPTS_MAX || scope.is_cancelled() || !may_pass(&error) {
+            if attempts >= ATTEMPTS_MAX || !may_pass(&error) {
                 return Err(error);
+            }
+            if scope.is_cancelled() {
+                return Err(Error::Cancelled);
             }
             let after = RETRY_PAUSE * 2u32.pow(attempts - 1);
             let (file, reason) = (self.file.clone(), error.chain());
@@ -289,16 +323,9 @@ impl Job {
         scope: &CancellationToken,
     ) -> Result<Moved, Error> {
         let Attempt { sink, bytes, seen } = attempt;
-        let proof = match self.server_entry(lease, shared, scope).await {
-            Ok(entry) => {
-                let (promised, level) = (self.promised.as_ref(), shared.verification);
-                Verified::check(&self.file, bytes, &seen, promised, entry.as_ref(), level)
-                    .map(|proof| (proof, entry))
-            }
-            Err(error) => Err(error),
-        };
-        let (proof, entry) = match proof {
-            Ok(proof) => proof,
+        let proven = self.proof(bytes, &seen, attempts, lease, shared, scope).await;
+        let (proof, entry) = match proven {
+            Ok(proven) => proven,
             Err(error) => {
                 remove(sink, &self.file).await;
                 return Err(error);
@@ -315,36 +342,60 @@ impl Job {
         Ok(Moved { key, host, proof, digests, disk, entry, sink, attempts, took })
     }
 
-    /// The file's entry in the server's manifest.
+    /// Asks for the server's manifest until it proves the file, or it is clear that it does not.
     ///
-    /// The host adds it when it has seen the last byte, which may be a moment later than we have;
-    /// so an entry that is missing is asked for again.
-    async fn server_entry(
+    /// The host adds an entry when it has seen the last byte, which may be a moment later than we
+    /// have; and after a broken try there may be an entry of that one, which is replaced.
+    async fn proof(
         &self,
+        bytes: u64,
+        seen: &Inspection,
+        attempts: u32,
         lease: &dyn LeaseApi,
         shared: &Shared,
         scope: &CancellationToken,
-    ) -> Result<Option<LeaseManifestEntry>, Error> {
-        if shared.verification == Verification::Off {
-            return Ok(None);
+    ) -> Result<(Verified, Option<LeaseManifestEntry>), Error> {
+        let (promised, level) = (self.promised.as_ref(), shared.verification);
+        let check = |entry: Option<&LeaseManifestEntry>| {
+            Verified::check(&self.file, bytes, seen, promised, entry, level)
+        };
+        if level == Verification::Off {
+            return Ok((check(None)?, None));
         }
         let deadline = Instant::now() + MANIFEST_WAIT;
         loop {
-            let call = tokio::time::timeout_at(deadline, lease.manifest());
+            let call = tokio::time::timeout(MANIFEST_CALL, lease.manifest());
             let Some(answer) = scope.run_until_cancelled(call).await else {
                 return Err(Error::Cancelled);
             };
-            let error = match answer {
-                Ok(Ok(entries)) => match entries.into_iter().find(|entry| entry.key == self.key) {
-                    Some(entry) => return Ok(Some(entry)),
-                    None => None,
-                },
+            let is_last = Instant::now() + MANIFEST_PAUSE >= deadline;
+            match answer {
+                Ok(Ok(entries)) => {
+                    let mut mine = entries.into_iter().filter(|entry| entry.key == self.key);
+                    let mut outcome = mine.next().map(|entry| (check(Some(&entry)), entry));
+                    for entry in mine {
+                        if !matches!(outcome, Some((Ok(_), _))) {
+                            outcome = Some((check(Some(&entry)), entry));
+                        }
+                    }
+                    match outcome {
+                        Some((Ok(proof), entry)) => return Ok((proof, Some(entry))),
+                        Some((Err(error), _)) if is_last || attempts == 1 => return Err(error),
+                        None if is_last => return Ok((check(None)?, None)),
+                        Some((Err(_), _)) | None => {}
+                    }
+                }
                 Ok(Err(error)) if lease_is_lost(&error) => return Err(Error::from(error)),
-                Ok(Err(error)) => Some(error),
-                Err(_) => None,
-            };
-            if Instant::now() + MANIFEST_PAUSE >= deadline {
-                return error.map_or(Ok(None), |error| Err(Error::from(error)));
+                answer if is_last => {
+                    let reason = match answer {
+                        Ok(Err(error)) => Error::from(error).chain(),
+                        Ok(Ok(_)) | Err(_) => "no answer".to_owned(),
+                    };
+                    let message = format!("{}: no manifest from the server: {reason}", self.file);
+                    shared.observer.observe(&Event::Warning { message });
+                    return Ok((check(None)?, None));
+                }
+                Ok(Err(_)) | Err(_) => {}
             }
             if scope.run_until_cancelled(tokio::time::sleep(MANIFEST_PAUSE)).await.is_none() {
                 return Err(Error::Cancelled);
@@ -372,19 +423,26 @@ async fn remove(sink: Box<dyn Sink>, file: &FileName) {
 /// | what broke | again? |
 /// |---|---|
 /// | the connection, on either side | yes |
-/// | the host answered 408, 429, 500, 502, 503 or 504 | yes |
+/// | the host answered 408, 429, 502, 503 or 504 | yes |
+/// | the host answered 500 to a download | yes |
+/// | the host answered 500 to an upload | no: it cannot use the data, and would not the next time |
 /// | the host answered anything else | no: it would answer the same again |
 /// | the certificate | no |
 /// | the source can be read only once | no |
 /// | a local file | no |
 /// | the bytes are wrong | no: it is reported, never glossed over |
 fn may_pass(error: &Error) -> bool {
-    let Error::Stream { source, .. } = error else { return false };
+    let Error::Stream { source, side, .. } = error else { return false };
     if source.kind() == std::io::ErrorKind::Unsupported {
         return false;
     }
     if let Some(answer) = DeviceStatus::of(source) {
-        return matches!(answer.status(), 408 | 429 | 500 | 502 | 503 | 504);
+        let is_upload = *side == "writing to";
+        return match answer.status() {
+            408 | 429 | 502 | 503 | 504 => true,
+            500 => !is_upload,
+            _ => false,
+        };
     }
     error.kind() == ErrorKind::Network
 }
@@ -414,6 +472,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a file may be missing in the server's manifest after its last byte.
 const MANIFEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How long one call for the manifest may take.
+const MANIFEST_CALL: Duration = Duration::from_secs(10);
 
 /// The pause before the manifest is asked for again.
 const MANIFEST_PAUSE: Duration = Duration::from_millis(500);

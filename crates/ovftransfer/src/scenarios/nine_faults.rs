@@ -70,7 +70,7 @@ async fn fault_2_a_renewal_that_hangs_is_given_up_and_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn fault_3_a_cancelled_transfer_still_aborts() {
     let mut world = World::new(60);
-    world.abort_takes = 8 * S;
+    world.abort_takes = 3 * S;
     let world = Arc::new(world);
     let cancel = CancellationToken::new();
     let files = [slow("a.vmdk", 900)];

@@ -249,6 +249,11 @@ impl LeaseApi for ScriptedLease {
     }
 }
 
+/// The lease of a world, for scenarios that drive it themselves.
+pub(super) fn lease_of(world: &Arc<World>) -> Arc<dyn LeaseApi> {
+    Arc::new(ScriptedLease(Arc::clone(world)))
+}
+
 /// One file of a scenario.
 #[derive(Clone, Debug)]
 pub(super) struct File {
@@ -416,7 +421,7 @@ pub(super) async fn play(
     promised: Option<&Digest>,
     cancel: &CancellationToken,
 ) -> Result<Vec<(String, u32)>, Error> {
-    let api: Arc<dyn LeaseApi> = Arc::new(ScriptedLease(Arc::clone(world)));
+    let api = lease_of(world);
     let observer: Arc<dyn Observer> = Arc::new(Listener(Arc::clone(world)));
     let meter = Meter::default();
     let jobs = files.iter().map(|file| vec![job(world, file, promised, &meter)]).collect();

@@ -48,7 +48,7 @@ impl Device {
             .body(Body::Empty)
             .map_err(io::Error::other)?;
         let response = self.transport.send(request, &self.trust).await.map_err(io_error)?;
-        Ok(expect_success(response).await?.into_body())
+        Ok(expect_success(response, &self.url).await?.into_body())
     }
 }
 
@@ -104,7 +104,7 @@ impl DeviceDestination {
         let device = self.device.clone();
         let answer = async move {
             let response = device.transport.send(request, &device.trust).await.map_err(io_error)?;
-            expect_success(response).await.map(drop)
+            expect_success(response, &device.url).await.map(drop)
         };
         Ok(DeviceSink { body: Some(body), answer: Answer::Awaited(answer.boxed()) })
     }
@@ -191,7 +191,10 @@ impl Sink for DeviceSink {
 }
 
 /// Turns an answer that is not a success into an error with the first words of its body.
-async fn expect_success(response: Response<ByteStream>) -> io::Result<Response<ByteStream>> {
+async fn expect_success(
+    response: Response<ByteStream>,
+    url: &DeviceUrl,
+) -> io::Result<Response<ByteStream>> {
     let status = response.status();
     // Exactly these two; 3xx in particular would lead the body to somebody who was not checked.
     if matches!(status.as_u16(), 200 | 201) {
@@ -208,6 +211,7 @@ async fn expect_success(response: Response<ByteStream>) -> io::Result<Response<B
     words.truncate(ANSWER_BYTES);
     let words = String::from_utf8_lossy(&words);
     let words: String = words.chars().filter(|c| !c.is_control()).collect();
+    let words = without_ticket(words, url);
     let mut detail = match status.as_u16() {
         301..=308 => " (a redirect, which is never followed here)",
         404 => " (the host does not know the ticket or the file)",
@@ -224,6 +228,27 @@ async fn expect_success(response: Response<ByteStream>) -> io::Result<Response<B
     Err(io::Error::other(DeviceStatus { status: status.as_u16(), detail }))
 }
 
+/// Error pages like to repeat the path, and the path of a device URL is a credential.
+fn without_ticket(mut words: String, url: &DeviceUrl) -> String {
+    let path = url.expose().split_once("://").map_or("", |(_, rest)| rest);
+    let mut parts = path.split('/').skip(1).collect::<Vec<_>>();
+    // The last part is the name of the file, the first one says `nfc` or `ha-nfc`.
+    parts.pop();
+    for part in parts.into_iter().filter(|part| !matches!(*part, "" | "nfc" | "ha-nfc")) {
+        let plain = part.replace("%5B", "[").replace("%5D", "]");
+        // A page that is cut may hold only the beginning of it.
+        for form in [part, plain.as_str()] {
+            let start: String = form.chars().take(TICKET_CHARS_TELLING).collect();
+            while let Some(at) = words.find(&start) {
+                let ticket = |c: char| c.is_alphanumeric() || "-_.%[]".contains(c);
+                let len = words[at..].find(|c| !ticket(c)).unwrap_or(words.len() - at);
+                words.replace_range(at..at + len, "<ticket>");
+            }
+        }
+    }
+    words
+}
+
 fn refused_early() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the host took no more data")
 }
@@ -237,6 +262,9 @@ const STREAM_VMDK: &str = "application/x-vnd.vmware-streamVmdk";
 
 /// Chunks of a body that are queued for the connection: one that is sent, one that follows.
 const BODY_CHUNKS: usize = 2;
+
+/// How many characters of a ticket are enough to know it by.
+const TICKET_CHARS_TELLING: usize = 8;
 
 /// How much of an unsuccessful answer is kept for the message.
 const ANSWER_BYTES: usize = 300;
