@@ -6,6 +6,7 @@
 pub(crate) mod device;
 pub(crate) mod file;
 pub(crate) mod folder;
+pub(crate) mod lock;
 pub(crate) mod package;
 
 use std::fmt;
@@ -69,7 +70,7 @@ pub(crate) trait Sink: fmt::Debug + Send {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Those of the store; nothing of the file is left then.
     fn commit(self: Box<Self>, proof: &Verified) -> BoxFuture<'static, io::Result<()>>;
 
     /// Removes what was written.

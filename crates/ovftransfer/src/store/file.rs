@@ -15,7 +15,7 @@ use futures::FutureExt;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use ovftransfer_ovf::ReadAt;
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::store::ByteStream;
 use crate::store::Destination;
@@ -63,8 +63,10 @@ impl FileSource {
 
     /// The bytes in order, for a thread that may block.
     pub(crate) fn chunks(&self) -> FileChunks {
-        let (at_byte, end) = (self.offset_bytes, self.offset_bytes + self.size_bytes);
-        FileChunks { file: Arc::clone(&self.file), buffer: BytesMut::new(), at_byte, end }
+        let start = self.offset_bytes;
+        let end = start.saturating_add(self.size_bytes);
+        let (file, buffer) = (Arc::clone(&self.file), BytesMut::new());
+        FileChunks { file, buffer, start, at_byte: start, end }
     }
 
     /// Size in bytes.
@@ -85,11 +87,17 @@ impl FileSource {
 pub(crate) struct FileChunks {
     file: Arc<File>,
     buffer: BytesMut,
+    start: u64,
     at_byte: u64,
     end: u64,
 }
 
 impl FileChunks {
+    /// How many bytes of the part have been read.
+    pub(crate) const fn position_bytes(&self) -> u64 {
+        self.at_byte - self.start
+    }
+
     /// The next bytes; `None` at the end.
     pub(crate) fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
         if self.at_byte == self.end {
@@ -105,20 +113,17 @@ impl FileChunks {
 }
 
 impl Source for FileSource {
+    /// One chunk is read while the one before is on its way.
     fn open(&self) -> BoxFuture<'_, io::Result<ByteStream>> {
-        let (sender, mut queue) = mpsc::channel::<io::Result<Bytes>>(READ_AHEAD_CHUNKS);
-        let mut chunks = self.chunks();
-        // The thread ends by itself: when the part is read, or when nobody listens any more.
-        drop(tokio::task::spawn_blocking(move || {
-            while let Some(chunk) = chunks.next_chunk().transpose() {
-                let failed = chunk.is_err();
-                if sender.blocking_send(chunk).is_err() || failed {
-                    return;
-                }
+        let first = read_ahead(self.chunks());
+        let stream = futures::stream::unfold(Some(first), |reading| async move {
+            let (chunks, chunk) = join(reading?).await;
+            match chunk.transpose()? {
+                Ok(chunk) => Some((Ok(chunk), Some(read_ahead(chunks)))),
+                Err(error) => Some((Err(error), None)),
             }
-        }));
-        let stream = futures::stream::poll_fn(move |context| queue.poll_recv(context)).boxed();
-        std::future::ready(Ok(stream)).boxed()
+        });
+        std::future::ready(Ok(stream.boxed())).boxed()
     }
 
     fn size_bytes(&self) -> Option<u64> {
@@ -126,23 +131,45 @@ impl Source for FileSource {
     }
 }
 
+/// A chunk that is being read, and what reads the next.
+type Reading = JoinHandle<(FileChunks, io::Result<Option<Bytes>>)>;
+
+/// Reads one chunk.  The thread is given back between chunks: a stream whose peer is slow must not
+/// keep a thread from the work that the peer waits for.
+fn read_ahead(mut chunks: FileChunks) -> Reading {
+    tokio::task::spawn_blocking(move || {
+        let chunk = chunks.next_chunk();
+        (chunks, chunk)
+    })
+}
+
+/// What becomes of a file that has the final name already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Existing {
+    /// It stays, and the new one is refused.
+    Keep,
+    /// The new one takes its place.
+    Replace,
+}
+
 /// A file of a folder, written under a `.partial` name until it is proven.
 #[derive(Debug)]
 pub(crate) struct FileDestination {
     path: PathBuf,
+    existing: Existing,
 }
 
 impl FileDestination {
-    pub(crate) const fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub(crate) const fn new(path: PathBuf, existing: Existing) -> Self {
+        Self { path, existing }
     }
 }
 
 impl Destination for FileDestination {
     fn create(&self) -> BoxFuture<'_, io::Result<Box<dyn Sink>>> {
-        let path = self.path.clone();
+        let (path, existing) = (self.path.clone(), self.existing);
         async move {
-            let sink = blocking(move || FileSink::create(path)).await?;
+            let sink = blocking(move || FileSink::create(path, existing)).await?;
             Ok(Box::new(sink) as Box<dyn Sink>)
         }
         .boxed()
@@ -154,15 +181,17 @@ impl Destination for FileDestination {
 pub(crate) struct FileSink {
     path: PathBuf,
     partial: PathBuf,
+    existing: Existing,
     writer: Worker<FileWriter>,
 }
 
 impl FileSink {
-    fn create(path: PathBuf) -> io::Result<Self> {
+    fn create(path: PathBuf, existing: Existing) -> io::Result<Self> {
         let partial = partial_path(&path);
         // Whatever a killed run left under this name is worthless: it was never proven.
         let file = File::create(&partial)?;
-        Ok(Self { path, partial, writer: Worker::new(FileWriter { file, unsynced_bytes: 0 }) })
+        let writer = Worker::new(FileWriter { file, unsynced_bytes: 0 });
+        Ok(Self { path, partial, existing, writer })
     }
 }
 
@@ -180,7 +209,12 @@ impl Sink for FileSink {
     }
 
     fn commit(self: Box<Self>, _proof: &Verified) -> BoxFuture<'static, io::Result<()>> {
-        blocking(move || fs::rename(&self.partial, &self.path)).boxed()
+        blocking(move || {
+            let named = give_name(&self.partial, &self.path, self.existing);
+            // What cannot get its name must not stay under another one.
+            named.or_else(|error| fs::remove_file(&self.partial).and(Err(error)))
+        })
+        .boxed()
     }
 
     fn abort(self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
@@ -240,15 +274,58 @@ pub(crate) fn partial_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Gives the file `partial` its final name, `path`, in the same folder.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::AlreadyExists`] if there is such a file and it is to be kept.
+pub(crate) fn give_name(partial: &Path, path: &Path, existing: Existing) -> io::Result<()> {
+    match existing {
+        Existing::Keep => match rename_no_replace(partial, path) {
+            Err(error) if !is_final(&error) => link_and_unlink(partial, path),
+            renamed => renamed,
+        },
+        Existing::Replace => fs::rename(partial, path),
+    }
+}
+
+/// Whether no other way to give a name could go better.
+fn is_final(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::AlreadyExists, io::ErrorKind::NotFound];
+    kinds.contains(&error.kind())
+}
+
+#[cfg(any(target_os = "android", target_os = "linux", target_vendor = "apple"))]
+fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::CWD;
+    use rustix::fs::RenameFlags;
+
+    Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+#[cfg(not(any(target_os = "android", target_os = "linux", target_vendor = "apple")))]
+fn rename_no_replace(_from: &Path, _to: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The way for systems, and network file systems, whose rename always replaces.
+fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => fs::remove_file(from),
+        Err(error) if is_final(&error) => Err(error),
+        // Nor are there links, as on FAT: what is left is to look first.
+        Err(_) if fs::symlink_metadata(to).is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => fs::rename(from, to),
+    }
+}
+
 /// Makes renames in `folder` durable.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 /// Runs `work` on a thread that may block.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     join(tokio::task::spawn_blocking(work)).await
 }
 
@@ -256,9 +333,81 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// eight streams stay within a few MiB.
 const READ_BYTES: usize = 256 << 10;
 
-/// Chunks that are read ahead of a slow peer.
-const READ_AHEAD_CHUNKS: usize = 2;
-
 /// Data is synced in steps of this size while the stream runs, so that the sync at the end, which
 /// the proof waits for, has little left to do, and dirty pages never pile up.
 const SYNC_BYTES: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    fn source(folder: &Path, bytes: &[u8]) -> FileSource {
+        let path = folder.join("source");
+        fs::write(&path, bytes).unwrap();
+        FileSource::new(Arc::new(File::open(path).unwrap()), 0, bytes.len() as u64)
+    }
+
+    /// A runtime may have one thread for blocking work, for any number of streams.
+    #[test]
+    fn streams_that_are_not_read_hold_no_thread() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let source = source(temp.path(), &vec![7; 8 * READ_BYTES]);
+        let read = async {
+            let mut streams =
+                [source.open().await.unwrap(), source.open().await.unwrap()].map(StreamExt::fuse);
+            let mut len_bytes = 0;
+            for _ in 0..8 {
+                for stream in &mut streams {
+                    len_bytes += stream.try_next().await.unwrap().unwrap().len();
+                }
+                blocking(|| ()).await;
+            }
+            len_bytes
+        };
+        let limit = Duration::from_secs(20);
+        let read = runtime.block_on(async { tokio::time::timeout(limit, read).await });
+        runtime.shutdown_background();
+        assert_eq!(read.expect("the streams wait for each other's thread"), 16 * READ_BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_part_is_read_to_its_end_and_not_beyond() {
+        let temp = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..READ_BYTES + 9).map(|n| n.to_le_bytes()[0]).collect();
+        let whole = source(temp.path(), &bytes);
+        let part = FileSource::new(Arc::clone(&whole.file), 3, bytes.len() as u64 - 5);
+        let chunks: Vec<Bytes> = part.open().await.unwrap().try_collect().await.unwrap();
+        assert_eq!(chunks.concat(), bytes[3..bytes.len() - 2]);
+
+        let beyond = FileSource::new(Arc::clone(&whole.file), 0, bytes.len() as u64 + 1);
+        let read: Vec<_> = beyond.open().await.unwrap().collect().await;
+        assert_eq!(read.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_stays_with_its_file() {
+        for give in [|a: &Path, b: &Path| give_name(a, b, Existing::Keep), link_and_unlink] {
+            let temp = tempfile::tempdir().unwrap();
+            let (partial, path) = (temp.path().join("x.partial"), temp.path().join("x"));
+            fs::write(&partial, b"new").unwrap();
+            fs::write(&path, b"old").unwrap();
+            let error = give(&partial, &path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+            fs::remove_file(&path).unwrap();
+            give(&partial, &path).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+            assert!(!partial.exists());
+        }
+    }
+}

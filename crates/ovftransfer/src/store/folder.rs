@@ -4,24 +4,43 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ovftransfer_ovf::FileName;
 
 use crate::error::Error;
+use crate::store::Sink;
+use crate::store::file::Existing;
+use crate::store::file::blocking;
+use crate::store::file::give_name;
 use crate::store::file::partial_path;
 use crate::store::file::sync_folder;
 use crate::store::file::write_partial;
+use crate::store::lock::PackageLock;
+use crate::verify::Verified;
 
-/// A folder that takes a package.  Nothing has its final name before [`publish`](Self::publish).
+/// A folder that takes a package, and keeps other exports out of it meanwhile.
+///
+/// ```text
+///  create ──> check ──> [disks move] ──> stage ──> make_way ──> commit* ──> publish
+///     └──────────┴─────────────┴───────────┴───────────┴───────────┴──> discard
+/// ```
+///
+/// Nothing has its final name before [`make_way`](Self::make_way), and from there on there is no
+/// descriptor before everything that it names is there: at no time does a descriptor lead to files
+/// of two packages.
 #[derive(Debug)]
 pub(crate) struct PackageFolder {
     folder: PathBuf,
     /// The base name of the descriptor and the manifest.
     base: String,
+    existing: Existing,
     /// The folders that were made for this package, the outermost first.
     made: Vec<PathBuf>,
-    /// Small files that wait under their `.partial` names, in the order of their publication.
-    staged: Vec<PathBuf>,
+    /// The descriptor under its `.partial` name.
+    lock: Arc<PackageLock>,
+    /// What got its final name and took nobody's place, in this order.
+    published: Vec<PathBuf>,
 }
 
 impl PackageFolder {
@@ -40,25 +59,70 @@ impl PackageFolder {
         (destination.join(&base), base)
     }
 
-    /// Makes the folder, if need be.
-    pub(crate) fn create(folder: PathBuf, base: String) -> Result<Self, Error> {
-        let mut missing = Vec::new();
-        let mut at = folder.as_path();
-        while !at.as_os_str().is_empty() && !at.exists() {
-            missing.push(at.to_owned());
-            let Some(parent) = at.parent() else { break };
-            at = parent;
+    /// Refuses final names of a package that cannot be given: those of the descriptor, of the
+    /// manifest and of `files`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if a name is a folder's, or if it is that of a file which is to be kept.
+    pub(crate) fn check_names(
+        folder: &Path,
+        base: &str,
+        files: &[FileName],
+        existing: Existing,
+    ) -> Result<(), Error> {
+        let own = ["ovf", "mf"].map(|extension| format!("{base}.{extension}"));
+        let names = own.iter().map(String::as_str).chain(files.iter().map(FileName::as_str));
+        for path in names.map(|name| folder.join(name)) {
+            let problem = match fs::symlink_metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(Error::Local { action: "read", path, source }),
+                Ok(_) if path.is_dir() => "is a folder; choose another name",
+                Ok(_) if existing == Existing::Keep => {
+                    "exists; overwrite it, or choose another name"
+                }
+                Ok(_) => continue,
+            };
+            return Err(Error::Refused { problem: format!("{} {problem}", path.display()) });
         }
-        let mut package = Self { folder, base, made: Vec::new(), staged: Vec::new() };
-        for folder in missing.into_iter().rev() {
-            let made = fs::create_dir(&folder);
-            if let Err(source) = made {
-                package.discard();
-                return Err(Error::Local { action: "create", path: folder, source });
+        Ok(())
+    }
+
+    /// Makes the folder, if need be, and takes it for this package alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if somebody else is writing a package of this name into it, or if there
+    /// is one already; [`Error::Local`] if it cannot be made.
+    pub(crate) async fn create(
+        folder: PathBuf,
+        base: String,
+        existing: Existing,
+    ) -> Result<Self, Error> {
+        blocking(move || {
+            let made = make_folders(&folder)?;
+            let taken = take(&folder, &base).and_then(|lock| {
+                // Somebody may have finished one since the plan was made.
+                match Self::check_names(&folder, &base, &[], existing) {
+                    Ok(()) => Ok(lock),
+                    Err(error) => {
+                        remove(lock.path());
+                        Err(error)
+                    }
+                }
+            });
+            match taken {
+                Ok(lock) => {
+                    let (lock, published) = (Arc::new(lock), Vec::new());
+                    Ok(Self { folder, base, existing, made, lock, published })
+                }
+                Err(error) => {
+                    remove_folders(made);
+                    Err(error)
+                }
             }
-            package.made.push(folder);
-        }
-        Ok(package)
+        })
+        .await
     }
 
     /// The base name of all files of the package.
@@ -66,45 +130,181 @@ impl PackageFolder {
         &self.base
     }
 
+    /// What becomes of files that are there already.
+    pub(crate) const fn existing(&self) -> Existing {
+        self.existing
+    }
+
     /// The final path of a file.
     pub(crate) fn path(&self, file: &FileName) -> PathBuf {
         self.folder.join(file.as_str())
     }
 
-    /// Writes a small file under its `.partial` name and makes it durable.
-    pub(crate) fn stage(&mut self, file: &FileName, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.path(file);
-        self.staged.push(path.clone());
-        write_partial(&path, bytes).map_err(|source| Error::Local { action: "write", path, source })
+    /// [`check_names`](Self::check_names) for all files of the package, before the first byte.
+    pub(crate) async fn check(&self, files: Vec<FileName>) -> Result<(), Error> {
+        let (folder, base, existing) = (self.folder.clone(), self.base.clone(), self.existing);
+        blocking(move || Self::check_names(&folder, &base, &files, existing)).await
     }
 
-    /// Gives the small files their final names, in the order in which they were staged.
-    pub(crate) fn publish(mut self) -> Result<PathBuf, Error> {
-        for path in std::mem::take(&mut self.staged) {
-            fs::rename(partial_path(&path), &path).map_err(|source| Error::Local {
-                action: "rename",
-                path: partial_path(&path),
-                source,
-            })?;
-        }
-        sync_folder(&self.folder).map_err(|source| Error::Local {
-            action: "write",
-            path: self.folder.clone(),
-            source,
-        })?;
-        Ok(self.folder.join(format!("{}.ovf", self.base)))
+    /// Writes manifest and descriptor under their `.partial` names and makes them durable.
+    pub(crate) async fn stage(&self, manifest: Vec<u8>, descriptor: Vec<u8>) -> Result<(), Error> {
+        let (path, lock) = (self.own("mf"), Arc::clone(&self.lock));
+        blocking(move || {
+            write_partial(&path, &manifest).map_err(writing(&partial_path(&path)))?;
+            lock.write(&descriptor).map_err(writing(lock.path()))
+        })
+        .await
     }
 
-    /// Removes what was made: the small files and the folders, unless somebody else put something
-    /// into them.
-    pub(crate) fn discard(&mut self) {
-        for path in self.staged.drain(..) {
-            log_failure(fs::remove_file(partial_path(&path)), &path);
+    /// Takes down the package that is to be replaced, so that its descriptor does not lead to the
+    /// new files.
+    pub(crate) async fn make_way(&self) -> Result<(), Error> {
+        if self.existing == Existing::Keep {
+            return Ok(());
         }
-        for folder in self.made.drain(..).rev() {
-            log_failure(fs::remove_dir(&folder), &folder);
+        let (folder, old) = (self.folder.clone(), [self.own("ovf"), self.own("mf")]);
+        blocking(move || {
+            for path in old {
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(source) => return Err(Error::Local { action: "replace", path, source }),
+                    Ok(()) => {}
+                }
+            }
+            sync_folder(&folder).map_err(writing(&folder))
+        })
+        .await
+    }
+
+    /// Gives a file its final name.
+    pub(crate) async fn commit(
+        &mut self,
+        sink: Box<dyn Sink>,
+        proof: &Verified,
+    ) -> Result<(), Error> {
+        let path = self.path(proof.file());
+        let looked_at = path.clone();
+        let replaces = blocking(move || fs::symlink_metadata(looked_at).is_ok()).await;
+        sink.commit(proof).await.map_err(naming(&path))?;
+        if !replaces {
+            self.published.push(path);
+        }
+        Ok(())
+    }
+
+    /// Gives the manifest its final name, then the descriptor, and makes all names durable.
+    ///
+    /// Returns the path of the descriptor.
+    pub(crate) async fn publish(&mut self) -> Result<PathBuf, Error> {
+        for path in [self.own("mf"), self.own("ovf")] {
+            let (given, existing) = (path.clone(), self.existing);
+            blocking(move || {
+                give_name(&partial_path(&given), &given, existing).map_err(naming(&given))
+            })
+            .await?;
+            self.published.push(path);
+        }
+        let folder = self.folder.clone();
+        blocking(move || sync_folder(&folder).map_err(writing(&folder))).await?;
+        Ok(self.own("ovf"))
+    }
+
+    /// Removes what was made: the small files, what has its final name already, and the folders,
+    /// unless somebody else put something into them.
+    pub(crate) async fn discard(self) {
+        blocking(move || {
+            // The descriptor before the files that it names.
+            for path in self.published.iter().rev() {
+                remove(path);
+            }
+            remove(&partial_path(&self.own("mf")));
+            // The last of the files: once it is gone the names belong to somebody else.
+            remove(self.lock.path());
+            remove_folders(self.made);
+        })
+        .await;
+    }
+
+    fn own(&self, extension: &str) -> PathBuf {
+        self.folder.join(format!("{}.{extension}", self.base))
+    }
+}
+
+/// Makes `folder` and what is missing above it; returns what was made, the outermost first.
+fn make_folders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut missing = Vec::new();
+    let mut at = folder;
+    while !at.as_os_str().is_empty() && !at.exists() {
+        missing.push(at.to_owned());
+        let Some(parent) = at.parent() else { break };
+        at = parent;
+    }
+    let mut made = Vec::new();
+    for folder in missing.into_iter().rev() {
+        let outcome = match fs::create_dir(&folder) {
+            // Somebody else was faster, so it is theirs.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Ok(()) => {
+                made.push(folder.clone());
+                sync_parent(&folder)
+            }
+            failed => failed,
+        };
+        if let Err(source) = outcome {
+            remove_folders(made);
+            return Err(Error::Local { action: "create", path: folder, source });
         }
     }
+    Ok(made)
+}
+
+fn sync_parent(folder: &Path) -> io::Result<()> {
+    match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
+        Some(_) => sync_folder(Path::new(".")),
+        None => Ok(()),
+    }
+}
+
+/// Takes the package `base` in `folder`.
+fn take(folder: &Path, base: &str) -> Result<PackageLock, Error> {
+    let path = partial_path(&folder.join(format!("{base}.ovf")));
+    PackageLock::take(path.clone()).map_err(|source| {
+        let folder = folder.display();
+        let problem = if source.kind() == io::ErrorKind::WouldBlock {
+            format!("another export is writing a package {base} into the folder {folder}")
+        } else if source.kind() == io::ErrorKind::AlreadyExists {
+            format!(
+                "another export may be writing a package {base} into the folder {folder}; if none \
+                 is, remove {}",
+                path.display()
+            )
+        } else {
+            return Error::Local { action: "create", path, source };
+        };
+        Error::Refused { problem }
+    })
+}
+
+fn writing(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.to_owned();
+    |source| Error::Local { action: "write", path, source }
+}
+
+fn naming(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.to_owned();
+    |source| Error::Local { action: "give its name to", path, source }
+}
+
+/// Removes folders, the innermost first.
+fn remove_folders(made: Vec<PathBuf>) {
+    for folder in made.into_iter().rev() {
+        log_failure(fs::remove_dir(&folder), &folder);
+    }
+}
+
+fn remove(path: &Path) {
+    log_failure(fs::remove_file(path), path);
 }
 
 fn log_failure(outcome: io::Result<()>, path: &Path) {
@@ -128,7 +328,15 @@ fn safe_base(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use ovftransfer_ovf::DigestAlgorithm;
+
     use super::*;
+    use crate::inspect::Hasher;
+    use crate::inspect::Inspection;
+    use crate::store::Destination;
+    use crate::store::file::FileDestination;
+    use crate::verify::Verification;
 
     #[test]
     fn a_descriptor_or_a_folder() {
@@ -146,15 +354,111 @@ mod tests {
         assert_eq!(safe_base("Büro 1"), "Büro 1");
     }
 
-    #[test]
-    fn discard_removes_what_was_made_and_nothing_else() {
+    fn name(text: &str) -> FileName {
+        FileName::new(text).unwrap()
+    }
+
+    fn names_in(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    async fn create(folder: &Path, existing: Existing) -> Result<PackageFolder, Error> {
+        PackageFolder::create(folder.to_owned(), "x".to_owned(), existing).await
+    }
+
+    /// A sink that has taken the file `text`, and the proof of it.
+    async fn written(package: &PackageFolder, text: &str) -> (Box<dyn Sink>, Verified) {
+        let path = package.path(&name(text));
+        let mut sink = FileDestination::new(path, package.existing()).create().await.unwrap();
+        sink.write(vec![Bytes::from_static(b"new")]).await.unwrap();
+        sink.finish().await.unwrap();
+        let digests = vec![Hasher::digest(DigestAlgorithm::Sha1, b"new")];
+        let seen = Inspection { digests, disk: None };
+        let proof = Verified::check(&name(text), 3, &seen, None, None, Verification::Off).unwrap();
+        (sink, proof)
+    }
+
+    #[tokio::test]
+    async fn discard_removes_what_was_made_and_nothing_else() {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("a/b");
-        let mut package = PackageFolder::create(folder.clone(), "x".to_owned()).unwrap();
-        package.stage(&FileName::new("x.ovf").unwrap(), b"<>").unwrap();
-        assert!(folder.join("x.ovf.partial").exists());
-        package.discard();
+        let package = create(&folder, Existing::Keep).await.unwrap();
+        package.stage(b"mf".to_vec(), b"<>".to_vec()).await.unwrap();
+        assert_eq!(names_in(&folder), ["x.mf.partial", "x.ovf.partial"]);
+        package.discard().await;
         assert!(!temp.path().join("a").exists());
         assert!(temp.path().exists());
+    }
+
+    #[tokio::test]
+    async fn a_package_is_written_by_one_at_a_time() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut first = create(temp.path(), Existing::Keep).await.unwrap();
+        let error = create(temp.path(), Existing::Replace).await.unwrap_err();
+        assert!(error.to_string().contains(&temp.path().display().to_string()), "{error}");
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        first.stage(b"mf".to_vec(), b"<>".to_vec()).await.unwrap();
+        first.publish().await.unwrap();
+        drop(first);
+        let error = create(temp.path(), Existing::Keep).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert_eq!(names_in(temp.path()), ["x.mf", "x.ovf"]);
+        create(temp.path(), Existing::Replace).await.unwrap().discard().await;
+        assert_eq!(names_in(temp.path()), ["x.mf", "x.ovf"]);
+    }
+
+    #[tokio::test]
+    async fn names_that_cannot_be_given_are_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("x-a.vmdk")).unwrap();
+        fs::write(temp.path().join("x-b.vmdk"), b"old").unwrap();
+        let keep = create(temp.path(), Existing::Keep).await.unwrap();
+        keep.check(vec![name("x-c.vmdk")]).await.unwrap();
+        for file in ["x-a.vmdk", "x-b.vmdk"] {
+            let error = keep.check(vec![name(file)]).await.unwrap_err();
+            assert!(matches!(error, Error::Refused { .. }), "{error}");
+        }
+        keep.discard().await;
+        let replace = create(temp.path(), Existing::Replace).await.unwrap();
+        assert!(replace.check(vec![name("x-a.vmdk")]).await.is_err());
+        replace.check(vec![name("x-b.vmdk")]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_taken_meanwhile_stays_and_the_rest_goes() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut package = create(temp.path(), Existing::Keep).await.unwrap();
+        let (first, second) = (written(&package, "a").await, written(&package, "b").await);
+        fs::write(temp.path().join("b"), b"theirs").unwrap();
+        package.make_way().await.unwrap();
+        package.commit(first.0, &first.1).await.unwrap();
+        let error = package.commit(second.0, &second.1).await.unwrap_err();
+        assert!(error.chain().contains("exists"), "{}", error.chain());
+        package.discard().await;
+        assert_eq!(names_in(temp.path()), ["b"]);
+        assert_eq!(fs::read(temp.path().join("b")).unwrap(), b"theirs");
+    }
+
+    /// Whatever stops it, the old descriptor never leads to new files.
+    #[tokio::test]
+    async fn the_old_descriptor_goes_before_the_new_files_come() {
+        let temp = tempfile::tempdir().unwrap();
+        for file in ["x.ovf", "x.mf", "a"] {
+            fs::write(temp.path().join(file), b"old").unwrap();
+        }
+        let mut package = create(temp.path(), Existing::Replace).await.unwrap();
+        let (first, second) = (written(&package, "a").await, written(&package, "b").await);
+        package.stage(b"mf".to_vec(), b"<>".to_vec()).await.unwrap();
+        assert_eq!(fs::read(temp.path().join("x.ovf")).unwrap(), b"old");
+        package.make_way().await.unwrap();
+        package.commit(first.0, &first.1).await.unwrap();
+        fs::create_dir(temp.path().join("b")).unwrap();
+        package.commit(second.0, &second.1).await.unwrap_err();
+        package.discard().await;
+        assert_eq!(names_in(temp.path()), ["a", "b"], "what took a place cannot give it back");
     }
 }
