@@ -35,36 +35,71 @@ pub(crate) struct Exported {
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] if the server offers a device under a name that cannot be used.
+/// [`Error::Refused`] if the server offers a device under a name that cannot be used, or less than
+/// `disks_min` disks: a package without one of the machine's disks must not look like a good one.
 pub(crate) fn for_export(
     devices: &[LeaseDevice],
     base: &str,
     nvram: bool,
+    disks_min: usize,
 ) -> Result<Vec<Exported>, Error> {
     let mut chosen: Vec<Exported> = Vec::new();
+    let mut left_out = Vec::new();
     for device in devices {
         let target = device.target_id.clone().unwrap_or_else(|| device.url.target().to_owned());
         let is_nvram = has_extension(&target, "nvram");
-        // Older servers do not say what is a disk; the name does.
-        let is_disk = device.is_disk.unwrap_or_else(|| has_extension(&target, "vmdk"));
+        // Older servers do not say what is a disk; the name does.  And a file that is one by its
+        // name is not left out, whatever they say: its structure will tell.
+        let is_disk = device.is_disk == Some(true) || has_extension(&target, "vmdk");
         if !(is_disk || is_nvram && nvram) {
+            left_out.push(target);
             continue;
         }
-        if target.contains(['/', '\\']) {
+        let file = exported_name(base, &target, is_nvram)?;
+        if let Some(other) = chosen.iter().find(|other| same_file(&other.file, &file)) {
             return Err(Error::Refused {
-                problem: format!("the server offers a file that cannot be stored: {target:?}"),
+                problem: format!("the server offers {} and {file}, which are one", other.file),
             });
-        }
-        let name = if is_nvram { format!("{base}.nvram") } else { format!("{base}-{target}") };
-        let file = FileName::new(name).map_err(|error| Error::Refused {
-            problem: format!("the server offers a file that cannot be stored: {error}"),
-        })?;
-        if chosen.iter().any(|other| other.file == file) {
-            return Err(Error::Refused { problem: format!("the server offers {file} twice") });
         }
         chosen.push(Exported { device: device.clone(), file, is_disk });
     }
+    let disks: Vec<&str> =
+        chosen.iter().filter(|one| one.is_disk).map(|one| one.file.as_str()).collect();
+    if disks.len() < disks_min {
+        return Err(Error::Refused { problem: too_few(disks_min, &disks, &left_out) });
+    }
     Ok(chosen)
+}
+
+/// The name in the package of a file that the server calls `target`.
+fn exported_name(base: &str, target: &str, is_nvram: bool) -> Result<FileName, Error> {
+    let unusable = |reason: &str| Error::Refused {
+        problem: format!("the server offers a file that cannot be stored: {target:?}{reason}"),
+    };
+    if target.contains(['/', '\\']) {
+        return Err(unusable(""));
+    }
+    if has_extension(target, "partial") {
+        return Err(unusable(", a name for files that are not complete"));
+    }
+    let name = if is_nvram { format!("{base}.nvram") } else { format!("{base}-{target}") };
+    FileName::new(name).map_err(|error| unusable(&format!(": {error}")))
+}
+
+/// Whether some file system, or the machine that the package goes to, takes them for one.
+fn same_file(one: &FileName, other: &FileName) -> bool {
+    one.as_str().to_lowercase() == other.as_str().to_lowercase()
+}
+
+fn too_few(disks_min: usize, disks: &[&str], left_out: &[String]) -> String {
+    let list = |names: String| if names.is_empty() { "none".to_owned() } else { names };
+    format!(
+        "the machine has {disks_min} disk(s) to export, but the server offers {}: {}; \
+         other files: {}",
+        disks.len(),
+        list(disks.join(", ")),
+        list(left_out.join(", "))
+    )
 }
 
 fn has_extension(name: &str, extension: &str) -> bool {
@@ -102,7 +137,7 @@ mod tests {
             device("/vm-1/c", "", "cd.iso", "false"),
         ]);
         let names = |nvram| -> Vec<String> {
-            let chosen = for_export(&devices, "web", nvram).unwrap();
+            let chosen = for_export(&devices, "web", nvram, 1).unwrap();
             chosen.into_iter().map(|exported| exported.file.to_string()).collect()
         };
         assert_eq!(names(true), ["web-disk-0.vmdk", "web.nvram"]);
@@ -112,7 +147,41 @@ mod tests {
     #[test]
     fn names_that_would_leave_the_folder_are_refused() {
         let devices = devices([device("/vm-1/a", "", "../disk-0.vmdk", "true")]);
-        assert!(for_export(&devices, "web", true).is_err());
+        assert!(for_export(&devices, "web", true, 0).is_err());
+    }
+
+    #[test]
+    fn names_that_would_meet_another_file_are_refused() {
+        for target in ["disk-0.vmdk.partial", "DISK-0.VMDK", "disk-0.vmdk"] {
+            let offered = devices([
+                device("/vm-1/a", "", "disk-0.vmdk", "true"),
+                device("/vm-1/b", "", target, "true"),
+            ]);
+            let error = for_export(&offered, "web", true, 2).unwrap_err();
+            assert!(matches!(error, Error::Refused { .. }), "{target}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_a_disk_by_its_name_is_not_left_out() {
+        let offered = devices([
+            device("/vm-1/a", "", "disk-0.vmdk", "true"),
+            device("/vm-1/b", "", "disk-1.VMDK", "false"),
+        ]);
+        let chosen = for_export(&offered, "web", true, 2).unwrap();
+        assert!(chosen.len() == 2 && chosen.iter().all(|one| one.is_disk), "{chosen:?}");
+    }
+
+    #[test]
+    fn less_disks_than_the_machine_has_are_refused() {
+        let offered = devices([
+            device("/vm-1/a", "", "disk-0.vmdk", "true"),
+            device("/vm-1/b", "", "disk-1.raw", "false"),
+        ]);
+        let error = for_export(&offered, "web", true, 2).unwrap_err();
+        assert!(error.to_string().contains("web-disk-0.vmdk"), "{error}");
+        assert!(error.to_string().contains("disk-1.raw"), "{error}");
+        for_export(&offered, "web", true, 1).unwrap();
     }
 
     /// Fault 8 of the reference client: the key in place of the import key.
