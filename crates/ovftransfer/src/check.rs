@@ -8,6 +8,8 @@ use std::thread;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::Manifest;
+use ovftransfer_ovf::ManifestEntry;
 use ovftransfer_vmdk::Summary;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -55,7 +57,10 @@ pub async fn check_package(
     cancel: &CancellationToken,
 ) -> Result<Vec<CheckedFile>, Error> {
     check_sizes(&package)?;
-    check_manifest_names(&package)?;
+    check_manifest_covers(&package)?;
+    if let Some(problem) = manifest_strays(&package).into_iter().next() {
+        return Err(Error::Package { package: package.display(), problem });
+    }
     let cores = Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, NonZero::get)));
     let scope = cancel.child_token();
     let mut running = JoinSet::new();
@@ -117,19 +122,29 @@ pub(crate) fn check_sizes(package: &Package) -> Result<(), Error> {
     Ok(())
 }
 
-/// A manifest that names a file which is not there promises something that nobody can check.
-fn check_manifest_names(package: &Package) -> Result<(), Error> {
+/// A manifest lists every file of the package (DSP0243 1.1.0 §5.1): one that it leaves out could
+/// have been changed without anybody noticing.
+pub(crate) fn check_manifest_covers(package: &Package) -> Result<(), Error> {
     let Some(manifest) = package.manifest() else { return Ok(()) };
-    for entry in manifest.entries() {
-        let file = entry.file();
-        if file != package.descriptor() && package.file(file).is_none() {
-            return Err(Error::Package {
-                package: package.display(),
-                problem: format!("the manifest names {file}, which the descriptor does not"),
-            });
-        }
+    let mut files = package.envelope().references().iter();
+    match files.find(|file| manifest.digest(file.href()).is_none()) {
+        None => Ok(()),
+        Some(file) => Err(Error::Package {
+            package: package.display(),
+            problem: format!("the manifest does not list {}", file.href()),
+        }),
     }
-    Ok(())
+}
+
+/// What is wrong with a manifest that names files which the descriptor does not: it promises
+/// something that nobody can check.  One text for each such file.
+pub(crate) fn manifest_strays(package: &Package) -> Vec<String> {
+    let entries = package.manifest().map_or(&[][..], Manifest::entries).iter();
+    entries
+        .map(ManifestEntry::file)
+        .filter(|file| *file != package.descriptor() && package.file(file).is_none())
+        .map(|file| format!("the manifest names {file}, which the descriptor does not"))
+        .collect()
 }
 
 fn check_file(
@@ -160,16 +175,18 @@ fn read(
     let structure = |source| Error::Structure { file: file.clone(), source: Box::new(source) };
     let mut inspector = Inspector::new(inspect, meter, Position::Bytes);
     let mut chunks = source.chunks();
-    while let Some(chunk) = chunks.next_chunk().map_err(|source| Error::Stream {
-        file: file.clone(),
-        side: "reading",
-        at: "the package".to_owned(),
-        at_byte: 0,
-        source,
-    })? {
+    loop {
         if scope.is_cancelled() {
             return Err(Error::Cancelled);
         }
+        let chunk = chunks.next_chunk().map_err(|source| Error::Stream {
+            file: file.clone(),
+            side: "reading from",
+            at: "the package".to_owned(),
+            at_byte: chunks.position_bytes(),
+            source,
+        })?;
+        let Some(chunk) = chunk else { break };
         inspector.batch(vec![chunk]).map_err(structure)?;
     }
     inspector.finish().map_err(structure)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::fs::File;
+use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::Envelope;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
+use ovftransfer_ovf::ManifestEntry;
 use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_ovf::ova::Ova;
 
@@ -28,6 +30,8 @@ pub struct Package {
     envelope: Envelope,
     manifest: Option<Manifest>,
     files: BTreeMap<FileName, Arc<FileSource>>,
+    /// Files that the manifest names and the package does not have.
+    missing: Vec<FileName>,
     warnings: Vec<String>,
 }
 
@@ -94,6 +98,11 @@ impl Package {
         self.manifest.as_ref()?.digest(name)
     }
 
+    /// Files that the manifest names and the package does not have.
+    pub(crate) fn missing(&self) -> &[FileName] {
+        &self.missing
+    }
+
     /// Whether a referenced file is the content of a disk.
     pub(crate) fn is_disk(&self, file: &FileRef) -> bool {
         self.envelope.disks().iter().any(|disk| disk.file_ref() == Some(file.id()))
@@ -112,23 +121,16 @@ impl Package {
         let bytes = read_limited(path, DESCRIPTOR_BYTES_MAX)?;
         let envelope = parse_envelope(path, bytes)?;
         let descriptor = file_name(path)?;
-        let manifest_path = path.with_extension("mf");
-        let manifest = match fs::metadata(&manifest_path) {
-            Ok(_) => {
-                let bytes = read_limited(&manifest_path, MANIFEST_BYTES_MAX)?;
-                Some(parse_manifest(&manifest_path.display().to_string(), &bytes)?)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(reading(&manifest_path, error)),
-        };
+        let manifest = open_manifest(path)?;
         let mut files = BTreeMap::new();
         for file in envelope.references() {
             let path = folder.join(file.href().as_str());
             let (open, len_bytes) = open_file(&path)?;
             files.insert(file.href().clone(), Arc::new(FileSource::new(open, 0, len_bytes)));
         }
-        let path = path.to_owned();
-        Ok(Self { path, descriptor, envelope, manifest, files, warnings: Vec::new() })
+        let missing = missing(manifest.as_ref(), |file| folder.join(file.as_str()).exists());
+        let (path, warnings) = (path.to_owned(), Vec::new());
+        Ok(Self { path, descriptor, envelope, manifest, files, missing, warnings })
     }
 
     fn open_ova(path: &Path) -> Result<Self, Error> {
@@ -160,8 +162,9 @@ impl Package {
             files.insert(file.href().clone(), Arc::new(source));
         }
         let warnings = ova.warnings().iter().map(ToString::to_string).collect();
-        let descriptor = member.name().clone();
-        Ok(Self { path: path.to_owned(), descriptor, envelope, manifest, files, warnings })
+        let missing = missing(manifest.as_ref(), |file| ova.member(file).is_some());
+        let (path, descriptor) = (path.to_owned(), member.name().clone());
+        Ok(Self { path, descriptor, envelope, manifest, files, missing, warnings })
     }
 
     /// The descriptor has been read anyway, so its digest can be compared at once.
@@ -195,21 +198,47 @@ fn only_descriptor(folder: &Path) -> Result<PathBuf, Error> {
     Err(Error::Package { package: folder.display().to_string(), problem: problem.to_owned() })
 }
 
+/// The manifest beside a descriptor; packers for Windows write its name in upper case too.
+fn open_manifest(descriptor: &Path) -> Result<Option<Manifest>, Error> {
+    for extension in ["mf", "MF"] {
+        let path = descriptor.with_extension(extension);
+        match fs::metadata(&path) {
+            Ok(_) => {
+                let bytes = read_limited(&path, MANIFEST_BYTES_MAX)?;
+                return parse_manifest(&path.display().to_string(), &bytes).map(Some);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(reading(&path, error)),
+        }
+    }
+    Ok(None)
+}
+
+fn missing(manifest: Option<&Manifest>, has: impl Fn(&FileName) -> bool) -> Vec<FileName> {
+    let files = manifest.map_or(&[][..], Manifest::entries).iter().map(ManifestEntry::file);
+    files.filter(|file| !has(file)).cloned().collect()
+}
+
 fn open_file(path: &Path) -> Result<(Arc<File>, u64), Error> {
-    let file = File::open(path).map_err(|error| {
+    let broken = |error: io::Error| {
         if error.kind() != io::ErrorKind::NotFound {
             return reading(path, error);
         }
         let problem = "the package needs this file, but it is not there".to_owned();
         Error::Package { package: path.display().to_string(), problem }
-    })?;
-    let metadata = file.metadata().map_err(|error| reading(path, error))?;
-    if !metadata.is_file() {
-        return Err(Error::Package {
-            package: path.display().to_string(),
-            problem: "not a regular file".to_owned(),
-        });
-    }
+    };
+    let regular = |metadata: Metadata| {
+        if metadata.is_file() {
+            return Ok(metadata);
+        }
+        let problem = "not a regular file".to_owned();
+        Err(Error::Package { package: path.display().to_string(), problem })
+    };
+    // Before it is opened: to open a pipe is to wait for somebody who writes into it.
+    regular(fs::metadata(path).map_err(broken)?)?;
+    let file = File::open(path).map_err(broken)?;
+    // And what was opened, as it may be another one.
+    let metadata = regular(file.metadata().map_err(broken)?)?;
     Ok((Arc::new(file), metadata.len()))
 }
 
