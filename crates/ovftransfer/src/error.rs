@@ -283,8 +283,17 @@ fn stream_kind(error: &io::Error) -> ErrorKind {
     if let Some(TransportError::Tls { .. }) = transport {
         return ErrorKind::Tls;
     }
+    if let Some(TransportError::Invalid { .. }) = transport {
+        return ErrorKind::Unexpected;
+    }
     if transport.is_some() || DeviceStatus::of(error).is_some() {
         return ErrorKind::Network;
+    }
+    // Reads and writes by position say this of a file that is shorter, or of a disk that takes
+    // nothing; the same kinds from a connection carry a text.
+    let is_plain = error.get_ref().is_none();
+    if is_plain && matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero) {
+        return ErrorKind::LocalFile;
     }
     match error.raw_os_error() {
         // An error number of the file system; those of sockets come as a `TransportError`.
@@ -321,4 +330,39 @@ fn fault_kind(fault: &Fault) -> ErrorKind {
         ("Timedout", ErrorKind::LeaseLost),
     ];
     TABLE.iter().find(|(name, _)| fault.is(name)).map_or(ErrorKind::Refused, |(_, kind)| *kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stopped(source: io::Error) -> ErrorKind {
+        let file = FileName::new("disk.vmdk").unwrap();
+        let at = "x".to_owned();
+        Error::Stream { file, side: "reading from", at, at_byte: 7, source }.kind()
+    }
+
+    #[test]
+    fn a_broken_stream_says_whose_side_it_was() {
+        assert_eq!(stopped(io::ErrorKind::UnexpectedEof.into()), ErrorKind::LocalFile);
+        assert_eq!(stopped(io::Error::from_raw_os_error(5)), ErrorKind::LocalFile);
+        assert_eq!(stopped(io::Error::from_raw_os_error(28)), ErrorKind::NoSpace);
+        let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "the body ended 3 bytes too early");
+        assert_eq!(stopped(cut), ErrorKind::Network);
+        assert_eq!(stopped(io::ErrorKind::ConnectionReset.into()), ErrorKind::Network);
+        let busy = DeviceStatus { status: 503, detail: String::new() };
+        assert_eq!(stopped(io::Error::other(busy)), ErrorKind::Network);
+    }
+
+    #[test]
+    fn the_chain_is_one_line_without_repetition() {
+        let file = FileName::new("disk.vmdk").unwrap();
+        let source = io::Error::other("no route to host");
+        let at = "esx1:443".to_owned();
+        let error = Error::Stream { file, side: "reading from", at, at_byte: 7, source };
+        assert_eq!(
+            error.chain(),
+            "disk.vmdk: reading from esx1:443 stopped at byte 7: no route to host"
+        );
+    }
 }

@@ -67,7 +67,11 @@ impl Transfer {
             Err(join) => match join.try_into_panic() {
                 // A defect of ours; it must not look like a failed transfer.
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(Error::Cancelled),
+                Err(_) => Err(Error::CancelledUnclean {
+                    left_behind: "the runtime was shut down before the lease was ended; the \
+                                  server ends it when it times out"
+                        .to_owned(),
+                }),
             },
         }
     }

@@ -270,10 +270,8 @@ impl<S> Lease<S> {
     pub(crate) async fn abort(self, cause: &Error) -> Aborted {
         let reason = cause.chain();
         // Somebody who cancels waits for us; everybody else is better served by insisting.
-        let limit = match cause {
-            Error::Cancelled => CANCEL_DEADLINE,
-            _ => ABORT_DEADLINE,
-        };
+        let is_cancelled = matches!(cause, Error::Cancelled);
+        let limit = if is_cancelled { CANCEL_DEADLINE } else { ABORT_DEADLINE };
         let deadline = Instant::now() + limit;
         loop {
             let call = tokio::time::timeout_at(deadline, self.api.abort(&reason)).await;

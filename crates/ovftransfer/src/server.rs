@@ -171,6 +171,7 @@ impl Options {
             observer: Arc::clone(&self.observer),
             verification: self.verification,
             stall: self.stall,
+            leftovers: Arc::default(),
         }
     }
 }

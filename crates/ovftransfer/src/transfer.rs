@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -81,6 +83,29 @@ pub(crate) struct Shared {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) verification: Verification,
     pub(crate) stall: Duration,
+    /// What could not be removed, for the answer to a cancellation.
+    pub(crate) leftovers: Arc<Mutex<Vec<String>>>,
+}
+
+impl Shared {
+    /// Removes what a file has written; notes it if that fails.
+    async fn remove(&self, sink: Box<dyn Sink>, what: &str) {
+        if let Err(error) = sink.abort().await {
+            tracing::warn!(what, %error, "could not be removed");
+            let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+            leftovers.push(format!("{what} ({error})"));
+        }
+    }
+
+    /// A cancellation promises that nothing is left; this keeps the promise honest.
+    fn honest(&self, error: Error) -> Error {
+        let leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+        if leftovers.is_empty() || !matches!(error, Error::Cancelled) {
+            return error;
+        }
+        let left_behind = format!("could not remove {}", leftovers.join(", "));
+        Error::CancelledUnclean { left_behind }
+    }
 }
 
 /// Does `work` under the lease, then ends the lease.  The only function that ends a ready lease.
@@ -157,11 +182,16 @@ async fn under_lease(
 /// If a stream broke because the lease had died on the server, the lease is the cause to report:
 /// the broken stream is only how we heard of it.
 async fn blame_lease(lease: &Lease<Ready>, error: Error) -> Error {
-    let error = match error {
-        Error::Server(error) if lease_is_lost(&error) => return lost(&*lease.shared_api(), *error),
-        Error::Stream { .. } => error,
-        other => return other,
-    };
+    if let Error::Server(error) = error {
+        return if lease_is_lost(&error) {
+            lost(&*lease.shared_api(), *error)
+        } else {
+            Error::Server(error)
+        };
+    }
+    if !matches!(error, Error::Stream { .. }) {
+        return error;
+    }
     match tokio::time::timeout(BLAME_WAIT, lease.watch()).await {
         Ok(lost) => lost,
         Err(_) => error,
@@ -199,8 +229,10 @@ pub(crate) async fn move_all(
                 }
             }
             None if scope.is_cancelled() || first_error.is_some() => {
-                discard(moved).await;
-                return Err(first_error.unwrap_or(Error::Cancelled));
+                for file in moved {
+                    shared.remove(file.sink, file.proof.file().as_str()).await;
+                }
+                return Err(shared.honest(first_error.unwrap_or(Error::Cancelled)));
             }
             None => return Ok(moved),
         }
@@ -306,7 +338,7 @@ impl Job {
         match copy.run(&mut *sink, scope).await {
             Ok((bytes, seen)) => Ok(Attempt { sink, bytes, seen }),
             Err(error) => {
-                remove(sink, &self.file).await;
+                shared.remove(sink, &self.sink_at).await;
                 Err(error)
             }
         }
@@ -327,7 +359,7 @@ impl Job {
         let (proof, entry) = match proven {
             Ok(proven) => proven,
             Err(error) => {
-                remove(sink, &self.file).await;
+                shared.remove(sink, &self.sink_at).await;
                 return Err(error);
             }
         };
@@ -410,12 +442,6 @@ struct Attempt {
     sink: Box<dyn Sink>,
     bytes: u64,
     seen: Inspection,
-}
-
-async fn remove(sink: Box<dyn Sink>, file: &FileName) {
-    if let Err(error) = sink.abort().await {
-        tracing::warn!(%file, %error, "what was written could not be removed");
-    }
 }
 
 /// Whether the same try may go well a moment later.

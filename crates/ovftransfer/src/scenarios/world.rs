@@ -430,6 +430,7 @@ pub(super) async fn play(
         observer: Arc::clone(&observer),
         verification: Verification::Require,
         stall: Duration::from_secs(600),
+        leftovers: Arc::default(),
     };
     let lease = Lease::new(api, observer).ready(cancel).await?;
     let moved = run(lease, &meter, cancel, |lease, scope| async move {
