@@ -35,7 +35,7 @@ pub(crate) struct Exported {
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] if the server offers a device under a name that cannot be used, or less than
+/// [`Error::Refused`] if the server offers a device under a name that cannot be used, or fewer than
 /// `disks_min` disks: a package without one of the machine's disks must not look like a good one.
 pub(crate) fn for_export(
     devices: &[LeaseDevice],
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn less_disks_than_the_machine_has_are_refused() {
+    fn fewer_disks_than_the_machine_has_are_refused() {
         let offered = devices([
             device("/vm-1/a", "", "disk-0.vmdk", "true"),
             device("/vm-1/b", "", "disk-1.raw", "false"),

@@ -498,3 +498,24 @@ fn entity_of(info: &LeaseInfo) -> Result<&MoRef, Error> {
 
 /// The first bytes of a sparse VMDK extent (Virtual Disk Format 1.1, `SPARSE_MAGICNUMBER`).
 const VMDK_MAGIC: &[u8] = b"KDMV";
+
+#[cfg(test)]
+mod tests {
+    use ovftransfer_vim::Endpoint;
+    use ovftransfer_vim::value::Object;
+    use ovftransfer_vim::value::Value;
+
+    use super::*;
+
+    /// A report must not name a machine that nobody told us of.
+    #[test]
+    fn a_lease_without_its_machine_is_refused() {
+        let info: Value = Object::untyped().with("leaseTimeout", "300").into();
+        let info = LeaseInfo::from_value(&info, &Endpoint::new("vc", 443)).unwrap();
+        assert!(matches!(entity_of(&info), Err(Error::Refused { .. })));
+        let vm = MoRef::new("VirtualMachine", "vm-7");
+        let info = Object::untyped().with("leaseTimeout", "300").with("entity", &vm).into();
+        let info = LeaseInfo::from_value(&info, &Endpoint::new("vc", 443)).unwrap();
+        assert_eq!(*entity_of(&info).unwrap(), vm);
+    }
+}

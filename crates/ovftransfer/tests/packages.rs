@@ -42,11 +42,13 @@ use ovftransfer_simulator::scenario::Data;
 use ovftransfer_simulator::scenario::DataKind;
 use ovftransfer_simulator::scenario::DiskSpec;
 use ovftransfer_simulator::scenario::Machine;
+use ovftransfer_simulator::scenario::Size;
 use ovftransfer_simulator::scenario::Spread;
 
 const MIB: u64 = 1 << 20;
 
-/// Two machines, `one` and `two`, with two disks each and other bytes on every disk.
+/// Two machines, `one` and `two`, with two disks each and other bytes on every disk; and one that
+/// has nothing but its NVRAM.
 struct World {
     simulator: Simulator,
     server: Server,
@@ -114,9 +116,10 @@ async fn simulator(mb_per_s: Option<f64>) -> Simulator {
         DiskSpec::new(64 * MIB).with_data(data)
     };
     let mut scenario = Scenario::default();
-    scenario.machines = ["one", "two"].map(Machine::new).into();
+    scenario.machines = ["one", "two", "no-disk"].map(Machine::new).into();
     scenario.machines[0].disks = vec![disk(1), disk(2)];
     scenario.machines[1].disks = vec![disk(3), disk(4)];
+    scenario.machines[2].nvram = Size::from_bytes(8_684);
     for host in &mut scenario.hosts {
         host.throttle_mb_per_s_per_stream = mb_per_s;
     }
@@ -154,6 +157,14 @@ async fn two_exports_into_one_name_are_not_mixed() {
     assert_eq!(world.names(), PACKAGE);
     world.check().await.unwrap();
     assert_eq!(world.simulator.leases().len(), 1, "the second one took a lease");
+}
+
+#[tokio::test]
+async fn a_machine_without_disks_is_a_package_too() {
+    let world = World::new().await;
+    world.export("no-disk", false).await.unwrap();
+    assert_eq!(world.names(), ["x.mf", "x.nvram", "x.ovf"]);
+    assert_eq!(world.check().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
