@@ -135,8 +135,8 @@ pub enum Error {
         source: io::Error,
     },
     /// The server's answer, or the way to it, was not as it should be.
-    #[error("the server could not do what was asked")]
-    Server(#[source] Box<VimError>),
+    #[error(transparent)]
+    Server(Box<VimError>),
     /// The server says that something is not as the request needs it, and what.
     #[error("the server refuses: {problem}")]
     Refused {
