@@ -224,9 +224,9 @@ fn a_truncated_reply_does_not_look_whole() {
 }
 
 #[test]
-fn what_the_host_finds_damaged_is_sent_again() {
+fn what_the_host_finds_damaged_is_code_9_and_not_sent_again() {
     let done = import_with_fault(r#"{"flip_bit_at": 900000}"#, 1);
-    done.expect(0, &["warning: ", "trying again"]);
+    done.expect(9, &["appliance-disk", "answered 500", "cannot use the data"]);
 }
 
 #[test]
