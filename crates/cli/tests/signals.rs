@@ -155,7 +155,7 @@ fn before_the_lease_there_is_nothing_to_clean_up() {
     let begun = now();
     signal(&child, Signal::INT);
     done(child).expect(10, &[]);
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_second_interrupt_leaves_at_once_and_says_what_may_be_left() {
     let begun = now();
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(11));
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(5));
     let rest: Vec<String> = stderr.map(Result::unwrap).collect();
     assert!(rest.iter().any(|line| line.contains("new may be on")), "{rest:?}");
 }

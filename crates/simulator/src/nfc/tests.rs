@@ -224,7 +224,9 @@ async fn the_pace_is_kept_both_ways() {
     let stream = bench.download().await.unwrap();
     let due = |len: usize| f64::from(u32::try_from(len).unwrap()) / 4e6;
     let taken = start.elapsed().as_secs_f64();
-    assert!((taken / due(stream.len()) - 1.0).abs() < 0.1, "down: {taken} s");
+    // Never faster; how much slower is up to the machine.  The pace itself is tested on a paused
+    // clock in `throttle`.
+    assert!((0.9..4.0).contains(&(taken / due(stream.len()))), "down: {taken} s");
 
     bench.tickets.revoke(TICKET);
     bench.writable(16 << 20);
@@ -232,7 +234,7 @@ async fn the_pace_is_kept_both_ways() {
     let len = stream.len();
     assert_eq!(bench.upload(stream).await.unwrap(), StatusCode::OK);
     let taken = start.elapsed().as_secs_f64();
-    assert!((taken / due(len) - 1.0).abs() < 0.1, "up: {taken} s");
+    assert!((0.9..4.0).contains(&(taken / due(len))), "up: {taken} s");
     bench.host.stop().await;
 }
 
