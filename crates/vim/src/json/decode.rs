@@ -17,9 +17,12 @@ use crate::value::{Data, Field, MoRef, Scalar, TypeName, Value};
 /// It is not JSON, or JSON beyond our limits.
 pub(crate) fn decode(body: &[u8]) -> Result<Vec<Value>, DecodeError> {
     let Some(value) = read(body)? else { return Ok(Vec::new()) };
-    Ok(match value.data {
+    let Value { type_name, data } = value;
+    Ok(match data {
         Data::List(list) => list,
-        data => vec![Value { data, ..value }],
+        data @ (Data::MoRef(_) | Data::Object(_) | Data::Scalar(_)) => {
+            vec![Value { type_name, data }]
+        }
     })
 }
 

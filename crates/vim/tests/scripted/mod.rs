@@ -243,7 +243,7 @@ pub fn greeting() -> [Answer; 2] {
 /// The wire that the tests of this program go over.
 pub fn wire() -> Wire {
     let program = module_path!().split("::").next().unwrap();
-    if program.ends_with("_json") { Wire::Json } else { Wire::Soap }
+    if program.ends_with("json") { Wire::Json } else { Wire::Soap }
 }
 
 /// Greets, then leaves the rest to the list.
