@@ -7,16 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
+use http::response::Parts as Head;
 use http::{Method, Request, StatusCode};
 
 use crate::endpoint::Endpoint;
 use crate::error::VimError;
-use crate::fault::one_line;
+use crate::fault::{Fault, one_line};
+use crate::json;
 use crate::secret::redact;
 use crate::soap::{self, Answer};
 use crate::tls::Trust;
 use crate::transport::{Body, Transport, TransportError};
-use crate::value::{MoRef, Object, Value};
+use crate::value::{Field, MoRef, Object, Value};
 
 /// A call of any method of the API, for those that have no function of their own here.
 ///
@@ -81,13 +83,29 @@ impl Call {
     }
 }
 
-/// The way to the API host: address, trust, schema version and cookie.
+/// How calls are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codec {
+    Json,
+    Soap,
+}
+
+/// The way to the API host: address, trust, codec, schema version and what carries the session.
 pub(crate) struct Connection {
     transport: Arc<dyn Transport>,
     endpoint: Endpoint,
     trust: Trust,
-    version: RwLock<String>,
+    schema: RwLock<Schema>,
     cookie: RwLock<Option<HeaderValue>>,
+    /// What carries a session of VI JSON.
+    session_id: RwLock<Option<HeaderValue>>,
+}
+
+/// What both sides have agreed on.
+#[derive(Clone)]
+struct Schema {
+    codec: Codec,
+    version: String,
 }
 
 impl fmt::Debug for Connection {
@@ -101,8 +119,15 @@ impl fmt::Debug for Connection {
 
 impl Connection {
     pub(crate) fn new(transport: Arc<dyn Transport>, endpoint: Endpoint, trust: Trust) -> Self {
-        let version = RwLock::new(VERSION_OLDEST.to_owned());
-        Self { transport, endpoint, trust, version, cookie: RwLock::new(None) }
+        let schema = Schema { codec: Codec::Soap, version: VERSION_OLDEST.to_owned() };
+        Self {
+            transport,
+            endpoint,
+            trust,
+            schema: RwLock::new(schema),
+            cookie: RwLock::new(None),
+            session_id: RwLock::new(None),
+        }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -113,13 +138,22 @@ impl Connection {
         self.endpoint.to_string()
     }
 
-    pub(crate) fn version(&self) -> String {
-        self.version.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn schema(&self) -> Schema {
+        self.schema.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sets the schema version that the following calls name.
-    pub(crate) fn set_version(&self, version: &str) {
-        version.clone_into(&mut self.version.write().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) fn codec(&self) -> Codec {
+        self.schema().codec
+    }
+
+    pub(crate) fn version(&self) -> String {
+        self.schema().version
+    }
+
+    /// Sets how the following calls are written, and the schema version that they name.
+    pub(crate) fn agree_on(&self, codec: Codec, version: &str) {
+        let agreed = Schema { codec, version: version.to_owned() };
+        *self.schema.write().unwrap_or_else(PoisonError::into_inner) = agreed;
     }
 
     /// The cookie as the server gave it, quotes included.
@@ -127,8 +161,14 @@ impl Connection {
         self.cookie.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn forget_cookie(&self) {
+    fn session_id(&self) -> Option<HeaderValue> {
+        self.session_id.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets what carried the session.
+    pub(crate) fn forget_session(&self) {
         *self.cookie.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.session_id.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Makes a call that returns at most one value.
@@ -147,43 +187,152 @@ impl Connection {
     /// Makes a call.
     pub(crate) async fn call(&self, call: Call) -> Result<Vec<Value>, VimError> {
         let Call { this, method, parameters, limit } = call;
+        let Schema { codec, version } = self.schema();
         let parameters = Value::from(parameters);
-        let invalid = |reason: String| VimError::Invalid {
+        let request = match codec {
+            Codec::Json => self.json_request(&this, method, parameters.fields(), &version),
+            Codec::Soap => self.soap_request(&this, method, parameters.fields(), &version),
+        };
+        drop(parameters);
+        let request = request.map_err(|reason| VimError::Invalid {
             host: self.host(),
             call: method.to_owned(),
             reason,
-        };
-        let envelope = soap::encode(&this, method, parameters.fields())
-            .map_err(|error| invalid(error.to_string()))?;
-        drop(parameters);
+        })?;
+        let carrier = request.headers().get(SESSION_HEADER).cloned();
+        let (head, body) = self.exchange(method, limit, request).await?;
+        tracing::debug!(method, object = %this, status = head.status.as_u16(), "called");
+        match codec {
+            Codec::Json => self.json_answer(method, &head, &body, carrier),
+            Codec::Soap => self.soap_answer(method, head.status, &body),
+        }
+    }
+
+    fn soap_request(
+        &self,
+        this: &MoRef,
+        method: &str,
+        parameters: &[Field],
+        version: &str,
+    ) -> Result<Request<Body>, String> {
+        let envelope = soap::encode(this, method, parameters).map_err(|e| e.to_string())?;
         let mut request = self.request(Method::POST, SDK_PATH, Bytes::from_owner(envelope));
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(SOAP_TYPE));
-        let action = format!("urn:vim25/{}", self.version());
-        let action = HeaderValue::try_from(action).map_err(|error| invalid(error.to_string()))?;
-        request.headers_mut().insert("SOAPAction", action);
+        let action = HeaderValue::try_from(format!("urn:vim25/{version}"));
+        request.headers_mut().insert("SOAPAction", action.map_err(|e| e.to_string())?);
+        Ok(request)
+    }
 
-        let (status, body) = self.exchange(method, limit, request).await?;
-        tracing::debug!(method, object = %this, status = status.as_u16(), "called");
+    fn soap_answer(
+        &self,
+        method: &str,
+        status: StatusCode,
+        body: &[u8],
+    ) -> Result<Vec<Value>, VimError> {
         if !(status.is_success() || status == StatusCode::INTERNAL_SERVER_ERROR) {
-            return Err(self.status(method, status, &body));
+            return Err(self.status(method, status, body));
         }
-        match soap::decode(&body) {
+        match soap::decode(body) {
             Ok(Answer::Values(values)) if status.is_success() => Ok(values),
-            Ok(Answer::Fault(fault)) if fault.is("NotAuthenticated") => Err(self.lost(method)),
-            Ok(Answer::Fault(fault)) => Err(VimError::Fault {
-                host: self.host(),
-                call: method.to_owned(),
-                fault: Box::new(fault),
-            }),
+            Ok(Answer::Fault(fault)) => Err(self.refused(method, fault)),
             Err(error) if status.is_success() => Err(self.protocol(method, &error.to_string())),
-            Ok(Answer::Values(_)) | Err(_) => Err(self.status(method, status, &body)),
+            Ok(Answer::Values(_)) | Err(_) => Err(self.status(method, status, body)),
         }
+    }
+
+    fn json_request(
+        &self,
+        this: &MoRef,
+        method: &str,
+        parameters: &[Field],
+        version: &str,
+    ) -> Result<Request<Body>, String> {
+        let path = json::path(this, method, version);
+        let path = path.ok_or_else(|| format!("{this} cannot be part of a path"))?;
+        let body = Bytes::from_owner(json::encode(parameters));
+        let mut request = self.json_post(&path, body);
+        if let Some(id) = self.session_id() {
+            request.headers_mut().insert(SESSION_HEADER, id);
+        }
+        Ok(request)
+    }
+
+    fn json_post(&self, path: &str, body: Bytes) -> Request<Body> {
+        let has_body = !body.is_empty();
+        let mut request = self.request(Method::POST, path, body);
+        if has_body {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON_TYPE));
+        }
+        request
+    }
+
+    /// `carrier` is what carried the session on the way there.
+    fn json_answer(
+        &self,
+        method: &str,
+        head: &Head,
+        body: &[u8],
+        carrier: Option<HeaderValue>,
+    ) -> Result<Vec<Value>, VimError> {
+        let status = head.status;
+        if status.is_success() {
+            let values =
+                json::decode(body).map_err(|error| self.protocol(method, &error.to_string()))?;
+            self.keep_session_id(&head.headers);
+            return Ok(values);
+        }
+        let error = match json::decode_fault(body) {
+            Some(fault) => self.refused(method, fault),
+            // Said by the gateway before the server, about what we gave it.
+            None if status == StatusCode::UNAUTHORIZED && carrier.is_some() => self.lost(method),
+            None => self.status(method, status, body),
+        };
+        if matches!(error, VimError::SessionLost { .. }) {
+            self.forget_session_id(carrier.as_ref());
+        }
+        Err(error)
+    }
+
+    fn refused(&self, method: &str, fault: Fault) -> VimError {
+        if fault.is("NotAuthenticated") {
+            return self.lost(method);
+        }
+        VimError::Fault { host: self.host(), call: method.to_owned(), fault: Box::new(fault) }
+    }
+
+    fn keep_session_id(&self, headers: &HeaderMap) {
+        let Some(id) = headers.get(SESSION_HEADER).filter(|id| !id.is_empty()) else { return };
+        let mut id = id.clone();
+        id.set_sensitive(true);
+        *self.session_id.write().unwrap_or_else(PoisonError::into_inner) = Some(id);
+    }
+
+    /// Forgets a session that has ended, so that the next login does not name it; unless there is
+    /// a new one already.
+    fn forget_session_id(&self, ended: Option<&HeaderValue>) {
+        let mut known = self.session_id.write().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref() == ended {
+            *known = None;
+        }
+    }
+
+    /// Asks the other JSON API of a vCenter, the one without types and objects.
+    pub(crate) async fn ask(
+        &self,
+        path: &'static str,
+        question: Object,
+    ) -> Result<(StatusCode, Bytes), VimError> {
+        let body = json::encode(Value::from(question).fields());
+        let request = self.json_post(path, Bytes::from_owner(body));
+        let (head, body) = self.exchange(path, CALL_LIMIT, request).await?;
+        Ok((head.status, body))
     }
 
     /// Fetches a small file of the API host.
     pub(crate) async fn file(&self, path: &'static str) -> Result<(StatusCode, Bytes), VimError> {
         let request = self.request(Method::GET, path, Bytes::new());
-        self.exchange(path, CALL_LIMIT, request).await
+        let (head, body) = self.exchange(path, CALL_LIMIT, request).await?;
+        Ok((head.status, body))
     }
 
     pub(crate) fn protocol(&self, call: &str, reason: &str) -> VimError {
@@ -217,14 +366,13 @@ impl Connection {
         call: &str,
         limit: Duration,
         request: Request<Body>,
-    ) -> Result<(StatusCode, Bytes), VimError> {
+    ) -> Result<(Head, Bytes), VimError> {
         let answered = tokio::time::timeout(limit, async {
             let response = self.transport.send(request, &self.trust).await.map_err(|source| {
                 VimError::Transport { host: self.host(), call: call.to_owned(), source }
             })?;
             self.keep_cookie(response.headers());
-            let status = response.status();
-            let mut stream = response.into_body();
+            let (head, mut stream) = response.into_parts();
             let mut body = Vec::new();
             while let Some(chunk) = stream.next().await {
                 let chunk = chunk.map_err(|error| {
@@ -238,7 +386,7 @@ impl Connection {
                 }
                 body.extend_from_slice(&chunk);
             }
-            Ok((status, Bytes::from(body)))
+            Ok((head, Bytes::from(body)))
         });
         answered.await.unwrap_or_else(|_| {
             Err(VimError::TimedOut { host: self.host(), call: call.to_owned(), after: limit })
@@ -276,10 +424,13 @@ impl Connection {
 
 /// The name of the cookie that carries a SOAP session.
 pub(crate) const SESSION_COOKIE: &str = "vmware_soap_session";
+/// The header that carries a VI JSON session.
+const SESSION_HEADER: &str = "vmware-api-session-id";
+const JSON_TYPE: &str = "application/json";
 const SDK_PATH: &str = "/sdk";
 const SOAP_TYPE: &str = "text/xml; charset=utf-8";
 /// Named until the server's version is known; has everything that the first call reads.
-const VERSION_OLDEST: &str = "6.0";
+pub(crate) const VERSION_OLDEST: &str = "6.0";
 /// Most calls answer in milliseconds; a login against a slow directory may take a minute.
 const CALL_LIMIT: Duration = Duration::from_secs(120);
 /// Calls that look at the whole descriptor, or make objects before they answer.

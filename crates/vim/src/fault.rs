@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::secret::redact;
-use crate::value::{MoRef, Object, Value};
+use crate::value::{FAULT_WRAPPER, MoRef, Object, Value};
 
 /// A fault of the API: the refusal of a call, the error of a lease or a task, a warning.
 ///
@@ -206,7 +206,7 @@ impl fmt::Display for Fault {
 
 fn is_wrapper(value: &Value) -> bool {
     match value.type_name() {
-        Some(name) => name == "LocalizedMethodFault",
+        Some(name) => name == FAULT_WRAPPER,
         None => true,
     }
 }

@@ -7,7 +7,7 @@
 //!                          import_target                                         └─ lease_progress, ..
 //!     everything above:  typed structs that read from and are written to ..
 //!     value:             .. one neutral tree of values, ..
-//!     soap:              .. which a codec turns into bytes, ..
+//!     json, soap:        .. which one of two codecs turns into bytes, ..
 //!     transport, tls:    .. and one place sends.
 //! ```
 //!
@@ -67,6 +67,8 @@ pub mod updates;
 pub mod value;
 
 mod connection;
+mod json;
+mod negotiation;
 mod soap;
 
 pub use connection::Call;
@@ -75,6 +77,7 @@ pub use error::{ErrorKind, VimError};
 pub use fault::Fault;
 pub use inventory::{Entity, EntityKind};
 pub use locator::{InventoryPath, Locator, LocatorError};
+pub use negotiation::Wire;
 pub use secret::Secret;
 pub use session::Session;
 pub use tls::{Thumbprint, Trust};

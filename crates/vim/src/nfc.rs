@@ -6,7 +6,7 @@ use crate::lease::{DeviceKey, ImportKey, LeaseId, LeaseManifestEntry};
 use crate::ovf::{ImportSpec, key_value};
 use crate::session::Session;
 use crate::tls::Thumbprint;
-use crate::value::{MoRef, Object, Value};
+use crate::value::{FAULT_WRAPPER, MoRef, Object, Value};
 
 /// Digest of the lease's manifest (`HttpNfcLeaseManifestEntryChecksumType`, since 6.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct SourceFile {
 
 impl From<&SourceFile> for Object {
     fn from(file: &SourceFile) -> Self {
-        Self::untyped()
+        Self::declared("HttpNfcLeaseSourceFile")
             .with("targetDeviceId", file.target.as_str())
             .with("url", file.url.clone())
             .with_some("memberName", file.member_name.as_deref())
@@ -157,8 +157,8 @@ impl Session {
             AbortCause::File(file) => Object::new("FileFault").with("file", printable(file)),
             AbortCause::Reason(text) => Object::new("SystemError").with("reason", printable(text)),
         });
-        // SOAP declares a LocalizedMethodFault here: a fault in a fault.
-        let wrapped = fault.map(|fault| Object::untyped().with("fault", fault));
+        // A fault in a fault on SOAP; JSON takes the wrapper off.
+        let wrapped = fault.map(|fault| Object::declared(FAULT_WRAPPER).with("fault", fault));
         let call = Call::new(lease.moref(), "HttpNfcLeaseAbort").with_some("fault", wrapped);
         self.call(call).await?;
         Ok(())

@@ -63,7 +63,8 @@ impl From<&ImportSpecParams> for Object {
     /// Fields of `OvfManagerCommonParams` first, then those of `OvfCreateImportSpecParams`.
     fn from(params: &ImportSpecParams) -> Self {
         let networks = params.network_mappings.iter().map(|(name, network)| {
-            Self::untyped().with("name", name.as_str()).with("network", network)
+            let mapping = Self::declared("OvfNetworkMapping").with("name", name.as_str());
+            mapping.with("network", network)
         });
         let properties = params.property_mappings.iter().map(|(key, value)| key_value(key, value));
         Self::new("OvfCreateImportSpecParams")
@@ -194,7 +195,7 @@ pub struct DescriptorParams {
 impl From<&DescriptorParams> for Object {
     fn from(params: &DescriptorParams) -> Self {
         let files = params.files.iter().map(|file| {
-            Self::untyped()
+            Self::declared("OvfFile")
                 .with("deviceId", file.device_key.as_str())
                 .with("path", file.path.as_str())
                 .with("size", file.size_bytes)
@@ -294,7 +295,7 @@ impl Session {
 
 /// A `KeyValue`.
 pub(crate) fn key_value(key: &str, value: &str) -> Object {
-    Object::untyped().with("key", key).with("value", value)
+    Object::declared("KeyValue").with("key", key).with("value", value)
 }
 
 fn faults(result: &Value, name: &str) -> Vec<Fault> {

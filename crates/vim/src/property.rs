@@ -72,7 +72,7 @@ pub(crate) async fn read(
     object: &MoRef,
     paths: &[&str],
 ) -> Result<Properties, VimError> {
-    let spec = filter_spec(object.kind().to_owned(), paths, Object::untyped().with("obj", object));
+    let spec = filter_spec(object.kind().to_owned(), paths, object_spec(object));
     let found = retrieve(connection, collector, spec).await?;
     let one = found.into_iter().find(|properties| properties.object == *object);
     one.ok_or_else(|| connection.protocol(RETRIEVE, "the answer has not the object asked for"))
@@ -90,18 +90,23 @@ pub(crate) async fn read_children(
 ) -> Result<Vec<Properties>, VimError> {
     let traversal =
         Object::new("TraversalSpec").with("type", kind).with("path", edge).with("skip", false);
-    let start = Object::untyped()
-        .with("obj", parent)
-        .with("skip", true)
-        .with_each("selectSet", [traversal]);
+    let start = object_spec(parent).with("skip", true).with_each("selectSet", [traversal]);
     retrieve(connection, collector, filter_spec("ManagedEntity".to_owned(), paths, start)).await
 }
 
 /// A `PropertyFilterSpec`: `paths` of every selected object of the type `kind`.
 pub(crate) fn filter_spec(kind: String, paths: &[&str], start: Object) -> Object {
-    let properties =
-        Object::untyped().with("type", kind).with_each("pathSet", paths.iter().copied());
-    Object::untyped().with_each("propSet", [properties]).with_each("objectSet", [start])
+    let properties = Object::declared("PropertySpec")
+        .with("type", kind)
+        .with_each("pathSet", paths.iter().copied());
+    Object::declared("PropertyFilterSpec")
+        .with_each("propSet", [properties])
+        .with_each("objectSet", [start])
+}
+
+/// An `ObjectSpec`: where to begin.
+pub(crate) fn object_spec(object: &MoRef) -> Object {
+    Object::declared("ObjectSpec").with("obj", object)
 }
 
 async fn retrieve(
@@ -109,7 +114,7 @@ async fn retrieve(
     collector: &MoRef,
     spec: Object,
 ) -> Result<Vec<Properties>, VimError> {
-    let options = Object::untyped().with("maxObjects", PAGE_OBJECTS);
+    let options = Object::declared("RetrieveOptions").with("maxObjects", PAGE_OBJECTS);
     let first =
         Call::new(collector, RETRIEVE).with_each("specSet", [spec]).with("options", options);
     let mut page = connection.call_one(first).await?;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use http::header::HeaderValue;
 
-use crate::connection::{Call, Connection};
+use crate::connection::{Call, Codec, Connection, VERSION_OLDEST};
 use crate::endpoint::Endpoint;
 use crate::error::VimError;
 use crate::lease::{DeviceUrl, LeaseId};
+use crate::negotiation::{self, Wire};
 use crate::property::{self, Properties};
 use crate::secret::Secret;
 use crate::tls::Trust;
@@ -93,7 +93,8 @@ impl ServiceContent {
 }
 
 impl Session {
-    /// Finds out what the server is.  Nobody is logged in yet.
+    /// Finds out what the server is, and agrees on a wire: [`Wire::Auto`].  Nobody is logged in
+    /// yet.
     ///
     /// # Errors
     ///
@@ -104,27 +105,26 @@ impl Session {
         endpoint: Endpoint,
         trust: Trust,
     ) -> Result<Self, VimError> {
+        Self::connect_with(transport, endpoint, trust, Wire::Auto).await
+    }
+
+    /// Finds out what the server is, over the wire `wire`.  Nobody is logged in yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect); [`VimError::Protocol`] if the server does not have
+    /// the wire that was asked for.
+    pub async fn connect_with(
+        transport: Arc<dyn Transport>,
+        endpoint: Endpoint,
+        trust: Trust,
+        wire: Wire,
+    ) -> Result<Self, VimError> {
         let connection = Arc::new(Connection::new(transport, endpoint, trust));
-        // Absent behind some proxies and on simulators; then the server's own word decides below.
-        let listed = match connection.file(VERSIONS_PATH).await? {
-            (StatusCode::OK, body) => pick_version(&String::from_utf8_lossy(&body)),
-            _ => None,
-        };
-        if let Some(version) = &listed {
-            connection.set_version(version);
-        }
-        let service = MoRef::new("ServiceInstance", "ServiceInstance");
-        let content = connection.call_one(Call::new(&service, RETRIEVE_CONTENT)).await?;
-        let content = content.as_ref().and_then(ServiceContent::from_value).ok_or_else(|| {
-            connection.protocol(RETRIEVE_CONTENT, "the answer is not a vSphere server's")
-        })?;
-        if listed.is_none()
-            && let Some(version) = best_version([content.about.api_version.as_str()].into_iter())
-        {
-            connection.set_version(&version);
-        }
+        let content = greet(&connection, wire).await?;
         tracing::debug!(
             server = content.about.full_name,
+            wire = ?connection.codec(),
             version = connection.version(),
             "connected"
         );
@@ -157,7 +157,7 @@ impl Session {
         self.inner.updates.stop();
         let call = Call::new(&self.content().session_manager, "Logout");
         let outcome = self.connection().call(call).await;
-        self.connection().forget_cookie();
+        self.connection().forget_session();
         match outcome {
             Ok(_) | Err(VimError::SessionLost { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -174,6 +174,15 @@ impl Session {
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         self.connection().endpoint()
+    }
+
+    /// The wire that was agreed on: [`Wire::Json`] or [`Wire::Soap`].
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        match self.connection().codec() {
+            Codec::Json => Wire::Json,
+            Codec::Soap => Wire::Soap,
+        }
     }
 
     /// The schema version that our calls name, such as `8.0.3.0`.
@@ -258,63 +267,40 @@ impl Session {
     }
 }
 
-/// The newest version in a `vimServiceVersions.xml` that we implement.  The file is small and
-/// simple, and a mistake in reading it costs nothing but a lower version.
-fn pick_version(xml: &str) -> Option<String> {
-    let namespace =
-        xml.split("<namespace>").find(|part| part.contains("<name>urn:vim25</name>"))?;
-    let versions = namespace.split("<version>").skip(1);
-    best_version(versions.filter_map(|part| part.split('<').next()))
+/// Agrees with the server on a wire and a schema version, and asks what it is.
+async fn greet(connection: &Connection, wire: Wire) -> Result<ServiceContent, VimError> {
+    let offer = negotiation::ask(connection, wire).await?;
+    if let Some(release) = &offer.json {
+        connection.agree_on(Codec::Json, release);
+        match (content(connection).await, wire) {
+            (Ok(content), Wire::Auto) if content.about.is_host() => {}
+            // What answered is no VI JSON: behind some gateways only SOAP gets through.
+            (Err(VimError::Protocol { .. } | VimError::Status { .. }), Wire::Auto) => {}
+            (content, _) => return content,
+        }
+    }
+    let listed = match offer.soap {
+        Some(listed) => listed,
+        None => negotiation::listed(connection).await?,
+    };
+    connection.agree_on(Codec::Soap, listed.version().unwrap_or(VERSION_OLDEST));
+    let content = content(connection).await?;
+    if listed.version().is_none()
+        && let Some(version) = negotiation::best_version([content.about.api_version.as_str()])
+    {
+        connection.agree_on(Codec::Soap, &version);
+    }
+    Ok(content)
 }
 
-fn best_version<'v>(versions: impl Iterator<Item = &'v str>) -> Option<String> {
-    let parsed = versions.filter_map(|version| {
-        let version = version.trim();
-        let numbers: Option<Vec<u32>> = version.split('.').map(|part| part.parse().ok()).collect();
-        Some((numbers?, version))
-    });
-    // A server that is newer than we are lists older versions too; if not, it takes ours.
-    let (numbers, version) = parsed.max_by(|a, b| {
-        let rank =
-            |numbers: &Vec<u32>| (numbers.as_slice() <= &VERSION_NEWEST[..], numbers.clone());
-        rank(&a.0).cmp(&rank(&b.0))
-    })?;
-    Some(if numbers.as_slice() <= &VERSION_NEWEST[..] {
-        version.to_owned()
-    } else {
-        VERSION_NEWEST.map(|part| part.to_string()).join(".")
+async fn content(connection: &Connection) -> Result<ServiceContent, VimError> {
+    let service = MoRef::new("ServiceInstance", "ServiceInstance");
+    let content = connection.call_one(Call::new(&service, RETRIEVE_CONTENT)).await?;
+    content.as_ref().and_then(ServiceContent::from_value).ok_or_else(|| {
+        connection.protocol(RETRIEVE_CONTENT, "the answer is not a vSphere server's")
     })
 }
 
 const RETRIEVE_CONTENT: &str = "RetrieveServiceContent";
-const VERSIONS_PATH: &str = "/sdk/vimServiceVersions.xml";
-/// The newest schema whose fields we know.  A newer one might add what older servers never sent.
-const VERSION_NEWEST: [u32; 4] = [8, 0, 3, 0];
 /// Messages of faults come in this language.
 const LOCALE: &str = "en_US";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn versions(current: &str, prior: &[&str]) -> String {
-        let prior: String = prior.iter().map(|v| format!("<version>{v}</version>")).collect();
-        format!(
-            "<namespaces version=\"1.0\"><namespace><name>urn:vsan</name><version>1.9</version>\
-             </namespace><namespace><name>urn:vim25</name><version>{current}</version>\
-             <priorVersions>{prior}</priorVersions></namespace></namespaces>"
-        )
-    }
-
-    #[test]
-    fn the_newest_version_that_both_know_is_picked() {
-        let pick = |current, prior: &[&str]| pick_version(&versions(current, prior));
-        assert_eq!(pick("8.0.3.0", &["6.0", "5.5"]).as_deref(), Some("8.0.3.0"));
-        assert_eq!(pick("9.1.0.0", &["9.0.0.0", "8.0.3.0", "7.0"]).as_deref(), Some("8.0.3.0"));
-        assert_eq!(pick("9.1.0.0", &["8.0.2.0", "7.0"]).as_deref(), Some("8.0.2.0"));
-        assert_eq!(pick("10.0.0.0", &[]).as_deref(), Some("8.0.3.0"));
-        assert_eq!(pick("6.7.3", &["6.7"]).as_deref(), Some("6.7.3"));
-        assert_eq!(pick("later", &["x"]), None);
-        assert_eq!(pick_version("<html>not here</html>"), None);
-    }
-}

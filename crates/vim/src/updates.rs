@@ -24,7 +24,7 @@ use crate::error::VimError;
 use crate::fault::Fault;
 use crate::lease::{LEASE_PATHS, LeaseId, LeaseProperties, LeaseState};
 use crate::property;
-use crate::value::{MoRef, Object};
+use crate::value::MoRef;
 
 /// Everything a session watches.
 #[derive(Debug)]
@@ -286,7 +286,7 @@ impl Shared {
     }
 
     async fn make_filter(&self, collector: &MoRef, lease: &LeaseId) -> Result<MoRef, VimError> {
-        let start = Object::untyped().with("obj", lease.moref());
+        let start = property::object_spec(lease.moref());
         let kind = lease.moref().kind().to_owned();
         let call = Call::new(collector, "CreateFilter")
             .with("spec", property::filter_spec(kind, &LEASE_PATHS, start))

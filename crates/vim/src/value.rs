@@ -8,6 +8,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde_json::Number;
+
 use crate::secret::{Secret, redact};
 
 /// One value: a scalar, a reference to a managed object, an object or a list.
@@ -41,6 +43,8 @@ pub(crate) struct Field {
 pub(crate) enum Scalar {
     Bool(bool),
     Int(i64),
+    /// A number that is no `i64`; only JSON tells.
+    Number(Number),
     Secret(Secret),
     Text(String),
 }
@@ -48,6 +52,8 @@ pub(crate) enum Scalar {
 /// The name of a type: one of the API's, or a primitive of XML Schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TypeName {
+    /// The type that the API declares at this place: SOAP leaves it out, JSON names it.
+    Declared(Cow<'static, str>),
     /// `VirtualDisk`, `HttpNfcLeaseState`, `ArrayOfString`.
     Vim(Cow<'static, str>),
     /// `string`, `int`, `long`, `dateTime`.
@@ -62,6 +68,7 @@ impl Value {
             Data::Scalar(Scalar::Text(text)) => Some(Cow::Borrowed(text)),
             Data::Scalar(Scalar::Bool(value)) => Some(Cow::Owned(value.to_string())),
             Data::Scalar(Scalar::Int(value)) => Some(Cow::Owned(value.to_string())),
+            Data::Scalar(Scalar::Number(value)) => Some(Cow::Owned(value.to_string())),
             Data::Scalar(Scalar::Secret(_)) | Data::List(_) | Data::MoRef(_) | Data::Object(_) => {
                 None
             }
@@ -74,7 +81,7 @@ impl Value {
         match &self.data {
             Data::Scalar(Scalar::Int(value)) => Some(*value),
             Data::Scalar(Scalar::Text(text)) => text.trim().parse().ok(),
-            Data::Scalar(Scalar::Bool(_) | Scalar::Secret(_))
+            Data::Scalar(Scalar::Bool(_) | Scalar::Number(_) | Scalar::Secret(_))
             | Data::List(_)
             | Data::MoRef(_)
             | Data::Object(_) => None,
@@ -91,7 +98,7 @@ impl Value {
                 "false" | "0" => Some(false),
                 _ => None,
             },
-            Data::Scalar(Scalar::Int(_) | Scalar::Secret(_))
+            Data::Scalar(Scalar::Int(_) | Scalar::Number(_) | Scalar::Secret(_))
             | Data::List(_)
             | Data::MoRef(_)
             | Data::Object(_) => None,
@@ -111,7 +118,7 @@ impl Value {
     #[must_use]
     pub fn type_name(&self) -> Option<&str> {
         self.type_name.as_ref().map(|name| match name {
-            TypeName::Vim(name) | TypeName::Xsd(name) => name.as_ref(),
+            TypeName::Declared(name) | TypeName::Vim(name) | TypeName::Xsd(name) => name.as_ref(),
         })
     }
 
@@ -277,10 +284,7 @@ impl From<&MoRef> for Value {
 
 impl From<Object> for Value {
     fn from(object: Object) -> Self {
-        Self {
-            type_name: object.type_name.map(|name| TypeName::Vim(Cow::Borrowed(name))),
-            data: Data::Object(object.fields),
-        }
+        Self { type_name: object.type_name, data: Data::Object(object.fields) }
     }
 }
 
@@ -288,18 +292,26 @@ impl From<Object> for Value {
 /// of elements, fields of the base type first.
 #[derive(Clone, Default)]
 pub struct Object {
-    type_name: Option<&'static str>,
+    type_name: Option<TypeName>,
     fields: Vec<Field>,
 }
 
 impl Object {
-    /// An object of the API's type `type_name`.
+    /// An object of the API's type `type_name`, which the wire must name: where a base type is
+    /// declared.
     #[must_use]
     pub fn new(type_name: &'static str) -> Self {
-        Self { type_name: Some(type_name), fields: Vec::new() }
+        Self { type_name: Some(TypeName::Vim(Cow::Borrowed(type_name))), fields: Vec::new() }
     }
 
-    /// An object that does not name its type, such as the parameters of a call.
+    /// An object of exactly the type that the API declares at its place.  SOAP does not name it,
+    /// JSON always does.
+    #[must_use]
+    pub fn declared(type_name: &'static str) -> Self {
+        Self { type_name: Some(TypeName::Declared(Cow::Borrowed(type_name))), fields: Vec::new() }
+    }
+
+    /// An object that names its type on no wire, such as the parameters of a call.
     #[must_use]
     pub fn untyped() -> Self {
         Self::default()
@@ -384,6 +396,9 @@ impl fmt::Debug for MoRef {
         write!(f, "MoRef({self})")
     }
 }
+
+/// What SOAP wraps a fault inside data in; JSON has the fault itself.
+pub(crate) const FAULT_WRAPPER: &str = "LocalizedMethodFault";
 
 #[cfg(test)]
 mod tests {

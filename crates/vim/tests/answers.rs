@@ -10,9 +10,9 @@ use std::time::Duration;
 use ovftransfer_vim::ovf::ImportSpecParams;
 use ovftransfer_vim::task::TaskState;
 use ovftransfer_vim::transport::Transport;
-use ovftransfer_vim::{Call, Endpoint, ErrorKind, MoRef, Secret, Session, Trust, VimError};
+use ovftransfer_vim::{Call, Endpoint, ErrorKind, MoRef, Secret, Session, Trust, VimError, Wire};
 
-use scripted::{Answer, CONTENT, Script, connected, envelope};
+use scripted::{Answer, CONTENT, Script, connected, envelope, wire};
 
 fn vm() -> MoRef {
     MoRef::new("VirtualMachine", "vm-9")
@@ -28,7 +28,8 @@ async fn refused(answer: Answer) -> VimError {
 
 async fn connect(answers: impl IntoIterator<Item = Answer>) -> Result<Session, VimError> {
     let transport = Script::list(answers) as Arc<dyn Transport>;
-    Session::connect(transport, Endpoint::new("vc.example", 443), Trust::System).await
+    let endpoint = Endpoint::new("vc.example", 443);
+    Session::connect_with(transport, endpoint, Trust::System, Wire::Soap).await
 }
 
 #[tokio::test]
@@ -56,7 +57,8 @@ async fn the_version_falls_back_to_what_the_server_says() {
         Script::list([Answer::raw(404, ""), Answer::soap("RetrieveServiceContent", CONTENT)]);
     let transport = Arc::clone(&script) as Arc<dyn Transport>;
     let endpoint = Endpoint::new("vc.example", 443);
-    let session = Session::connect(transport, endpoint, Trust::System).await.unwrap();
+    let session =
+        Session::connect_with(transport, endpoint, Trust::System, Wire::Soap).await.unwrap();
     assert_eq!(session.version(), "8.0.3.0");
     assert_eq!(script.last().action.as_deref(), Some("urn:vim25/6.0"));
 }
@@ -91,6 +93,9 @@ async fn faults_keep_their_text_type_fields_and_cause() {
 
 #[tokio::test]
 async fn faults_without_detail_are_faults() {
+    if wire() == Wire::Json {
+        return; // About XML.
+    }
     let bare = |inner: &str| {
         let fault = format!("<soapenv:Fault><faultcode>c</faultcode>{inner}</soapenv:Fault>");
         Answer::raw(500, envelope(&fault))
@@ -130,6 +135,9 @@ async fn kinds_decide_what_to_do() {
 
 #[tokio::test]
 async fn every_cut_of_an_answer_is_an_error() {
+    if wire() == Wire::Json {
+        return; // About XML.
+    }
     let whole = Answer::soap("ExportVm", "<returnval type=\"HttpNfcLease\">l&amp;ü</returnval>");
     let end = whole.body.windows(11).position(|w| w == b"</soapenv:E").unwrap();
     for cut in 0..end + 19 {
@@ -140,6 +148,9 @@ async fn every_cut_of_an_answer_is_an_error() {
 
 #[tokio::test]
 async fn hostile_answers_end_in_errors() {
+    if wire() == Wire::Json {
+        return; // About XML.
+    }
     let deep = |levels: usize| {
         let open = "<faultCause><fault xsi:type=\"A\">".repeat(levels);
         let close = "</fault></faultCause>".repeat(levels);
@@ -222,7 +233,8 @@ async fn secrets_are_printed_nowhere() {
     let session = connected(&script).await;
     script.push(
         Answer::soap("Login", "<returnval><key>KEYKEY</key></returnval>")
-            .cookie("vmware_soap_session=COOKIE; Secure"),
+            .cookie("vmware_soap_session=COOKIE; Secure")
+            .session("TOKEN"),
     );
     session.login("jürgen", &Secret::new("PASSWORD")).await.unwrap();
     let mut printed = format!("{session:?}");
@@ -245,7 +257,7 @@ async fn secrets_are_printed_nowhere() {
     }
     printed += &log.text();
     assert!(printed.contains("HttpNfcLeaseProgress"));
-    for secret in ["PASSWORD", "COOKIE", "KEYKEY"] {
+    for secret in ["PASSWORD", "COOKIE", "KEYKEY", "TOKEN"] {
         assert!(!printed.contains(secret), "{secret} in {printed}");
     }
 }

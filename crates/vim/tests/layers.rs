@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 22] = [
     "secret",
     "tls",
     "transport",
@@ -14,8 +14,10 @@ const LAYERS: [&str; 20] = [
     "fault",
     "endpoint",
     "error",
+    "json",
     "soap",
     "connection",
+    "negotiation",
     "property",
     "lease",
     "updates",

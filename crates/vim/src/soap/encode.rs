@@ -57,6 +57,7 @@ impl Writer {
                 match scalar {
                     Scalar::Bool(value) => self.raw(if *value { "true" } else { "false" }),
                     Scalar::Int(value) => self.raw(&value.to_string()),
+                    Scalar::Number(value) => self.raw(&value.to_string()),
                     Scalar::Secret(secret) => self.escaped(secret.expose())?,
                     Scalar::Text(text) => self.escaped(text)?,
                 }
@@ -95,7 +96,7 @@ impl Writer {
         match type_name {
             Some(TypeName::Vim(type_name)) => self.attribute("xsi:type", "", type_name)?,
             Some(TypeName::Xsd(type_name)) => self.attribute("xsi:type", "xsd:", type_name)?,
-            None => {}
+            Some(TypeName::Declared(_)) | None => {}
         }
         self.raw(">");
         Ok(())

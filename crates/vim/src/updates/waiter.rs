@@ -98,7 +98,7 @@ impl Waiter {
     /// One long poll.
     async fn wait(&mut self, collector: &MoRef) -> Outcome {
         self.destroy_orphans().await;
-        let options = Object::untyped().with("maxWaitSeconds", WAIT_S);
+        let options = Object::declared("WaitOptions").with("maxWaitSeconds", WAIT_S);
         let asked_all = self.version.is_empty();
         let call = Call::new(collector, WAIT)
             .with("version", self.version.clone())

@@ -1,4 +1,9 @@
 //! A transport that is played by a script: no sockets, works on a paused clock.
+//!
+//! Answers are written as SOAP and translated for a session that speaks VI JSON, so that one test
+//! can run over both wires: the test program `both_wires_json` is made of the files of others.
+
+pub mod translate;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,7 +15,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use http::{Request, Response};
 use ovftransfer_vim::transport::{Body, ByteStream, Transport, TransportError};
-use ovftransfer_vim::{Endpoint, Session, Trust};
+use ovftransfer_vim::{Endpoint, Session, Trust, Wire};
 
 /// One answer of the script.
 #[derive(Clone, Debug)]
@@ -18,6 +23,7 @@ pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
     pub cookie: Option<&'static str>,
+    pub session: Option<&'static str>,
     pub after: Duration,
     pub broken: bool,
 }
@@ -25,7 +31,17 @@ pub struct Answer {
 impl Answer {
     pub fn raw(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let after = Duration::ZERO;
-        Self { status, body: body.into(), cookie: None, after, broken: false }
+        Self { status, body: body.into(), cookie: None, session: None, after, broken: false }
+    }
+
+    /// A VI JSON answer.
+    pub fn json(body: &str) -> Self {
+        Self::raw(200, body)
+    }
+
+    /// A VI JSON answer without a value.
+    pub fn nothing() -> Self {
+        Self::raw(204, "")
     }
 
     /// A SOAP answer to `method`, in the form of a real server.
@@ -59,6 +75,12 @@ impl Answer {
         self
     }
 
+    /// With the header that carries a VI JSON session.
+    pub fn session(mut self, session: &'static str) -> Self {
+        self.session = Some(session);
+        self
+    }
+
     pub fn after(mut self, after: Duration) -> Self {
         self.after = after;
         self
@@ -82,10 +104,26 @@ pub struct Asked {
     pub path: String,
     pub action: Option<String>,
     pub cookie: Option<String>,
+    pub session: Option<String>,
+    pub content_type: Option<String>,
+    pub http_method: String,
     pub body: String,
 }
 
 impl Asked {
+    /// Whether it is a call over VI JSON.
+    pub fn is_json(&self) -> bool {
+        self.path.starts_with("/sdk/vim25/")
+    }
+
+    /// The name of the method that is called.
+    pub fn method(&self) -> Option<&str> {
+        if self.is_json() {
+            return self.path.rsplit('/').next();
+        }
+        self.body.split("<soapenv:Body><").nth(1)?.split(' ').next()
+    }
+
     /// The call without its envelope.
     pub fn call(&self) -> &str {
         let start = self.body.find("<soapenv:Body>").unwrap() + "<soapenv:Body>".len();
@@ -132,8 +170,7 @@ impl Script {
     }
 
     pub fn count(&self, method: &str) -> usize {
-        let mark = format!("<{method} ");
-        self.asked().iter().filter(|asked| asked.body.contains(&mark)).count()
+        self.asked().iter().filter(|asked| asked.method() == Some(method)).count()
     }
 }
 
@@ -149,12 +186,22 @@ impl Transport for Script {
             Body::Full(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
             _ => String::new(),
         };
-        let path = head.uri.path().to_owned();
-        let asked = Asked { path, action: header("SOAPAction"), cookie: header("cookie"), body };
+        let asked = Asked {
+            path: head.uri.path_and_query().unwrap().to_string(),
+            action: header("SOAPAction"),
+            cookie: header("cookie"),
+            session: header("vmware-api-session-id"),
+            content_type: header("content-type"),
+            http_method: head.method.to_string(),
+            body,
+        };
         self.asked.lock().unwrap().push(asked.clone());
         async move {
             let answer = (self.play)(&asked).or_else(|| self.queue.lock().unwrap().pop_front());
-            let Some(answer) = answer else { panic!("no answer for {}", asked.body) };
+            let Some(mut answer) = answer else { panic!("no answer for {asked:?}") };
+            if asked.is_json() {
+                translate::to_json(&mut answer);
+            }
             tokio::time::sleep(answer.after).await;
             if answer.broken {
                 let (host, reason) = ("vc.example:443".to_owned(), "reset".to_owned());
@@ -163,6 +210,9 @@ impl Transport for Script {
             let mut response = Response::builder().status(answer.status);
             if let Some(cookie) = answer.cookie {
                 response = response.header("set-cookie", cookie);
+            }
+            if let Some(session) = answer.session {
+                response = response.header("vmware-api-session-id", session);
             }
             // In small pieces, so that no decoder may count on whole characters.
             let pieces: Vec<_> =
@@ -190,11 +240,23 @@ pub fn greeting() -> [Answer; 2] {
     [Answer::raw(200, VERSIONS), Answer::soap("RetrieveServiceContent", CONTENT)]
 }
 
+/// The wire that the tests of this program go over.
+pub fn wire() -> Wire {
+    let program = module_path!().split("::").next().unwrap();
+    if program.ends_with("json") { Wire::Json } else { Wire::Soap }
+}
+
 /// Greets, then leaves the rest to the list.
 pub async fn connected(script: &Arc<Script>) -> Session {
-    for answer in greeting().into_iter().rev() {
+    let [versions, content] = greeting();
+    let first = match wire() {
+        Wire::Json => Answer::json("{\"api_release\":\"8.0.3.0\"}"),
+        _ => versions,
+    };
+    for answer in [content, first] {
         script.queue.lock().unwrap().push_front(answer);
     }
     let transport = Arc::clone(script) as Arc<dyn Transport>;
-    Session::connect(transport, Endpoint::new("vc.example", 443), Trust::System).await.unwrap()
+    let endpoint = Endpoint::new("vc.example", 443);
+    Session::connect_with(transport, endpoint, Trust::System, wire()).await.unwrap()
 }

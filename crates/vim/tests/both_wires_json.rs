@@ -1,0 +1,9 @@
+//! The tests of other programs once more, over VI JSON.
+#![allow(clippy::duplicate_mod, reason = "the tests bring the script with them")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part of the script")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, reason = "a test")]
+
+#[path = "answers.rs"]
+mod answers;
+#[path = "watch.rs"]
+mod watch;
