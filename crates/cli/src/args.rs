@@ -9,6 +9,7 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 use ovftransfer::Limits;
+use ovftransfer::Wire;
 
 /// Moves virtual machines between VMware vSphere and OVF/OVA packages.
 #[derive(Debug, Parser)]
@@ -156,6 +157,28 @@ pub(crate) struct TransferArgs {
     pub(crate) verify: Verify,
 }
 
+/// How the API is spoken.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum WireArg {
+    /// VI JSON where the server offers it, else SOAP
+    #[default]
+    Auto,
+    /// VI JSON (vCenter since 8.0.1)
+    Json,
+    /// SOAP
+    Soap,
+}
+
+impl From<WireArg> for Wire {
+    fn from(wire: WireArg) -> Self {
+        match wire {
+            WireArg::Auto => Self::Auto,
+            WireArg::Json => Self::Json,
+            WireArg::Soap => Self::Soap,
+        }
+    }
+}
+
 /// Who we are, and whom we trust.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Connection")]
@@ -166,6 +189,9 @@ pub(crate) struct ConnectionArgs {
     /// File with the password
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
+    /// How the API is spoken
+    #[arg(long, value_enum, default_value = "auto", value_name = "HOW")]
+    pub(crate) wire: WireArg,
     /// Trust whoever answers
     #[arg(long, group = "trust")]
     pub(crate) insecure: bool,

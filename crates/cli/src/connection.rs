@@ -12,6 +12,7 @@ use ovftransfer::Secret;
 use ovftransfer::Server;
 use ovftransfer::Thumbprint;
 use ovftransfer::Trust;
+use ovftransfer::Wire;
 
 use crate::args::ConnectionArgs;
 use crate::environment::Environment;
@@ -28,6 +29,7 @@ pub(crate) struct Connection {
     username: String,
     /// `None`: to be asked for.
     password: Option<Secret>,
+    wire: Wire,
     /// The inventory path that the command is about.
     pub(crate) path: String,
 }
@@ -79,7 +81,8 @@ impl Connection {
         })?;
         let password = password(args, &urls, environment)?;
         let trust = trust(&endpoint, args, environment)?;
-        Ok(Self { endpoint, trust, username, password, path })
+        let wire = args.wire.into();
+        Ok(Self { endpoint, trust, username, password, wire, path })
     }
 
     /// The server, as `host:port`.
@@ -93,8 +96,8 @@ impl Connection {
             Some(password) => password.clone(),
             None => self.ask().await?,
         };
-        let server =
-            Server::connect(self.endpoint.clone(), self.trust.clone(), &self.username, password);
+        let (endpoint, trust) = (self.endpoint.clone(), self.trust.clone());
+        let server = Server::connect_with(endpoint, trust, &self.username, password, self.wire);
         Ok(server.await?)
     }
 

@@ -79,6 +79,7 @@ pub use ovftransfer_vim::Endpoint;
 pub use ovftransfer_vim::Locator;
 pub use ovftransfer_vim::Secret;
 pub use ovftransfer_vim::VimError;
+pub use ovftransfer_vim::Wire;
 pub use ovftransfer_vim::tls::Thumbprint;
 pub use ovftransfer_vim::tls::Trust;
 pub use ovftransfer_vim::transport::TransportError;

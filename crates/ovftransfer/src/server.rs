@@ -12,6 +12,7 @@ use ovftransfer_vim::Endpoint;
 use ovftransfer_vim::ErrorKind as VimErrorKind;
 use ovftransfer_vim::Secret;
 use ovftransfer_vim::VimError;
+use ovftransfer_vim::Wire;
 use ovftransfer_vim::http::HttpTransport;
 use ovftransfer_vim::lease::DeviceKey;
 use ovftransfer_vim::lease::LeaseDevice;
@@ -62,8 +63,29 @@ impl Server {
         username: &str,
         password: Secret,
     ) -> Result<Self, Error> {
+        Self::connect_with(endpoint, trust, username, password, Wire::Auto).await
+    }
+
+    /// Connects and logs in over a wire of the caller's choice.
+    ///
+    /// [`connect`](Self::connect) takes VI JSON where the server offers it (vCenter since 8.0.1.0)
+    /// and SOAP everywhere else.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect), and [`Error::Server`] if the server does not offer the
+    /// wire.
+    pub async fn connect_with(
+        endpoint: Endpoint,
+        trust: Trust,
+        username: &str,
+        password: Secret,
+        wire: Wire,
+    ) -> Result<Self, Error> {
         let transport: Arc<dyn Transport> = Arc::new(HttpTransport::new());
-        let session = Session::connect(Arc::clone(&transport), endpoint, trust.clone()).await?;
+        let connecting =
+            Session::connect_with(Arc::clone(&transport), endpoint, trust.clone(), wire);
+        let session = connecting.await?;
         session.login(username, &password).await?;
         Ok(Self { session, transport, trust })
     }
