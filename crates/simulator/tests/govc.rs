@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ovftransfer_simulator::appliance::Appliance;
-use ovftransfer_simulator::scenario::{Data, DataKind, DiskSpec, Machine, Scenario, Size};
+use ovftransfer_simulator::scenario::{
+    ApiVersion, Data, DataKind, DiskSpec, Machine, Scenario, Size,
+};
 use ovftransfer_simulator::{LeaseState, Simulator};
 use ovftransfer_vmdk::GrainReader;
 use sha2::{Digest, Sha256};
@@ -128,6 +130,20 @@ fn raw_sha256(path: &Path) -> String {
     Sha256::digest(&raw).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// All files below `folder`.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(walk(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
+
 fn file_sha256(path: &Path) -> String {
     Sha256::digest(fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -159,6 +175,7 @@ on_each_wire! {
     switches_and_snapshots_machines
     imports_and_exports_the_same_bytes
     exports_a_snapshot_of_a_running_machine
+    an_older_server_has_only_soap
     a_taken_name_and_a_wrong_password_are_refused
 }
 
@@ -298,7 +315,34 @@ async fn exports_a_snapshot_of_a_running_machine(wire: Wire) {
         govc.run(&["export.ovf", "-f", "-snapshot", "before update", "-vm", vm, target]);
         let state = simulator.vms().into_iter().find(|vm| vm.name == "with-snapshot").unwrap();
         let disk = folder.path().join("with-snapshot/with-snapshot-disk-0.vmdk");
-        assert_eq!(raw_sha256(&disk), state.disks[0].digest().unwrap().raw_sha256);
+        let expected = state.disks[0].digest().unwrap().raw_sha256;
+        assert_eq!(raw_sha256(&disk), expected);
+
+        let plain = tempfile::tempdir().unwrap();
+        let target = plain.path().to_str().unwrap();
+        govc.run(&["snapshot.export", "-d", target, "-vm", vm, "before update"]);
+        let disks: Vec<PathBuf> = walk(plain.path())
+            .into_iter()
+            .filter(|path| path.extension().is_some_and(|extension| extension == "vmdk"))
+            .collect();
+        assert_eq!(disks.len(), 1, "{disks:?}");
+        assert_eq!(raw_sha256(&disks[0]), expected);
+    });
+    simulator.stop().await;
+}
+
+async fn an_older_server_has_only_soap(wire: Wire) {
+    let mut scenario = Scenario::default();
+    scenario.api_version = ApiVersion::V7_0_3_0;
+    let simulator = Simulator::builder().scenario(scenario).start().await.unwrap();
+    let Some(govc) = Govc::find(&simulator, wire) else { return };
+    tokio::task::block_in_place(|| match (wire, govc.try_run(&["about"])) {
+        (Wire::Soap, Ok(about)) => assert!(about.contains("7.0.3"), "{about}"),
+        (Wire::ViJson, Err(refusal)) => {
+            // It looks at the type of the 404 before its status.
+            assert!(refusal.contains("not application/json"), "{refusal}");
+        }
+        (_, other) => panic!("{other:?}"),
     });
     simulator.stop().await;
 }
