@@ -13,7 +13,7 @@ use crate::lease;
 use crate::lock::lock;
 use crate::object::{Moref, complete};
 use crate::ovf;
-use crate::session::{self, Client};
+use crate::session::{self, Client, Session, Wire};
 use crate::soap::{Call, FETCH, unknown_method};
 use crate::task;
 use crate::types;
@@ -25,10 +25,18 @@ use crate::world::World;
 /// Who calls.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
-    /// The session's cookie, if one was sent.
+    /// How it speaks.
+    pub(crate) wire: Wire,
+    /// The session's cookie or token, if one was sent.
     pub(crate) cookie: Option<String>,
     /// The other end.
     pub(crate) client: Client,
+}
+
+impl Caller {
+    fn session<'a>(&self, world: &'a mut World) -> Option<&'a Session> {
+        world.sessions.find(self.wire, self.cookie.as_deref()?)
+    }
 }
 
 /// What a call gave.
@@ -36,7 +44,7 @@ pub(crate) struct Caller {
 pub(crate) struct Reply {
     /// The result; `null` for none.
     pub(crate) value: Value,
-    /// The cookie of a session that was opened.
+    /// The cookie or token of a session that was opened.
     pub(crate) cookie: Option<String>,
 }
 
@@ -74,7 +82,7 @@ async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<
     }
     let who = {
         let mut world = lock(&vcenter.world);
-        let session = caller.cookie.as_deref().and_then(|cookie| world.sessions.find(cookie));
+        let session = caller.session(&mut world);
         let session = session.ok_or_else(|| session::not_authenticated(&call.this.value()))?;
         let who = Who { key: session.key.clone(), user: session.user.clone() };
         if world.objects.visible(&call.this, Some(&who.key)).is_none() {
@@ -106,8 +114,7 @@ struct Who {
 
 fn login(world: &mut World, caller: &Caller, call: &Call) -> Result<Reply, Fault> {
     check_target(world, &call.this, "SessionManager", &call.method)?;
-    let is_open =
-        caller.cookie.as_deref().is_some_and(|cookie| world.sessions.find(cookie).is_some());
+    let is_open = caller.session(world).is_some();
     let text = |name: &str| call.arguments[name].as_str().unwrap_or_default();
     let scenario = &world.scenario;
     // As a real server: a session that is logged in cannot log in again.
@@ -115,12 +122,12 @@ fn login(world: &mut World, caller: &Caller, call: &Call) -> Result<Reply, Fault
         return Err(session::invalid_login());
     }
     let user = scenario.username.clone();
-    let (cookie, session) = world.sessions.open(&user, caller.client.clone());
+    let (cookie, session) = world.sessions.open(caller.wire, &user, caller.client.clone());
     Ok(Reply { value: session.value(), cookie: Some(cookie) })
 }
 
 /// Type of the objects that have a method; `None` if several have it or nobody.
-fn receiver(method: &str) -> Option<&'static str> {
+pub(crate) fn receiver(method: &str) -> Option<&'static str> {
     Some(match method {
         "CurrentTime" | "RetrieveServiceContent" => "ServiceInstance",
         "Logout" | "SessionIsActive" | "TerminateSession" => "SessionManager",

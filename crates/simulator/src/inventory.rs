@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::fault::Fault;
 use crate::object::{Moref, Objects};
+use crate::scenario::ApiVersion;
 use crate::soap::API_VERSION;
 use crate::vm::{self, Vm, allocation, escape_name};
 use crate::world::{HostEntry, World};
@@ -61,7 +62,7 @@ pub(crate) mod fixed {
 /// `endpoints` has authority and thumbprint of each host.
 pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String, String)]) {
     let scenario = Arc::clone(&world.scenario);
-    services(&mut world.objects, instance_uuid);
+    services(&mut world.objects, instance_uuid, scenario.api_version);
     folders(&mut world.objects);
     let hosts: Vec<Moref> =
         scenario.hosts.iter().map(|_| world.new_moref("HostSystem", "host")).collect();
@@ -232,32 +233,34 @@ fn entity(name: &str, parent: Option<&Moref>) -> Value {
     })
 }
 
-fn about(instance_uuid: &str) -> Value {
+fn about(instance_uuid: &str, version: ApiVersion) -> Value {
+    let api_version = version.as_str();
+    let short = api_version.strip_suffix(".0").unwrap_or(api_version);
     json!({
         "name": "VMware vCenter Server",
-        "fullName": "VMware vCenter Server 8.0.3 (ovftransfer simulator)",
+        "fullName": format!("VMware vCenter Server {short} (ovftransfer simulator)"),
         "vendor": "VMware, Inc.",
-        "version": "8.0.3",
+        "version": short,
         "build": "0",
         "localeVersion": "INTL",
         "localeBuild": "000",
         "osType": "linux-x64",
         "productLineId": "vpx",
         "apiType": "VirtualCenter",
-        "apiVersion": API_VERSION,
+        "apiVersion": api_version,
         "instanceUuid": instance_uuid,
         "licenseProductName": "VMware VirtualCenter Server",
         "licenseProductVersion": "8.0",
     })
 }
 
-fn services(objects: &mut Objects, instance_uuid: &str) {
+fn services(objects: &mut Objects, instance_uuid: &str, version: ApiVersion) {
     let content = json!({
         "_typeName": "ServiceContent",
         "rootFolder": fixed::root_folder().value(),
         "propertyCollector": fixed::property_collector().value(),
         "viewManager": fixed::view_manager().value(),
-        "about": about(instance_uuid),
+        "about": about(instance_uuid, version),
         "sessionManager": fixed::session_manager().value(),
         "authorizationManager": fixed::authorization_manager().value(),
         "taskManager": fixed::task_manager().value(),

@@ -1,14 +1,14 @@
 //! An embedded vCenter with NFC hosts, for tests of everything that moves virtual machines.
 //!
 //! A [`Simulator`] is a vCenter with a datacenter, a cluster, hosts, pools, datastores, networks and
-//! machines with real disks.  It speaks SOAP over TLS like a real one, so that any client of vSphere
-//! can drive it; govc does so in its tests.  What is uploaded is stored, what is exported is streamed
+//! machines with real disks.  It speaks SOAP and VI JSON over TLS like a real one, so that any
+//! client of vSphere can drive it; govc does so in its tests, on each wire.  What is uploaded is stored, what is exported is streamed
 //! as stream-optimized VMDK, in constant memory.  It is strict where a real server is strict, and
 //! fails where its [`Scenario`] says so.
 //!
 //! ```text
-//!   client ── SOAP /sdk ──> vCenter ── leases, tasks, inventory
-//!     │                        │ grants tickets
+//!   client ── SOAP /sdk, JSON /sdk/vim25 ──> vCenter ── leases, tasks, inventory
+//!     │                                         │ grants tickets
 //!     └── GET, POST, PUT ──> host 0, host 1, …   one port and one certificate each
 //! ```
 //!
@@ -39,10 +39,14 @@
 //!
 //! # What it has, method by method
 //!
+//! Every method and every property is served on both wires, from one state: SOAP at `/sdk` and VI
+//! JSON at `/sdk/vim25/{release}/{type}/{id}/{method or property}` for the releases 8.0.1.0, 8.0.2.0
+//! and 8.0.3.0.  `Fetch` is of SOAP alone; VI JSON has GET of a property in its place.
+//!
 //! | object | methods | notes |
 //! |---|---|---|
-//! | ServiceInstance | `RetrieveServiceContent`, `CurrentTime` | API 8.0.3.0; managers that are not here are unset |
-//! | SessionManager | `Login`, `Logout`, `SessionIsActive`, `TerminateSession` | one user; the cookie is quoted and is not the key; idle sessions end after 30 minutes |
+//! | ServiceInstance | `RetrieveServiceContent`, `CurrentTime` | API 8.0.3.0 if the scenario names no older one; managers that are not here are unset |
+//! | SessionManager | `Login`, `Logout`, `SessionIsActive`, `TerminateSession` | one user; the cookie is quoted and is not the key, nor is the token in `vmware-api-session-id`; idle sessions end after 30 minutes |
 //! | PropertyCollector | `RetrieveProperties`, `RetrievePropertiesEx`, `ContinueRetrievePropertiesEx`, `CancelRetrievePropertiesEx`, `Fetch` | traversals, `all`, nested paths, keys in brackets; an unknown property is `InvalidProperty` |
 //! | | `CreatePropertyCollector`, `DestroyPropertyCollector`, `CreateFilter`, `DestroyPropertyFilter` | |
 //! | | `WaitForUpdatesEx`, `WaitForUpdates`, `CheckForUpdates`, `CancelWaitForUpdates` | real versions; the last answer can be asked for again; never truncated |
@@ -57,10 +61,10 @@
 //! | HttpNfcLease | `HttpNfcLeaseProgress`, `HttpNfcLeaseComplete`, `HttpNfcLeaseAbort`, `HttpNfcLeaseGetManifest`, `HttpNfcLeaseSetManifestChecksumType` | times out, cleans up, stays readable for five minutes after its end or vanishes at once |
 //! | Task | `CancelTask` | of the tasks behind leases |
 //!
-//! Missing as yet: VI JSON, stand-alone hosts, vApps, distributed switches, `ValidateHost`, pull and
+//! Missing as yet: `LoginByToken`, stand-alone hosts, vApps, distributed switches, `ValidateHost`, pull and
 //! probe of URLs.
 //!
-//! Beside them: `/sdk/vimServiceVersions.xml`, and on the hosts `/nfc/<ticket>/<file>`: GET, POST of
+//! Beside them: `POST /api/vcenter/system?action=hello`, `/sdk/vimServiceVersions.xml`, and on the hosts `/nfc/<ticket>/<file>`: GET, POST of
 //! disks, PUT of other files, with the status codes of real hosts for everything else.
 
 pub mod appliance;
@@ -75,11 +79,13 @@ mod fault;
 mod generate;
 mod hardware;
 mod inventory;
+mod json;
 mod lease;
 mod lock;
 mod nfc;
 mod object;
 mod ovf;
+mod rest;
 pub mod scenario;
 mod script;
 mod server;

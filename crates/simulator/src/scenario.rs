@@ -23,11 +23,15 @@
 //! # Ok::<(), ovftransfer_simulator::scenario::ScenarioError>(())
 //! ```
 
+mod wire;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use self::wire::{ApiVersion, FaultText, ViJson};
 
 /// Everything a simulated vCenter is made from.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -54,6 +58,10 @@ pub struct Scenario {
     pub lease_vanishes: bool,
     /// Time a lease stays in the state `initializing`, in milliseconds.
     pub initialize_delay_ms: u64,
+    /// Version of the API; older ones have no VI JSON.
+    pub api_version: ApiVersion,
+    /// Habits of the VI JSON wire.
+    pub vi_json: ViJson,
     /// What goes wrong, tried in this order.
     pub faults: Vec<Fault>,
 }
@@ -518,6 +526,8 @@ impl Default for Scenario {
             lease_timeout_s: 300,
             lease_vanishes: false,
             initialize_delay_ms: 0,
+            api_version: ApiVersion::default(),
+            vi_json: ViJson::default(),
             faults: Vec::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! Sessions: who is logged in, known by a cookie.
+//! Sessions: who is logged in, known by a cookie or, over VI JSON, by a token.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,15 +32,25 @@ pub(crate) struct Client {
     pub(crate) agent: String,
 }
 
-/// All sessions, by cookie.
+/// How a client speaks.  A session of one wire is not known on the other.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Wire {
+    /// VI JSON: the session's secret is a token in a header of its own.
+    Json,
+    /// SOAP: the session's secret is a cookie.
+    #[default]
+    Soap,
+}
+
+/// All sessions, by wire and cookie or token.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    by_cookie: BTreeMap<String, Session>,
+    by_cookie: BTreeMap<(Wire, String), Session>,
 }
 
 impl Sessions {
-    /// Opens a session.  Returns its cookie, which is another secret than the key.
-    pub(crate) fn open(&mut self, user: &str, client: Client) -> (String, Session) {
+    /// Opens a session.  Returns its cookie or token, which is another secret than the key.
+    pub(crate) fn open(&mut self, wire: Wire, user: &str, client: Client) -> (String, Session) {
         let now = clock::now();
         let session = Session {
             key: format!("52{}", clock::uuid().get(2..).unwrap_or_default()),
@@ -51,14 +61,18 @@ impl Sessions {
             client,
             calls: 0,
         };
-        let cookie = clock::uuid().replace('-', "");
-        self.by_cookie.insert(cookie.clone(), session.clone());
+        let mut cookie = clock::uuid().replace('-', "");
+        if wire == Wire::Json {
+            // Tokens look like 40 hex digits.
+            cookie.push_str(clock::uuid().get(..8).unwrap_or_default());
+        }
+        self.by_cookie.insert((wire, cookie.clone()), session.clone());
         (cookie, session)
     }
 
-    /// The session of `cookie`; this counts as activity.
-    pub(crate) fn find(&mut self, cookie: &str) -> Option<&Session> {
-        let session = self.by_cookie.get_mut(cookie)?;
+    /// The session of `cookie`, or of the token; this counts as activity.
+    pub(crate) fn find(&mut self, wire: Wire, cookie: &str) -> Option<&Session> {
+        let session = self.by_cookie.get_mut(&(wire, cookie.to_owned()))?;
         if session.last_active.elapsed() > IDLE_MAX {
             return None;
         }
@@ -146,12 +160,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_ends_by_idling() {
         let mut sessions = Sessions::default();
-        let (cookie, session) = sessions.open("a", Client::default());
+        let (cookie, session) = sessions.open(Wire::Soap, "a", Client::default());
         assert_ne!(cookie, session.key);
         tokio::time::advance(IDLE_MAX - Duration::from_secs(1)).await;
-        assert!(sessions.find(&cookie).is_some());
+        assert!(sessions.find(Wire::Soap, &cookie).is_some());
+        assert!(sessions.find(Wire::Json, &cookie).is_none());
         tokio::time::advance(IDLE_MAX + Duration::from_secs(1)).await;
-        assert!(sessions.find(&cookie).is_none());
+        assert!(sessions.find(Wire::Soap, &cookie).is_none());
     }
 
     #[test]

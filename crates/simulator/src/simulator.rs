@@ -20,10 +20,11 @@ use crate::inventory::{self, fixed};
 use crate::lease::{self, NVRAM};
 use crate::lock::lock;
 use crate::nfc::{NfcHost, NfcService, Tickets};
+use crate::rest;
 use crate::scenario::{Machine, Scenario, ScenarioError};
 use crate::script::Script;
 use crate::server::{Body, Connection, Limits, Server, ServerError, full, text};
-use crate::session::{self, Client};
+use crate::session::{self, Client, Wire};
 use crate::soap;
 use crate::state::{self, HostState, LeaseRecord, SessionRecord, TaskRecord, VmState};
 use crate::tls::Identity;
@@ -254,6 +255,9 @@ struct Front {
 impl Front {
     async fn serve(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
+        if rest::serves(path) {
+            return rest::serve(&self.vcenter, request).await;
+        }
         if NfcService::is_device_path(path) {
             return match self.star_host(path).and_then(|host| self.services.get(host)) {
                 Some(service) => service.handle(request).await,
@@ -263,7 +267,8 @@ impl Front {
         match (request.method(), path) {
             (&Method::POST, "/sdk" | "/sdk/" | "/sdk/vimService") => self.soap(request).await,
             (&Method::GET, "/sdk/vimServiceVersions.xml") => {
-                xml(StatusCode::OK, soap::service_versions())
+                let version = lock(&self.vcenter.world).scenario.api_version;
+                xml(StatusCode::OK, soap::service_versions(version))
             }
             (_, "/sdk" | "/sdk/" | "/sdk/vimService") => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "SOAP is sent by POST")
@@ -333,6 +338,7 @@ fn caller(request: &Request<Incoming>) -> Caller {
     let cookies = request.headers().get_all(COOKIE).iter();
     let cookie = cookies.filter_map(|value| value.to_str().ok()).find_map(session::cookie);
     Caller {
+        wire: Wire::Soap,
         cookie: cookie.map(str::to_owned),
         client: Client {
             address: address.unwrap_or_default(),
@@ -413,5 +419,7 @@ const REQUEST_BYTES_MAX: usize = 20_000_000;
 /// NVRAM has the same content in every machine.
 const NVRAM_SEED: u64 = 0x6e76_7261_6d00;
 
+#[cfg(test)]
+mod json_tests;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::object::Moref;
+use crate::scenario::ApiVersion;
 use crate::soap::element::Element;
 use crate::types;
 
@@ -123,14 +124,15 @@ pub(crate) fn fault(fault: &Fault) -> String {
 }
 
 /// The document at `/sdk/vimServiceVersions.xml`.
-pub(crate) fn service_versions() -> String {
+pub(crate) fn service_versions(version: ApiVersion) -> String {
+    let version = version.as_str();
     let mut prior = String::new();
-    for version in PRIOR_VERSIONS {
+    for version in VERSIONS.into_iter().skip_while(|known| *known != version).skip(1) {
         prior.push_str(&format!("<version>{version}</version>"));
     }
     format!(
         "{PROLOG}<namespaces version=\"1.0\"><namespace><name>urn:vim25</name>\
-         <version>{API_VERSION}</version><priorVersions>{prior}</priorVersions></namespace>\
+         <version>{version}</version><priorVersions>{prior}</priorVersions></namespace>\
          <namespace><name>urn:vim2</name><version>2.0</version></namespace></namespaces>"
     )
 }
@@ -170,7 +172,7 @@ impl Version {
     }
 }
 
-/// Version of the API that is served.
+/// Newest version of the API that is served, and that of the hosts.
 pub(crate) const API_VERSION: &str = "8.0.3.0";
 
 /// Name of the call that every server has and no document mentions: reads one property.
@@ -189,9 +191,10 @@ const XSI_NS: &str = "http://www.w3.org/2001/XMLSchema-instance";
 /// Namespaces of operations.
 const SERVED_NS: [&str; 2] = ["urn:vim25", "urn:internalvim25"];
 
-const PRIOR_VERSIONS: [&str; 12] = [
-    "8.0.2.0", "8.0.1.0", "8.0.0.0", "7.0.3.0", "7.0.2.0", "7.0.1.0", "7.0.0.0", "6.7", "6.5",
-    "6.0", "5.5", "5.1",
+/// Versions of the API, newest first.
+const VERSIONS: [&str; 13] = [
+    "8.0.3.0", "8.0.2.0", "8.0.1.0", "8.0.0.0", "7.0.3.0", "7.0.2.0", "7.0.1.0", "7.0.0.0", "6.7",
+    "6.5", "6.0", "5.5", "5.1",
 ];
 
 /// What a caller who names no version may call.

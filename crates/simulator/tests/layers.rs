@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Modules of this crate, lowest first: the data plane, then the vCenter on top of it.
-const LAYERS: [&str; 32] = [
+const LAYERS: [&str; 34] = [
     "clock",
     "lock",
     "scenario",
@@ -25,6 +25,7 @@ const LAYERS: [&str; 32] = [
     "fault",
     "session",
     "soap",
+    "json",
     "vm",
     "hardware",
     "world",
@@ -37,6 +38,7 @@ const LAYERS: [&str; 32] = [
     "ovf",
     "vcenter",
     "dispatch",
+    "rest",
     "simulator",
 ];
 
