@@ -42,7 +42,7 @@ fn help_names_only_what_is_there() {
     for command in COMMANDS {
         assert!(top.contains(&format!("  {command} ")), "{command} in {top}");
     }
-    for absent in ["inspect", "lint", "convert", "reap", "--wire", "--deep", "--limit-rate"] {
+    for absent in ["inspect", "lint", "convert", "reap", "--deep", "--limit-rate"] {
         for text in all_help() {
             assert!(!text.contains(absent), "{absent} in {text}");
         }
