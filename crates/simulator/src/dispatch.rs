@@ -146,7 +146,9 @@ fn receiver(method: &str) -> Option<&'static str> {
         | "FindByUuid"
         | "FindChild" => "SearchIndex",
         "CancelTask" => "Task",
-        "CreateDescriptor" | "CreateImportSpec" | "ParseDescriptor" => "OvfManager",
+        "CreateDescriptor" | "CreateImportSpec" | "ParseDescriptor" | "ValidateHost" => {
+            "OvfManager"
+        }
         "CreateFolder" => "Folder",
         "ImportVApp" => "ResourcePool",
         "CreateSnapshot_Task"
@@ -237,6 +239,7 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
         "CreateImportSpec" => ovf::create_import_spec(world, arguments),
         "CreateDescriptor" => ovf::create_descriptor(world, arguments),
         "ParseDescriptor" => Ok(ovf::parse_descriptor(arguments)),
+        "ValidateHost" => ovf::validate_host(world, arguments),
         "CreateFolder" => {
             let name = text("name");
             match inventory::child(&world.objects, this, &name) {

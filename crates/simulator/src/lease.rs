@@ -322,6 +322,7 @@ fn import_vm(
     host: usize,
 ) -> Result<Vec<Prepared>, Fault> {
     let name = spec["name"].as_str().unwrap_or_default().to_owned();
+    check_properties(&spec["vAppConfig"])?;
     let mut vm = make_vm(world, spec, &name, (folder, pool, host))?;
     let mut prepared = Vec::new();
     let mut images = 0;
@@ -364,6 +365,23 @@ fn import_vm(
         lease.host = host;
     }
     Ok(prepared)
+}
+
+/// A property that users cannot configure keeps its default.
+fn check_properties(config: &Value) -> Result<(), Fault> {
+    let all = config["property"].as_array().into_iter().flatten();
+    for property in all.map(|change| &change["info"]) {
+        let text = |name: &str| property[name].as_str().unwrap_or_default();
+        if property["userConfigurable"] == false && !text("value").is_empty() {
+            let what = format!("The property '{}' is not user configurable.", text("id"));
+            let mut fault = Fault::new("NotUserConfigurableProperty", what);
+            for field in ["id", "category", "label", "type", "value"] {
+                fault = fault.with(field, text(field));
+            }
+            return Err(fault);
+        }
+    }
+    Ok(())
 }
 
 fn new_file(world: &World) -> Result<crate::disk::Blob, Fault> {

@@ -53,12 +53,13 @@
 //! | | `CreateSnapshot_Task`, `RemoveAllSnapshots_Task`, and `RemoveSnapshot_Task` of the snapshot | |
 //! | | `ExportVm`, and `ExportSnapshot` of the snapshot | `InvalidPowerState`, `TaskInProgress` |
 //! | ResourcePool | `ImportVApp` | one machine; wants a folder; a taken name is an error of the lease |
-//! | OvfManager | `CreateImportSpec`, `CreateDescriptor`, `ParseDescriptor` | one machine; disks, images, NVRAM, network cards; no properties, no deployment options |
+//! | OvfManager | `ParseDescriptor`, `ValidateHost` | networks, products and properties, licences, deployment options, sizes, disk provisioning |
+//! | | `CreateImportSpec`, `CreateDescriptor` | one machine; disks, images, NVRAM, network cards; properties and deployment option are taken or refused; the options `lax`, `extraconfig`, `mac` |
 //! | HttpNfcLease | `HttpNfcLeaseProgress`, `HttpNfcLeaseComplete`, `HttpNfcLeaseAbort`, `HttpNfcLeaseGetManifest`, `HttpNfcLeaseSetManifestChecksumType` | times out, cleans up, stays readable for five minutes after its end or vanishes at once |
 //! | Task | `CancelTask` | of the tasks behind leases |
 //!
-//! Missing as yet: VI JSON, stand-alone hosts, vApps, distributed switches, `ValidateHost`, pull and
-//! probe of URLs.
+//! Missing as yet: VI JSON, stand-alone hosts, vApps, distributed switches, pull and probe of
+//! URLs.
 //!
 //! Beside them: `/sdk/vimServiceVersions.xml`, and on the hosts `/nfc/<ticket>/<file>`: GET, POST of
 //! disks, PUT of other files, with the status codes of real hosts for everything else.

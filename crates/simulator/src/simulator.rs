@@ -364,6 +364,7 @@ fn make_world(
 ) -> Result<World, StartError> {
     let mut world = World::new(Arc::clone(&scenario), tickets, script, store);
     inventory::build(&mut world, &clock::uuid(), endpoints);
+    crate::ovf::publish(&mut world, &fixed::ovf_manager());
     for machine in &scenario.machines {
         add_machine(&mut world, machine).map_err(|fault| StartError::Machine {
             name: machine.name.clone(),
@@ -413,5 +414,7 @@ const REQUEST_BYTES_MAX: usize = 20_000_000;
 /// NVRAM has the same content in every machine.
 const NVRAM_SEED: u64 = 0x6e76_7261_6d00;
 
+#[cfg(test)]
+mod package_tests;
 #[cfg(test)]
 mod tests;

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::object::Moref;
-use crate::soap::element::Element;
 use crate::types;
+pub(crate) use element::Element;
 
 /// A call that was read from SOAP.
 #[derive(Debug)]

@@ -220,6 +220,7 @@ impl Vm {
             "bootOptions": { "bootDelay": 0, "enterBIOSSetup": false },
             "changeTrackingEnabled": false,
             "firmware": spec["firmware"].as_str().unwrap_or("bios"),
+            "vAppConfig": vapp_config(&spec["vAppConfig"]),
         })
     }
 
@@ -343,6 +344,28 @@ impl Vm {
         }
         json!({ "file": files, "disk": disks, "timestamp": clock::now() })
     }
+}
+
+/// `VmConfigInfo` of a machine that was made with the `VmConfigSpec` `spec`.
+fn vapp_config(spec: &Value) -> Value {
+    if spec.is_null() {
+        return Value::Null;
+    }
+    let infos = |name: &str| -> Value {
+        let all = spec[name].as_array().into_iter().flatten();
+        all.map(|change| change["info"].clone()).collect()
+    };
+    let assignment = &spec["ipAssignment"];
+    json!({
+        "_typeName": "VmConfigInfo",
+        "product": infos("product"),
+        "property": infos("property"),
+        "ipAssignment": if assignment.is_null() { json!({}) } else { assignment.clone() },
+        "eula": spec["eula"],
+        "ovfEnvironmentTransport": spec["ovfEnvironmentTransport"],
+        "installBootRequired": spec["installBootRequired"].as_bool().unwrap_or(false),
+        "installBootStopDelay": spec["installBootStopDelay"].as_i64().unwrap_or(0),
+    })
 }
 
 /// The label of a device on its controller, such as `VirtualLsiLogicController0:0`.
