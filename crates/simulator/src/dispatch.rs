@@ -11,6 +11,7 @@ use crate::fault::Fault;
 use crate::inventory::{self, fixed};
 use crate::lease;
 use crate::lock::lock;
+use crate::network;
 use crate::object::{Moref, complete};
 use crate::ovf;
 use crate::session::{self, Client};
@@ -150,11 +151,15 @@ fn receiver(method: &str) -> Option<&'static str> {
             "OvfManager"
         }
         "CreateFolder" => "Folder",
+        "FetchDVPortKeys" | "FetchDVPorts" | "RefreshDVPortState" => "DistributedVirtualSwitch",
+        "QueryDvsByUuid" => "DistributedVirtualSwitchManager",
+        "startDpuFailover" => "HostNetworkSystem",
         "ImportVApp" => "ResourcePool",
         "CreateSnapshot_Task"
         | "ExportVm"
         | "PowerOffVM_Task"
         | "PowerOnVM_Task"
+        | "ReconfigVM_Task"
         | "RemoveAllSnapshots_Task"
         | "UnregisterVM" => "VirtualMachine",
         "Destroy_Task" | "Rename_Task" => "ManagedEntity",
@@ -248,6 +253,8 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
             }
         }
         "CancelTask" => cancel_task(world, this),
+        "FetchDVPortKeys" | "FetchDVPorts" | "QueryDvsByUuid" | "RefreshDVPortState"
+        | "startDpuFailover" => network::call(world, this, &call.method, arguments),
         method if method.starts_with("HttpNfcLease") => lease::call(world, this, method, arguments),
         _ => vm_call(world, who, call),
     }
@@ -269,6 +276,15 @@ fn vm_call(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
             let on = call.method == "PowerOnVM_Task";
             let id = if on { "VirtualMachine.powerOn" } else { "VirtualMachine.powerOff" };
             Ok(task::run(world, this, id, &who.user, |world| power(world, this, on)))
+        }
+        "ReconfigVM_Task" => {
+            lease::check_free(world, this)?;
+            let devices = network::reconfigured(world, this, &arguments["spec"])?;
+            Ok(task::run(world, this, "VirtualMachine.reconfigure", &who.user, |world| {
+                let is_on = world.vm(this)?.powered_on;
+                network::reattach(world, this, devices, is_on)?;
+                Ok(Value::Null)
+            }))
         }
         "Destroy_Task" => {
             if this.kind != "VirtualMachine" {
@@ -351,7 +367,11 @@ fn power(world: &mut World, this: &Moref, on: bool) -> Result<Value, Fault> {
             .with("existingState", state));
     }
     vm.powered_on = on;
-    world.refresh(&this.id);
+    let devices = vm.devices.clone();
+    if let Err(fault) = network::reattach(world, this, devices, !on) {
+        world.vm_mut(this)?.powered_on = !on;
+        return Err(fault);
+    }
     Ok(Value::Null)
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::clock;
+use crate::dvs::{self, Owner};
 use crate::fault::Fault;
 use crate::object::{Moref, Objects};
-use crate::soap::API_VERSION;
+use crate::types;
 use crate::vm::{self, Vm, allocation, escape_name};
 use crate::world::{HostEntry, World};
 
@@ -61,7 +62,7 @@ pub(crate) mod fixed {
 /// `endpoints` has authority and thumbprint of each host.
 pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String, String)]) {
     let scenario = Arc::clone(&world.scenario);
-    services(&mut world.objects, instance_uuid);
+    services(&mut world.objects, instance_uuid, &scenario.api_version);
     folders(&mut world.objects);
     let hosts: Vec<Moref> =
         scenario.hosts.iter().map(|_| world.new_moref("HostSystem", "host")).collect();
@@ -78,7 +79,7 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
     let (stores, networks) = (values(&stores), values(&networks));
     for (index, (moref, spec)) in hosts.iter().zip(&scenario.hosts).enumerate() {
         let (authority, thumbprint) = endpoints.get(index).cloned().unwrap_or_default();
-        let mut value = host(moref, &spec.name, &thumbprint);
+        let mut value = host(moref, &spec.name, &thumbprint, &scenario.api_version);
         value["datastore"] = stores.clone();
         value["network"] = networks.clone();
         world.objects.put(moref.clone(), None, value);
@@ -117,15 +118,23 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
 ///
 /// # Errors
 ///
-/// `DuplicateName` if the folder has something of that name.
-pub(crate) fn register(world: &mut World, vm: Vm) -> Result<(), Fault> {
+/// `DuplicateName` if the folder has something of that name, and what [`dvs::attach`] says.
+pub(crate) fn register(world: &mut World, mut vm: Vm) -> Result<(), Fault> {
     if let Some(other) = child(&world.objects, &vm.folder, &vm.name) {
         return Err(duplicate_name(&vm.name, &other));
     }
     let moref = vm.moref.clone();
     let (folder, pool, datastore) = (vm.folder.clone(), vm.pool.clone(), vm.datastore.clone());
     let host = world.hosts.get(vm.host).map(|host| host.moref.clone());
-    let networks = networks_of(&vm);
+    if let Some(host) = host.clone() {
+        let (name, powered_on) = (vm.name.clone(), vm.powered_on);
+        let owner = Owner { moref: moref.clone(), name, host, powered_on };
+        if let Err(fault) = dvs::attach(world, &owner, &mut vm.devices) {
+            dvs::release(world, &moref);
+            return Err(fault);
+        }
+    }
+    let networks = networks_of(&vm.devices);
     world.vms.insert(moref.id.clone(), vm);
     world.refresh(&moref.id);
     let objects = &mut world.objects;
@@ -140,7 +149,8 @@ pub(crate) fn register(world: &mut World, vm: Vm) -> Result<(), Fault> {
 pub(crate) fn unregister(world: &mut World, moref: &Moref) {
     let Some(vm) = world.vms.remove(&moref.id) else { return };
     let host = world.hosts.get(vm.host).map(|host| host.moref.clone());
-    let networks = networks_of(&vm);
+    let networks = networks_of(&vm.devices);
+    dvs::release(world, moref);
     world.objects.unlink(&vm.folder, "childEntity", moref);
     for parent in [Some(vm.pool), Some(vm.datastore), host].into_iter().flatten().chain(networks) {
         world.objects.unlink(&parent, "vm", moref);
@@ -203,14 +213,13 @@ pub(crate) fn child(objects: &Objects, parent: &Moref, name: &str) -> Option<Mor
 /// Reference and name of every network.
 pub(crate) fn networks(objects: &Objects) -> Vec<(Moref, String)> {
     let all = children(objects, &fixed::network_folder());
-    all.into_iter().map(|moref| (moref.clone(), objects.text(&moref, "name").to_owned())).collect()
+    let all = all.into_iter().filter(|moref| types::is_a(&moref.kind, "Network"));
+    all.map(|moref| (moref.clone(), objects.text(&moref, "name").to_owned())).collect()
 }
 
-fn networks_of(vm: &Vm) -> Vec<Moref> {
-    vm.devices
-        .iter()
-        .filter_map(|device| Moref::from_value(&device["backing"]["network"]))
-        .collect()
+/// The networks and portgroups that `devices` are on.
+pub(crate) fn networks_of(devices: &[Value]) -> Vec<Moref> {
+    devices.iter().filter_map(vm::network_of).collect()
 }
 
 fn values(all: &[Moref]) -> Value {
@@ -232,7 +241,7 @@ fn entity(name: &str, parent: Option<&Moref>) -> Value {
     })
 }
 
-fn about(instance_uuid: &str) -> Value {
+fn about(instance_uuid: &str, api_version: &str) -> Value {
     json!({
         "name": "VMware vCenter Server",
         "fullName": "VMware vCenter Server 8.0.3 (ovftransfer simulator)",
@@ -244,20 +253,20 @@ fn about(instance_uuid: &str) -> Value {
         "osType": "linux-x64",
         "productLineId": "vpx",
         "apiType": "VirtualCenter",
-        "apiVersion": API_VERSION,
+        "apiVersion": api_version,
         "instanceUuid": instance_uuid,
         "licenseProductName": "VMware VirtualCenter Server",
         "licenseProductVersion": "8.0",
     })
 }
 
-fn services(objects: &mut Objects, instance_uuid: &str) {
+fn services(objects: &mut Objects, instance_uuid: &str, api_version: &str) {
     let content = json!({
         "_typeName": "ServiceContent",
         "rootFolder": fixed::root_folder().value(),
         "propertyCollector": fixed::property_collector().value(),
         "viewManager": fixed::view_manager().value(),
-        "about": about(instance_uuid),
+        "about": about(instance_uuid, api_version),
         "sessionManager": fixed::session_manager().value(),
         "authorizationManager": fixed::authorization_manager().value(),
         "taskManager": fixed::task_manager().value(),
@@ -365,7 +374,7 @@ fn cluster(hosts: usize) -> Value {
     value
 }
 
-fn host(moref: &Moref, name: &str, thumbprint: &str) -> Value {
+fn host(moref: &Moref, name: &str, thumbprint: &str, api_version: &str) -> Value {
     let mut value = entity(name, Some(&fixed::cluster()));
     let product = json!({
         "name": "VMware ESXi",
@@ -376,7 +385,7 @@ fn host(moref: &Moref, name: &str, thumbprint: &str) -> Value {
         "osType": "vmnix-x86",
         "productLineId": "embeddedEsx",
         "apiType": "HostAgent",
-        "apiVersion": API_VERSION,
+        "apiVersion": api_version,
     });
     let runtime = json!({
         "connectionState": "connected",

@@ -52,13 +52,17 @@
 //! | VirtualMachine | `PowerOnVM_Task`, `PowerOffVM_Task`, `Destroy_Task`, `Rename_Task`, `UnregisterVM` | refused with `TaskInProgress` while a lease holds the machine |
 //! | | `CreateSnapshot_Task`, `RemoveAllSnapshots_Task`, and `RemoveSnapshot_Task` of the snapshot | |
 //! | | `ExportVm`, and `ExportSnapshot` of the snapshot | `InvalidPowerState`, `TaskInProgress` |
+//! | | `ReconfigVM_Task` | edits of network cards |
+//! | VmwareDistributedVirtualSwitch | `FetchDVPorts`, `FetchDVPortKeys`, `RefreshDVPortState` | every criterion but `scope`; ports with connectee, cookie, state, conflict as the scenario has them |
+//! | DistributedVirtualSwitchManager | `QueryDvsByUuid` | |
+//! | HostNetworkSystem | `startDpuFailover` | `InvalidArgument` with its property; `MethodNotFound` below 8.0.3.0 |
 //! | ResourcePool | `ImportVApp` | one machine; wants a folder; a taken name is an error of the lease |
 //! | OvfManager | `ParseDescriptor`, `ValidateHost` | networks, products and properties, licences, deployment options, sizes, disk provisioning |
 //! | | `CreateImportSpec`, `CreateDescriptor` | one machine; disks, images, NVRAM, network cards; properties and deployment option are taken or refused; the options `lax`, `extraconfig`, `mac` |
 //! | HttpNfcLease | `HttpNfcLeaseProgress`, `HttpNfcLeaseComplete`, `HttpNfcLeaseAbort`, `HttpNfcLeaseGetManifest`, `HttpNfcLeaseSetManifestChecksumType` | times out, cleans up, stays readable for five minutes after its end or vanishes at once |
 //! | Task | `CancelTask` | of the tasks behind leases |
 //!
-//! Missing as yet: VI JSON, stand-alone hosts, vApps, distributed switches, pull and probe of
+//! Missing as yet: VI JSON, stand-alone hosts, vApps, pull and probe of
 //! URLs.
 //!
 //! Beside them: `/sdk/vimServiceVersions.xml`, and on the hosts `/nfc/<ticket>/<file>`: GET, POST of
@@ -72,15 +76,18 @@ mod collector;
 mod descriptor;
 mod disk;
 mod dispatch;
+mod dvs;
 mod fault;
 mod generate;
 mod hardware;
 mod inventory;
 mod lease;
 mod lock;
+mod network;
 mod nfc;
 mod object;
 mod ovf;
+mod port;
 pub mod scenario;
 mod script;
 mod server;

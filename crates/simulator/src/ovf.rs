@@ -10,6 +10,7 @@ use ovftransfer_ovf::envelope::{EnvelopeError, FileRef, HardwareItem, VirtualSys
 use serde_json::{Value, json};
 
 use crate::descriptor::{self, DiskFile, FileEntry};
+use crate::dvs;
 use crate::fault::Fault;
 use crate::hardware::{self, key_of, kind_of, transferable};
 use crate::inventory;
@@ -20,7 +21,7 @@ pub(crate) use crate::ovf::inspect::{parse_descriptor, publish, validate_host};
 use crate::ovf::sections::Sections;
 use crate::scenario::Controller;
 use crate::types;
-use crate::vm::unescape_name;
+use crate::vm::{network_of, unescape_name};
 use crate::world::World;
 
 /// `OvfManager.CreateImportSpec`.
@@ -127,8 +128,7 @@ pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Valu
     let nvram = vm.files.get(NVRAM).filter(|_| !listed.is_empty());
     let nvram =
         nvram.and_then(|_| file_of(&format!("/{}/{NVRAM}", moref.id), "")).map(|(file, _)| file);
-    let networks =
-        devices.iter().filter_map(|device| Moref::from_value(&device["backing"]["network"]));
+    let networks = devices.iter().filter_map(network_of);
     let networks =
         networks.map(|network| unescape_name(world.objects.text(&network, "name"))).collect();
     let macs = devices.iter().filter(|device| !device["macAddress"].is_null());
@@ -172,7 +172,8 @@ struct Import<'a> {
     /// Controllers by instance id: key, label of the type and bus, units taken.
     controllers: BTreeMap<String, Bus>,
     next_key: i64,
-    mapping: BTreeMap<String, (Value, String)>,
+    /// Backing of the cards on each network of the package.
+    mapping: BTreeMap<String, Value>,
 }
 
 struct Bus {
@@ -278,7 +279,8 @@ impl<'a> Import<'a> {
                 continue;
             }
             let real = unescape_name(self.world.objects.text(&network, "name"));
-            self.mapping.insert(name.to_owned(), (network.value(), real));
+            let backing = dvs::backing(self.world, &network, &real);
+            self.mapping.insert(name.to_owned(), backing);
         }
         let known = inventory::networks(&self.world.objects);
         for network in envelope.networks() {
@@ -294,8 +296,8 @@ impl<'a> Import<'a> {
                     );
                     self.warnings.push(Fault::new("OvfNetworkMappingNotSupported", what));
                 }
-                self.mapping
-                    .insert(network.name().to_owned(), (moref.value(), unescape_name(name)));
+                let backing = dvs::backing(self.world, moref, &unescape_name(name));
+                self.mapping.insert(network.name().to_owned(), backing);
             }
         }
         Ok(())
@@ -368,9 +370,7 @@ impl<'a> Import<'a> {
         let key = self.next_key();
         let name = item.connections().first().map_or("", String::as_str);
         match self.mapping.get(name).cloned() {
-            Some((moref, name)) => {
-                self.add(hardware::network_card(kind, key, &moref, &name), false)
-            }
+            Some(backing) => self.add(hardware::network_card(kind, key, &backing), false),
             None => self.errors.push(
                 Fault::new(
                     "OvfInvalidValue",

@@ -23,11 +23,15 @@
 //! # Ok::<(), ovftransfer_simulator::scenario::ScenarioError>(())
 //! ```
 
+mod switch;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use switch::{Offload, PortQuirk, PortgroupKind, PortgroupSpec, SwitchSpec};
 
 /// Everything a simulated vCenter is made from.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -44,6 +48,10 @@ pub struct Scenario {
     pub datastores: Vec<String>,
     /// Names of the networks; every host reaches all of them.
     pub networks: Vec<String>,
+    /// Distributed switches; every host is on all of them.
+    pub switches: Vec<SwitchSpec>,
+    /// Version of the API that the server says it has; methods that are newer are not there.
+    pub api_version: String,
     /// Names of the resource pools below the cluster's root pool.
     pub pools: Vec<String>,
     /// Machines that exist when the server starts.
@@ -99,7 +107,7 @@ pub struct Machine {
     pub controller: Controller,
     /// Disks in the order of their unit numbers.
     pub disks: Vec<DiskSpec>,
-    /// Names of the networks of its network cards, one card for each.
+    /// Names of the networks or portgroups of its network cards, one card for each.
     pub networks: Vec<String>,
     /// Size of its NVRAM file; 0 means that it has none.
     pub nvram: Size,
@@ -299,6 +307,13 @@ impl Scenario {
         unique("hosts", self.hosts.iter().map(|host| host.name.as_str()))?;
         unique("datastores", self.datastores.iter().map(String::as_str))?;
         unique("networks", self.networks.iter().map(String::as_str))?;
+        let portgroups = self.switches.iter().flat_map(|switch| &switch.portgroups);
+        let portgroups = portgroups.map(|group| group.name.as_str());
+        let names = self.networks.iter().map(String::as_str).chain(portgroups);
+        unique("switches", names.chain(self.switches.iter().map(|switch| switch.name.as_str())))?;
+        for (index, switch) in self.switches.iter().enumerate() {
+            switch.check(&format!("switches[{index}]"))?;
+        }
         unique("pools", self.pools.iter().map(String::as_str))?;
         for (index, host) in self.hosts.iter().enumerate() {
             host.check(&format!("hosts[{index}]"))?;
@@ -357,7 +372,11 @@ impl Machine {
         if !self.host.is_empty() && !scenario.hosts.iter().any(|host| host.name == self.host) {
             return Err(wrong(format!("{at}.host"), format!("no host is called {}", self.host)));
         }
-        if let Some(network) = self.networks.iter().find(|name| !scenario.networks.contains(name)) {
+        let is_known = |name: &String| {
+            let mut groups = scenario.switches.iter().flat_map(|switch| &switch.portgroups);
+            scenario.networks.contains(name) || groups.any(|group| group.name == *name)
+        };
+        if let Some(network) = self.networks.iter().find(|name| !is_known(name)) {
             let problem = format!("no network is called {network}");
             return Err(wrong(format!("{at}.networks"), problem));
         }
@@ -513,6 +532,8 @@ impl Default for Scenario {
             hosts: vec![Host::new("host0"), Host::new("host1")],
             datastores: vec!["datastore0".to_owned(), "datastore1".to_owned()],
             networks: vec!["VM Network".to_owned(), "Storage Network".to_owned()],
+            switches: Vec::new(),
+            api_version: "8.0.3.0".to_owned(),
             pools: vec!["pool0".to_owned(), "pool1".to_owned()],
             machines: default_machines(),
             lease_timeout_s: 300,

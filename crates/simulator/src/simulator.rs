@@ -364,6 +364,7 @@ fn make_world(
 ) -> Result<World, StartError> {
     let mut world = World::new(Arc::clone(&scenario), tickets, script, store);
     inventory::build(&mut world, &clock::uuid(), endpoints);
+    crate::network::build(&mut world);
     crate::ovf::publish(&mut world, &fixed::ovf_manager());
     for machine in &scenario.machines {
         add_machine(&mut world, machine).map_err(|fault| StartError::Machine {
@@ -378,7 +379,10 @@ fn make_world(
 fn add_machine(world: &mut World, machine: &Machine) -> Result<(), Fault> {
     let networks: Vec<_> = inventory::networks(&world.objects)
         .into_iter()
-        .map(|(moref, name)| (moref.value(), crate::vm::unescape_name(&name)))
+        .map(|(moref, name)| {
+            let name = crate::vm::unescape_name(&name);
+            (crate::dvs::backing(world, &moref, &name), name)
+        })
         .collect();
     let spec = hardware::spec_of(machine, &networks);
     let folder = inventory::folder(world, &fixed::vm_folder(), &machine.folder);
@@ -414,6 +418,8 @@ const REQUEST_BYTES_MAX: usize = 20_000_000;
 /// NVRAM has the same content in every machine.
 const NVRAM_SEED: u64 = 0x6e76_7261_6d00;
 
+#[cfg(test)]
+mod network_tests;
 #[cfg(test)]
 mod package_tests;
 #[cfg(test)]

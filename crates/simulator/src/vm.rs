@@ -102,9 +102,9 @@ impl Vm {
     pub(crate) fn properties(&self, host: &Moref) -> Value {
         let mut networks: Vec<Value> = Vec::new();
         for device in &self.devices {
-            let network = &device["backing"]["network"];
-            if !network.is_null() && !networks.contains(network) {
-                networks.push(network.clone());
+            let network = network_of(device).map(|network| network.value());
+            if let Some(network) = network.filter(|network| !networks.contains(network)) {
+                networks.push(network);
             }
         }
         let stored_bytes = self.stored_bytes();
@@ -374,6 +374,15 @@ pub(crate) fn label(devices: &[Value], device: &Value) -> Option<String> {
     let kind = controller["_typeName"].as_str()?;
     let bus = controller["busNumber"].as_i64().unwrap_or(0);
     Some(format!("{kind}{bus}:{}", device["unitNumber"].as_i64().unwrap_or(0)))
+}
+
+/// The network or portgroup that a device is on.  A portgroup's key is its id.
+pub(crate) fn network_of(device: &Value) -> Option<Moref> {
+    let backing = &device["backing"];
+    let portgroup = || {
+        Some(Moref::new("DistributedVirtualPortgroup", backing["port"]["portgroupKey"].as_str()?))
+    };
+    Moref::from_value(&backing["network"]).or_else(portgroup)
 }
 
 /// Whether `kind` is a network card.

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::fault::Fault;
 use crate::nfc::{Device, Tickets};
 use crate::object::{Moref, Objects};
+use crate::port::Switch;
 use crate::scenario::{Direction, Scenario};
 use crate::script::Script;
 use crate::session::Sessions;
@@ -29,6 +30,8 @@ pub(crate) struct World {
     pub(crate) scenario: Arc<Scenario>,
     /// The hosts of the cluster.
     pub(crate) hosts: Vec<HostEntry>,
+    /// The distributed switches.
+    pub(crate) switches: Vec<Switch>,
     /// The machines, by id.
     pub(crate) vms: BTreeMap<String, Vm>,
     /// Property collectors and what their clients know, by session and id.
@@ -187,6 +190,7 @@ impl World {
             sessions: Sessions::default(),
             scenario,
             hosts: Vec::new(),
+            switches: Vec::new(),
             vms: BTreeMap::new(),
             collectors: BTreeMap::new(),
             remainders: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Modules of this crate, lowest first: the data plane, then the vCenter on top of it.
-const LAYERS: [&str; 32] = [
+const LAYERS: [&str; 35] = [
     "clock",
     "lock",
     "scenario",
@@ -27,7 +27,9 @@ const LAYERS: [&str; 32] = [
     "soap",
     "vm",
     "hardware",
+    "port",
     "world",
+    "dvs",
     "inventory",
     "state",
     "task",
@@ -35,6 +37,7 @@ const LAYERS: [&str; 32] = [
     "collector",
     "lease",
     "ovf",
+    "network",
     "vcenter",
     "dispatch",
     "simulator",
