@@ -246,6 +246,9 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
         "ParseDescriptor" => Ok(ovf::parse_descriptor(arguments)),
         "ValidateHost" => ovf::validate_host(world, arguments),
         "CreateFolder" => {
+            if world.scenario.esxi {
+                return Err(Fault::new("NotSupported", "A host without vCenter has no folders."));
+            }
             let name = text("name");
             match inventory::child(&world.objects, this, &name) {
                 Some(other) => Err(inventory::duplicate_name(&name, &other)),

@@ -18,11 +18,14 @@ pub(crate) fn build(world: &mut World) {
     for spec in &scenario.switches {
         add_switch(world, spec);
     }
+    show_hosts(world);
+    if scenario.esxi {
+        return;
+    }
     world.objects.put(manager(), None, json!({}));
     let mut content = world.objects.value(&fixed::service_instance(), "content").clone();
     content["dvSwitchManager"] = manager().value();
     world.objects.set(&fixed::service_instance(), "content", content);
-    show_hosts(world);
     dvs::publish(world);
 }
 

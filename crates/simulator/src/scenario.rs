@@ -48,6 +48,9 @@ pub struct Scenario {
     pub datastores: Vec<String>,
     /// Names of the networks; every host reaches all of them.
     pub networks: Vec<String>,
+    /// The server is a host without vCenter: one host whose device URLs lead to the API's own port,
+    /// no cluster, no distributed switches, no folders.
+    pub esxi: bool,
     /// Distributed switches; every host is on all of them.
     pub switches: Vec<SwitchSpec>,
     /// Version of the API that the server says it has; methods that are newer are not there.
@@ -315,6 +318,9 @@ impl Scenario {
             switch.check(&format!("switches[{index}]"))?;
         }
         unique("pools", self.pools.iter().map(String::as_str))?;
+        if self.esxi {
+            self.check_esxi()?;
+        }
         for (index, host) in self.hosts.iter().enumerate() {
             host.check(&format!("hosts[{index}]"))?;
         }
@@ -330,6 +336,34 @@ impl Scenario {
             fault.check(&format!("faults[{index}]"))?;
         }
         Ok(())
+    }
+
+    /// The default scenario on a host without vCenter.
+    #[must_use]
+    pub fn esxi() -> Self {
+        let mut scenario = Self { esxi: true, hosts: vec![Host::new("esxi0")], ..Self::default() };
+        for machine in &mut scenario.machines {
+            machine.host.clear();
+            machine.folder.clear();
+        }
+        scenario
+    }
+
+    /// What a host without vCenter cannot have.
+    fn check_esxi(&self) -> Result<(), ScenarioError> {
+        if self.hosts.len() != 1 {
+            return Err(wrong("hosts", "a server without vCenter is exactly one host"));
+        }
+        if !self.switches.is_empty() {
+            return Err(wrong("switches", "a server without vCenter has none"));
+        }
+        match self.machines.iter().position(|machine| !machine.folder.is_empty()) {
+            Some(index) => Err(wrong(
+                format!("machines[{index}].folder"),
+                "a server without vCenter has no folders",
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -532,6 +566,7 @@ impl Default for Scenario {
             hosts: vec![Host::new("host0"), Host::new("host1")],
             datastores: vec!["datastore0".to_owned(), "datastore1".to_owned()],
             networks: vec!["VM Network".to_owned(), "Storage Network".to_owned()],
+            esxi: false,
             switches: Vec::new(),
             api_version: "8.0.3.0".to_owned(),
             pools: vec!["pool0".to_owned(), "pool1".to_owned()],

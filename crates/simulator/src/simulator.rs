@@ -113,7 +113,7 @@ impl Builder {
         let endpoints: Vec<(String, String)> = hosts
             .iter()
             .zip(&scenario.hosts)
-            .map(|(host, spec)| match spec.star_url {
+            .map(|(host, spec)| match spec.star_url || scenario.esxi {
                 true => ("*".to_owned(), String::new()),
                 false => (host.local_addr().to_string(), host.identity().thumbprint_sha1()),
             })
@@ -365,7 +365,7 @@ fn make_world(
     let mut world = World::new(Arc::clone(&scenario), tickets, script, store);
     inventory::build(&mut world, &clock::uuid(), endpoints);
     crate::network::build(&mut world);
-    crate::ovf::publish(&mut world, &fixed::ovf_manager());
+    crate::ovf::publish(&mut world, &inventory::ovf_manager(&scenario));
     for machine in &scenario.machines {
         add_machine(&mut world, machine).map_err(|fault| StartError::Machine {
             name: machine.name.clone(),

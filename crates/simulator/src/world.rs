@@ -205,6 +205,10 @@ impl World {
     /// A reference to a new object, such as `vm-62`.
     pub(crate) fn new_moref(&mut self, kind: &str, prefix: &str) -> Moref {
         self.next_id += 1;
+        if self.scenario.esxi && kind == "VirtualMachine" {
+            // Hosts just number their machines.
+            return Moref::new(kind, self.next_id.to_string());
+        }
         Moref::new(kind, format!("{prefix}-{}", self.next_id))
     }
 
