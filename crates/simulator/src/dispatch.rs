@@ -65,6 +65,10 @@ pub(crate) async fn call(
 }
 
 async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<Reply, Fault> {
+    let latency = Duration::from_millis(lock(&vcenter.world).scenario.latency_ms);
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
     if call.method == "Login" {
         return login(&mut lock(&vcenter.world), caller, call);
     }
@@ -78,6 +82,11 @@ async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<
         let session = caller.cookie.as_deref().and_then(|cookie| world.sessions.find(cookie));
         let session = session.ok_or_else(|| session::not_authenticated(&call.this.value()))?;
         let who = Who { key: session.key.clone(), user: session.user.clone() };
+        let calls = session.calls();
+        if world.scenario.session_calls_max.is_some_and(|most| calls > most) {
+            end_session(&mut world, &who.key);
+            return Err(session::not_authenticated(&call.this.value()));
+        }
         if world.objects.visible(&call.this, Some(&who.key)).is_none() {
             return Err(Fault::not_found(&call.this));
         }

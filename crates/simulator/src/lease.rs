@@ -257,13 +257,15 @@ fn ready(world: &mut World, id: &str, prepared: Vec<Prepared>) {
     world.tickets.grant(&lease.ticket, lease.host, lease.devices.iter().map(Arc::clone));
     lease.state = LeaseState::Ready;
     lease.renewed = Instant::now();
+    let shown = world.scenario.lease_timeout_shown;
+    let timeout_s = i32::try_from(lease.timeout.as_secs()).unwrap_or(i32::MAX);
     let (moref, task) = (lease.moref.clone(), lease.task.clone());
     let info = json!({
         "lease": moref.value(),
         "entity": vm.value(),
         "deviceUrl": urls,
         "totalDiskCapacityInKB": capacity_bytes / 1024,
-        "leaseTimeout": lease.timeout.as_secs(),
+        "leaseTimeout": shown.unwrap_or(timeout_s),
     });
     world.objects.set(&moref, "initializeProgress", json!(100));
     world.objects.set(&moref, "info", info);

@@ -62,7 +62,11 @@
 //! | HttpNfcLease | `HttpNfcLeaseProgress`, `HttpNfcLeaseComplete`, `HttpNfcLeaseAbort`, `HttpNfcLeaseGetManifest`, `HttpNfcLeaseSetManifestChecksumType` | times out, cleans up, stays readable for five minutes after its end or vanishes at once |
 //! | Task | `CancelTask` | of the tasks behind leases |
 //!
-//! Missing as yet: VI JSON, stand-alone hosts, vApps, pull and probe of
+//! With [`Scenario::esxi`] it is a host without vCenter: no cluster, no distributed switches, no
+//! `CreateFolder`, an OvfManager called `ha-ovf-manager`, device URLs of the form
+//! `https://*/ha-nfc/<ticket>/<file>`.
+//!
+//! Missing as yet: VI JSON, vApps, pull and probe of
 //! URLs.
 //!
 //! Beside them: `/sdk/vimServiceVersions.xml`, and on the hosts `/nfc/<ticket>/<file>`: GET, POST of

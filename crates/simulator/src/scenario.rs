@@ -63,6 +63,15 @@ pub struct Scenario {
     pub lease_timeout_s: u32,
     /// Ended leases vanish at once (`ManagedObjectNotFound`) instead of staying readable.
     pub lease_vanishes: bool,
+    /// What `leaseTimeout` says in place of the truth, as an old host's 300000000; absent: the truth.
+    pub lease_timeout_shown: Option<i32>,
+    /// A lease under which nothing moves for so many seconds ends in `Timedout`, however often it
+    /// is renewed; absent: it does not.
+    pub no_data_timeout_s: Option<u32>,
+    /// Time that every call takes more, in milliseconds.
+    pub latency_ms: u64,
+    /// Sessions end with the call of this number after their login; absent: they do not.
+    pub session_calls_max: Option<u32>,
     /// Time a lease stays in the state `initializing`, in milliseconds.
     pub initialize_delay_ms: u64,
     /// What goes wrong, tried in this order.
@@ -306,6 +315,9 @@ impl Scenario {
         }
         if self.lease_timeout_s == 0 {
             return Err(wrong("lease_timeout_s", "must be at least 1"));
+        }
+        if self.no_data_timeout_s == Some(0) {
+            return Err(wrong("no_data_timeout_s", "must be at least 1"));
         }
         unique("hosts", self.hosts.iter().map(|host| host.name.as_str()))?;
         unique("datastores", self.datastores.iter().map(String::as_str))?;
@@ -573,6 +585,10 @@ impl Default for Scenario {
             machines: default_machines(),
             lease_timeout_s: 300,
             lease_vanishes: false,
+            lease_timeout_shown: None,
+            no_data_timeout_s: None,
+            latency_ms: 0,
+            session_calls_max: None,
             initialize_delay_ms: 0,
             faults: Vec::new(),
         }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::Scenario;
 use super::inventory::fixed;
 use super::tests::{Bench, scenario, settle, spec_text};
 
@@ -227,4 +228,52 @@ async fn offered_options_do_what_they_say() {
     };
     assert!(!descriptor("").await.contains("00:50:56"));
     assert!(descriptor("<exportOption>mac</exportOption>").await.contains("00:50:56"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_without_vcenter_has_its_own_names() {
+    let bench = Bench::new(Scenario::esxi()).await;
+    let content = bench.get("ServiceInstance:ServiceInstance", "content").await;
+    assert_eq!(content["about"]["apiType"], "HostAgent");
+    assert_eq!(content["ovfManager"]["value"], "ha-ovf-manager");
+    assert!(content.get("dvSwitchManager").is_none());
+    let compute = bench.get("ResourcePool:resgroup-8", "owner").await;
+    assert_eq!(compute["type"], "ComputeResource");
+    let name = "<name>x</name>";
+    assert_eq!(bench.fault("Folder:group-v3", "CreateFolder", name).await, "NotSupported");
+    for text in [
+        r#"{"esxi":true}"#,
+        r#"{"esxi":true,"hosts":[{}],"machines":[{"folder":"a"}]}"#,
+        r#"{"esxi":true,"hosts":[{}],"machines":[],"switches":[{}]}"#,
+    ] {
+        assert!(Scenario::from_json(text).is_err(), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_and_leases_can_end_early_and_calls_take_time() {
+    let mut short = scenario();
+    short.session_calls_max = Some(2);
+    short.latency_ms = 500;
+    let bench = Bench::new(short).await;
+    let start = tokio::time::Instant::now();
+    let clock = "ServiceInstance:ServiceInstance";
+    bench.ok(clock, "CurrentTime", "").await;
+    bench.ok(clock, "CurrentTime", "").await;
+    assert_eq!(start.elapsed().as_millis(), 1000);
+    assert_eq!(bench.fault(clock, "CurrentTime", "").await, "NotAuthenticated");
+    assert_eq!(bench.fault(clock, "CurrentTime", "").await, "NotAuthenticated");
+
+    let mut idle = scenario();
+    idle.no_data_timeout_s = Some(10);
+    idle.lease_timeout_shown = Some(300_000_000);
+    let bench = Bench::new(idle).await;
+    let lease = bench.export("small").await;
+    settle().await;
+    assert_eq!(bench.get(&lease, "info").await["leaseTimeout"], 300_000_000);
+    tokio::time::sleep(std::time::Duration::from_secs(9)).await;
+    bench.ok(&lease, "HttpNfcLeaseProgress", "<percent>1</percent>").await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let beat = "<percent>1</percent>";
+    assert_eq!(bench.fault(&lease, "HttpNfcLeaseProgress", beat).await, "Timedout");
 }
