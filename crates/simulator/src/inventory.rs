@@ -8,7 +8,7 @@ use crate::clock;
 use crate::dvs::{self, Owner};
 use crate::fault::Fault;
 use crate::object::{Moref, Objects};
-use crate::scenario::Scenario;
+use crate::scenario::{DatastoreCluster, Scenario};
 use crate::types;
 use crate::vm::{self, Vm, allocation, escape_name};
 use crate::world::{HostEntry, World};
@@ -106,6 +106,9 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
     world.objects.set(&fixed::datacenter(), "datastore", stores.clone());
     world.objects.set(&fixed::datacenter(), "network", networks.clone());
     world.objects.set(&fixed::datastore_folder(), "childEntity", stores);
+    for cluster in &scenario.datastore_clusters {
+        add_datastore_cluster(world, cluster);
+    }
     world.objects.set(&fixed::network_folder(), "childEntity", networks);
     world.objects.put(
         fixed::root_pool(),
@@ -117,6 +120,34 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
         world.objects.put(moref.clone(), None, pool(&moref, name, &fixed::root_pool(), &compute));
         world.objects.link(&fixed::root_pool(), "resourcePool", &moref);
     }
+}
+
+/// Makes a datastore cluster and moves its datastores into it.
+fn add_datastore_cluster(world: &mut World, cluster: &DatastoreCluster) {
+    let pod = world.new_moref("StoragePod", "group-p");
+    let folder = fixed::datastore_folder();
+    let inside = cluster.datastores.iter().filter_map(|name| child(&world.objects, &folder, name));
+    let inside: Vec<Moref> = inside.collect();
+    let count = i64::try_from(inside.len()).unwrap_or_default();
+    let mut value = entity(&cluster.name, Some(&folder));
+    value["childType"] = json!(["Datastore"]);
+    value["childEntity"] = values(&inside);
+    value["summary"] = json!({
+        "name": cluster.name,
+        "capacity": count * DATASTORE_BYTES,
+        "freeSpace": count * (DATASTORE_BYTES / 2),
+    });
+    world.objects.put(pod.clone(), None, value);
+    for datastore in &inside {
+        world.objects.unlink(&folder, "childEntity", datastore);
+        world.objects.set(datastore, "parent", pod.value());
+    }
+    world.objects.link(&folder, "childEntity", &pod);
+}
+
+/// All datastores, those in clusters too.
+pub(crate) fn datastores(objects: &Objects) -> Vec<Moref> {
+    objects.references(&fixed::datacenter(), "datastore")
 }
 
 /// Puts a machine into the inventory.

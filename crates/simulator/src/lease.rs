@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::fault::Fault;
 use crate::hardware::{self, kind_of, transferable};
-use crate::inventory::{self, fixed};
+use crate::inventory;
 use crate::nfc::{Access, Device};
 use crate::object::Moref;
 use crate::scenario::Direction;
@@ -407,7 +407,7 @@ pub(crate) fn make_vm(
 ) -> Result<Vm, Fault> {
     let path = spec["files"]["vmPathName"].as_str().unwrap_or_default();
     let wanted = path.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or_default();
-    let stores = inventory::children(&world.objects, &fixed::datastore_folder());
+    let stores = inventory::datastores(&world.objects);
     let datastore = stores.into_iter().find(|store| {
         wanted.is_empty() || unescape_name(world.objects.text(store, "name")) == wanted
     });

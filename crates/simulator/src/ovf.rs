@@ -36,6 +36,9 @@ pub(crate) fn create_import_spec(world: &World, arguments: &Value) -> Result<Val
         return Err(Fault::invalid_argument("resourcePool"));
     }
     let datastore = existing(world, &arguments["datastore"], "datastore")?;
+    if datastore.kind != "Datastore" {
+        return Err(Fault::invalid_argument("datastore"));
+    }
     let parameters = &arguments["cisp"];
     if let Some(host) = Moref::from_value(&parameters["hostSystem"])
         && !world.hosts.iter().any(|known| known.moref == host)

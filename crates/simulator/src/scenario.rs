@@ -23,6 +23,7 @@
 //! # Ok::<(), ovftransfer_simulator::scenario::ScenarioError>(())
 //! ```
 
+mod storage;
 mod switch;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+pub use storage::DatastoreCluster;
 pub use switch::{Offload, PortQuirk, PortgroupKind, PortgroupSpec, SwitchSpec};
 
 /// Everything a simulated vCenter is made from.
@@ -46,6 +48,8 @@ pub struct Scenario {
     pub hosts: Vec<Host>,
     /// Names of the datastores; every host reaches all of them.
     pub datastores: Vec<String>,
+    /// Datastore clusters and which datastores are in them.
+    pub datastore_clusters: Vec<DatastoreCluster>,
     /// Names of the networks; every host reaches all of them.
     pub networks: Vec<String>,
     /// The server is a host without vCenter: one host whose device URLs lead to the API's own port,
@@ -320,6 +324,7 @@ impl Scenario {
             return Err(wrong("no_data_timeout_s", "must be at least 1"));
         }
         unique("hosts", self.hosts.iter().map(|host| host.name.as_str()))?;
+        storage::check(self)?;
         unique("datastores", self.datastores.iter().map(String::as_str))?;
         unique("networks", self.networks.iter().map(String::as_str))?;
         let portgroups = self.switches.iter().flat_map(|switch| &switch.portgroups);
@@ -577,6 +582,7 @@ impl Default for Scenario {
             password: "simulated".to_owned(),
             hosts: vec![Host::new("host0"), Host::new("host1")],
             datastores: vec!["datastore0".to_owned(), "datastore1".to_owned()],
+            datastore_clusters: Vec::new(),
             networks: vec!["VM Network".to_owned(), "Storage Network".to_owned()],
             esxi: false,
             switches: Vec::new(),

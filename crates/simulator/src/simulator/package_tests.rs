@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::Scenario;
 use super::inventory::fixed;
 use super::tests::{Bench, scenario, settle, spec_text};
+use crate::scenario::DatastoreCluster;
 
 const NAME: &str = "<entityName>shop</entityName>";
 
@@ -276,4 +277,39 @@ async fn sessions_and_leases_can_end_early_and_calls_take_time() {
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let beat = "<percent>1</percent>";
     assert_eq!(bench.fault(&lease, "HttpNfcLeaseProgress", beat).await, "Timedout");
+}
+
+#[tokio::test(start_paused = true)]
+async fn datastores_in_a_cluster_are_found_there_and_used() {
+    let mut scenario = scenario();
+    scenario.datastore_clusters = vec![DatastoreCluster::new("pod", &["datastore1"])];
+    let bench = Bench::new(scenario).await;
+    let find = async |path: &str| {
+        let path = format!("<inventoryPath>{path}</inventoryPath>");
+        bench.ok("SearchIndex:SearchIndex", "FindByInventoryPath", &path).await
+    };
+    assert_eq!(find("/DC0/datastore/pod").await["type"], "StoragePod");
+    assert!(find("/DC0/datastore/datastore1").await.is_null());
+    let datastore = find("/DC0/datastore/pod/datastore1").await["value"].clone();
+    let cisp = "<cisp><locale/><deploymentOption/><entityName>in pod</entityName></cisp>";
+    let spec = |kind: &str, id: &Value| {
+        format!(
+            "<ovfDescriptor>{}</ovfDescriptor><resourcePool type='ResourcePool'>resgroup-8\
+             </resourcePool><datastore type='{kind}'>{}</datastore>{cisp}",
+            escaped(PACKAGE),
+            id.as_str().unwrap()
+        )
+    };
+    let manager = "OvfManager:OvfManager";
+    let result = bench.ok(manager, "CreateImportSpec", &spec("Datastore", &datastore)).await;
+    let parameters = format!("{}<folder type='Folder'>group-v3</folder>", spec_text(&result));
+    bench.ok("ResourcePool:resgroup-8", "ImportVApp", &parameters).await;
+    settle().await;
+    let used = bench.get(&bench.vm("in pod"), "datastore").await;
+    assert_eq!(used[0]["value"], datastore);
+    let pod = find("/DC0/datastore/pod").await["value"].clone();
+    let fault = bench.fault(manager, "CreateImportSpec", &spec("StoragePod", &pod)).await;
+    assert_eq!(fault, "InvalidArgument");
+    let text = r#"{"datastore_clusters":[{"name":"a","datastores":["x"]}]}"#;
+    assert!(Scenario::from_json(text).is_err());
 }
