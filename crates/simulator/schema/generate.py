@@ -98,9 +98,11 @@ def main():
 
     print("\n[method]")
     for name in sorted(section["method"]):
-        request = alias.get(name, f"{name}RequestType")
+        # Newer methods begin in lower case on the wire, but not in Go.
+        go = name[0].upper() + name[1:]
+        request = alias.get(go, f"{go}RequestType")
         fields = [f for f in data[request][1] if f[0] != "_this"]
-        answer = dict(data.get(f"{name}Response", (None, []))[1]).get("returnval", "void")
+        answer = dict(data.get(f"{go}Response", (None, []))[1]).get("returnval", "void")
         print(line(name, answer, fields))
 
 

@@ -231,6 +231,8 @@ impl Appliance {
             controller: self.machine.controller,
             disks: disks.iter().map(disk).collect(),
             networks: self.machine.networks.clone(),
+            macs: Vec::new(),
+            extra_config: Vec::new(),
             nvram: nvram.map(|(name, len_bytes, _)| entry(name, *len_bytes)),
         })
     }

@@ -16,6 +16,10 @@ pub(crate) struct Machine {
     pub(crate) disks: Vec<DiskFile>,
     /// Name of the network of each card.
     pub(crate) networks: Vec<String>,
+    /// MAC addresses of the cards; empty to leave them out.
+    pub(crate) macs: Vec<String>,
+    /// Keys and values of the extra configuration to write.
+    pub(crate) extra_config: Vec<(String, String)>,
     pub(crate) nvram: Option<FileEntry>,
 }
 
@@ -127,6 +131,12 @@ impl Xml {
         self.element("vssd", "VirtualSystemType", HARDWARE);
         self.close("System");
         self.hardware(machine);
+        for (key, value) in &machine.extra_config {
+            let (key, value) = (escape(key), escape(value));
+            self.line(&format!(
+                "<vmw:ExtraConfig ovf:required=\"false\" vmw:key=\"{key}\" vmw:value=\"{value}\"/>"
+            ));
+        }
         if machine.nvram.is_some() {
             let id = machine.disks.len() + 1;
             self.line(&format!(
@@ -184,16 +194,24 @@ impl Xml {
         }
         for (index, network) in machine.networks.iter().enumerate() {
             let name = escape(network);
-            self.item(&[
-                ("AddressOnParent", &(7 + index).to_string()),
+            let mac = machine.macs.get(index).map(|mac| ("Address", mac.as_str()));
+            let mut fields: Vec<(&str, &str)> = mac.into_iter().collect();
+            let (unit, id) = ((7 + index).to_string(), next_id.to_string());
+            let (what, label) = (
+                format!("VmxNet3 ethernet adapter on \"{name}\""),
+                format!("Network adapter {}", index + 1),
+            );
+            fields.extend([
+                ("AddressOnParent", unit.as_str()),
                 ("AutomaticAllocation", "true"),
                 ("Connection", &name),
-                ("Description", &format!("VmxNet3 ethernet adapter on \"{name}\"")),
-                ("ElementName", &format!("Network adapter {}", index + 1)),
-                ("InstanceID", &next_id.to_string()),
+                ("Description", &what),
+                ("ElementName", &label),
+                ("InstanceID", &id),
                 ("ResourceSubType", "VmxNet3"),
                 ("ResourceType", "10"),
             ]);
+            self.item(&fields);
             next_id += 1;
         }
     }
@@ -317,6 +335,8 @@ mod tests {
             controller: Controller::Paravirtual,
             disks: (0..disks).map(disk).collect(),
             networks: vec!["VM Network".to_owned(), "A & B".to_owned(), "VM Network".to_owned()],
+            macs: Vec::new(),
+            extra_config: Vec::new(),
             nvram: Some(FileEntry { href: "vm.nvram".to_owned(), size_bytes: 8684 }),
         }
     }

@@ -11,6 +11,7 @@ use crate::fault::Fault;
 use crate::inventory::{self, fixed};
 use crate::lease;
 use crate::lock::lock;
+use crate::network;
 use crate::object::{Moref, complete};
 use crate::ovf;
 use crate::session::{self, Client, Session, Wire};
@@ -72,6 +73,10 @@ pub(crate) async fn call(
 }
 
 async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<Reply, Fault> {
+    let latency = Duration::from_millis(lock(&vcenter.world).scenario.latency_ms);
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
     if call.method == "Login" {
         return login(&mut lock(&vcenter.world), caller, call);
     }
@@ -85,6 +90,11 @@ async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<
         let session = caller.session(&mut world);
         let session = session.ok_or_else(|| session::not_authenticated(&call.this.value()))?;
         let who = Who { key: session.key.clone(), user: session.user.clone() };
+        let calls = session.calls();
+        if world.scenario.session_calls_max.is_some_and(|most| calls > most) {
+            end_session(&mut world, &who.key);
+            return Err(session::not_authenticated(&call.this.value()));
+        }
         if world.objects.visible(&call.this, Some(&who.key)).is_none() {
             return Err(Fault::not_found(&call.this));
         }
@@ -153,13 +163,19 @@ pub(crate) fn receiver(method: &str) -> Option<&'static str> {
         | "FindByUuid"
         | "FindChild" => "SearchIndex",
         "CancelTask" => "Task",
-        "CreateDescriptor" | "CreateImportSpec" | "ParseDescriptor" => "OvfManager",
+        "CreateDescriptor" | "CreateImportSpec" | "ParseDescriptor" | "ValidateHost" => {
+            "OvfManager"
+        }
         "CreateFolder" => "Folder",
+        "FetchDVPortKeys" | "FetchDVPorts" | "RefreshDVPortState" => "DistributedVirtualSwitch",
+        "QueryDvsByUuid" => "DistributedVirtualSwitchManager",
+        "startDpuFailover" => "HostNetworkSystem",
         "ImportVApp" => "ResourcePool",
         "CreateSnapshot_Task"
         | "ExportVm"
         | "PowerOffVM_Task"
         | "PowerOnVM_Task"
+        | "ReconfigVM_Task"
         | "RemoveAllSnapshots_Task"
         | "UnregisterVM" => "VirtualMachine",
         "Destroy_Task" | "Rename_Task" => "ManagedEntity",
@@ -244,7 +260,11 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
         "CreateImportSpec" => ovf::create_import_spec(world, arguments),
         "CreateDescriptor" => ovf::create_descriptor(world, arguments),
         "ParseDescriptor" => Ok(ovf::parse_descriptor(arguments)),
+        "ValidateHost" => ovf::validate_host(world, arguments),
         "CreateFolder" => {
+            if world.scenario.esxi {
+                return Err(Fault::new("NotSupported", "A host without vCenter has no folders."));
+            }
             let name = text("name");
             match inventory::child(&world.objects, this, &name) {
                 Some(other) => Err(inventory::duplicate_name(&name, &other)),
@@ -252,6 +272,8 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
             }
         }
         "CancelTask" => cancel_task(world, this),
+        "FetchDVPortKeys" | "FetchDVPorts" | "QueryDvsByUuid" | "RefreshDVPortState"
+        | "startDpuFailover" => network::call(world, this, &call.method, arguments),
         method if method.starts_with("HttpNfcLease") => lease::call(world, this, method, arguments),
         _ => vm_call(world, who, call),
     }
@@ -273,6 +295,15 @@ fn vm_call(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
             let on = call.method == "PowerOnVM_Task";
             let id = if on { "VirtualMachine.powerOn" } else { "VirtualMachine.powerOff" };
             Ok(task::run(world, this, id, &who.user, |world| power(world, this, on)))
+        }
+        "ReconfigVM_Task" => {
+            lease::check_free(world, this)?;
+            let devices = network::reconfigured(world, this, &arguments["spec"])?;
+            Ok(task::run(world, this, "VirtualMachine.reconfigure", &who.user, |world| {
+                let is_on = world.vm(this)?.powered_on;
+                network::reattach(world, this, devices, is_on)?;
+                Ok(Value::Null)
+            }))
         }
         "Destroy_Task" => {
             if this.kind != "VirtualMachine" {
@@ -355,7 +386,11 @@ fn power(world: &mut World, this: &Moref, on: bool) -> Result<Value, Fault> {
             .with("existingState", state));
     }
     vm.powered_on = on;
-    world.refresh(&this.id);
+    let devices = vm.devices.clone();
+    if let Err(fault) = network::reattach(world, this, devices, !on) {
+        world.vm_mut(this)?.powered_on = !on;
+        return Err(fault);
+    }
     Ok(Value::Null)
 }
 

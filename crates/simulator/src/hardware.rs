@@ -113,7 +113,8 @@ pub(crate) fn make_disks(
     Ok(disks)
 }
 
-/// The configuration of a machine of the scenario.  `networks` has reference and name of each.
+/// The configuration of a machine of the scenario.  `networks` has the backing of cards on each
+/// network, and its name.
 pub(crate) fn spec_of(machine: &Machine, networks: &[(Value, String)]) -> Value {
     let mut changes = Vec::new();
     let mut next_key = -1;
@@ -136,8 +137,8 @@ pub(crate) fn spec_of(machine: &Machine, networks: &[(Value, String)]) -> Value 
         }
     }
     for name in &machine.networks {
-        if let Some((moref, _)) = networks.iter().find(|(_, known)| known == name) {
-            add(network_card("VirtualVmxnet3", next_key, moref, name));
+        if let Some((backing, _)) = networks.iter().find(|(_, known)| known == name) {
+            add(network_card("VirtualVmxnet3", next_key, backing));
             next_key -= 1;
         }
     }
@@ -187,16 +188,12 @@ pub(crate) fn disk_device(
     })
 }
 
-/// A network card of type `kind` on the network `moref`.
-pub(crate) fn network_card(kind: &str, key: i64, moref: &Value, name: &str) -> Value {
+/// A network card of type `kind`.
+pub(crate) fn network_card(kind: &str, key: i64, backing: &Value) -> Value {
     json!({
         "_typeName": kind,
         "key": key,
-        "backing": {
-            "_typeName": "VirtualEthernetCardNetworkBackingInfo",
-            "deviceName": name,
-            "network": moref,
-        },
+        "backing": backing,
         "connectable": { "startConnected": true, "allowGuestControl": true, "connected": true },
         "addressType": "assigned",
         "wakeOnLanEnabled": true,

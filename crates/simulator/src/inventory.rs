@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::clock;
+use crate::dvs::{self, Owner};
 use crate::fault::Fault;
 use crate::object::{Moref, Objects};
-use crate::scenario::ApiVersion;
-use crate::soap::API_VERSION;
+use crate::scenario::{DatastoreCluster, Scenario};
+use crate::types;
 use crate::vm::{self, Vm, allocation, escape_name};
 use crate::world::{HostEntry, World};
 
@@ -62,8 +63,9 @@ pub(crate) mod fixed {
 /// `endpoints` has authority and thumbprint of each host.
 pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String, String)]) {
     let scenario = Arc::clone(&world.scenario);
-    services(&mut world.objects, instance_uuid, scenario.api_version);
-    folders(&mut world.objects);
+    services(&mut world.objects, instance_uuid, &scenario);
+    let compute = compute_resource(&scenario);
+    folders(&mut world.objects, &scenario);
     let hosts: Vec<Moref> =
         scenario.hosts.iter().map(|_| world.new_moref("HostSystem", "host")).collect();
     let stores: Vec<Moref> =
@@ -79,7 +81,7 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
     let (stores, networks) = (values(&stores), values(&networks));
     for (index, (moref, spec)) in hosts.iter().zip(&scenario.hosts).enumerate() {
         let (authority, thumbprint) = endpoints.get(index).cloned().unwrap_or_default();
-        let mut value = host(moref, &spec.name, &thumbprint);
+        let mut value = host((&compute, moref), &spec.name, &thumbprint, scenario.api_version.as_str());
         value["datastore"] = stores.clone();
         value["network"] = networks.clone();
         world.objects.put(moref.clone(), None, value);
@@ -93,40 +95,82 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
         let name = spec.name.clone();
         world.hosts.push(HostEntry { moref: moref.clone(), name, authority, thumbprint });
     }
-    let mut value = cluster(hosts.len());
+    let mut value = match scenario.hosts.first() {
+        Some(host) if scenario.esxi => stand_alone(&host.name),
+        _ => cluster(hosts.len()),
+    };
     value["host"] = values(&hosts);
     value["datastore"] = stores.clone();
     value["network"] = networks.clone();
-    world.objects.put(fixed::cluster(), None, value);
+    world.objects.put(compute.clone(), None, value);
     world.objects.set(&fixed::datacenter(), "datastore", stores.clone());
     world.objects.set(&fixed::datacenter(), "network", networks.clone());
     world.objects.set(&fixed::datastore_folder(), "childEntity", stores);
+    for cluster in &scenario.datastore_clusters {
+        add_datastore_cluster(world, cluster);
+    }
     world.objects.set(&fixed::network_folder(), "childEntity", networks);
     world.objects.put(
         fixed::root_pool(),
         None,
-        pool(&fixed::root_pool(), "Resources", &fixed::cluster()),
+        pool(&fixed::root_pool(), "Resources", &compute, &compute),
     );
     for name in &scenario.pools {
         let moref = world.new_moref("ResourcePool", "resgroup");
-        world.objects.put(moref.clone(), None, pool(&moref, name, &fixed::root_pool()));
+        world.objects.put(moref.clone(), None, pool(&moref, name, &fixed::root_pool(), &compute));
         world.objects.link(&fixed::root_pool(), "resourcePool", &moref);
     }
+}
+
+/// Makes a datastore cluster and moves its datastores into it.
+fn add_datastore_cluster(world: &mut World, cluster: &DatastoreCluster) {
+    let pod = world.new_moref("StoragePod", "group-p");
+    let folder = fixed::datastore_folder();
+    let inside = cluster.datastores.iter().filter_map(|name| child(&world.objects, &folder, name));
+    let inside: Vec<Moref> = inside.collect();
+    let count = i64::try_from(inside.len()).unwrap_or_default();
+    let mut value = entity(&cluster.name, Some(&folder));
+    value["childType"] = json!(["Datastore"]);
+    value["childEntity"] = values(&inside);
+    value["summary"] = json!({
+        "name": cluster.name,
+        "capacity": count * DATASTORE_BYTES,
+        "freeSpace": count * (DATASTORE_BYTES / 2),
+    });
+    world.objects.put(pod.clone(), None, value);
+    for datastore in &inside {
+        world.objects.unlink(&folder, "childEntity", datastore);
+        world.objects.set(datastore, "parent", pod.value());
+    }
+    world.objects.link(&folder, "childEntity", &pod);
+}
+
+/// All datastores, those in clusters too.
+pub(crate) fn datastores(objects: &Objects) -> Vec<Moref> {
+    objects.references(&fixed::datacenter(), "datastore")
 }
 
 /// Puts a machine into the inventory.
 ///
 /// # Errors
 ///
-/// `DuplicateName` if the folder has something of that name.
-pub(crate) fn register(world: &mut World, vm: Vm) -> Result<(), Fault> {
+/// `DuplicateName` if the folder has something of that name, and what [`dvs::attach`] says.
+pub(crate) fn register(world: &mut World, mut vm: Vm) -> Result<(), Fault> {
     if let Some(other) = child(&world.objects, &vm.folder, &vm.name) {
         return Err(duplicate_name(&vm.name, &other));
     }
     let moref = vm.moref.clone();
     let (folder, pool, datastore) = (vm.folder.clone(), vm.pool.clone(), vm.datastore.clone());
     let host = world.hosts.get(vm.host).map(|host| host.moref.clone());
-    let networks = networks_of(&vm);
+    if let Some(host) = host.clone() {
+        let (name, powered_on) = (vm.name.clone(), vm.powered_on);
+        let owner = Owner { moref: moref.clone(), name, host, powered_on };
+        if let Err(fault) = dvs::attach(world, &owner, &mut vm.devices) {
+            dvs::release(world, &moref);
+            return Err(fault);
+        }
+    }
+    let networks = networks_of(&vm.devices);
     world.vms.insert(moref.id.clone(), vm);
     world.refresh(&moref.id);
     let objects = &mut world.objects;
@@ -141,7 +185,8 @@ pub(crate) fn register(world: &mut World, vm: Vm) -> Result<(), Fault> {
 pub(crate) fn unregister(world: &mut World, moref: &Moref) {
     let Some(vm) = world.vms.remove(&moref.id) else { return };
     let host = world.hosts.get(vm.host).map(|host| host.moref.clone());
-    let networks = networks_of(&vm);
+    let networks = networks_of(&vm.devices);
+    dvs::release(world, moref);
     world.objects.unlink(&vm.folder, "childEntity", moref);
     for parent in [Some(vm.pool), Some(vm.datastore), host].into_iter().flatten().chain(networks) {
         world.objects.unlink(&parent, "vm", moref);
@@ -204,14 +249,13 @@ pub(crate) fn child(objects: &Objects, parent: &Moref, name: &str) -> Option<Mor
 /// Reference and name of every network.
 pub(crate) fn networks(objects: &Objects) -> Vec<(Moref, String)> {
     let all = children(objects, &fixed::network_folder());
-    all.into_iter().map(|moref| (moref.clone(), objects.text(&moref, "name").to_owned())).collect()
+    let all = all.into_iter().filter(|moref| types::is_a(&moref.kind, "Network"));
+    all.map(|moref| (moref.clone(), objects.text(&moref, "name").to_owned())).collect()
 }
 
-fn networks_of(vm: &Vm) -> Vec<Moref> {
-    vm.devices
-        .iter()
-        .filter_map(|device| Moref::from_value(&device["backing"]["network"]))
-        .collect()
+/// The networks and portgroups that `devices` are on.
+pub(crate) fn networks_of(devices: &[Value]) -> Vec<Moref> {
+    devices.iter().filter_map(vm::network_of).collect()
 }
 
 fn values(all: &[Moref]) -> Value {
@@ -233,8 +277,7 @@ fn entity(name: &str, parent: Option<&Moref>) -> Value {
     })
 }
 
-fn about(instance_uuid: &str, version: ApiVersion) -> Value {
-    let api_version = version.as_str();
+fn about(instance_uuid: &str, api_version: &str) -> Value {
     let short = api_version.strip_suffix(".0").unwrap_or(api_version);
     json!({
         "name": "VMware vCenter Server",
@@ -254,18 +297,37 @@ fn about(instance_uuid: &str, version: ApiVersion) -> Value {
     })
 }
 
-fn services(objects: &mut Objects, instance_uuid: &str, version: ApiVersion) {
+/// What a host says about itself.
+fn product(api_version: &str) -> Value {
+    json!({
+        "name": "VMware ESXi",
+        "fullName": "VMware ESXi 8.0.3 (ovftransfer simulator)",
+        "vendor": "VMware, Inc.",
+        "version": "8.0.3",
+        "build": "0",
+        "osType": "vmnix-x86",
+        "productLineId": "embeddedEsx",
+        "apiType": "HostAgent",
+        "apiVersion": api_version,
+    })
+}
+
+fn services(objects: &mut Objects, instance_uuid: &str, scenario: &Scenario) {
     let content = json!({
         "_typeName": "ServiceContent",
         "rootFolder": fixed::root_folder().value(),
         "propertyCollector": fixed::property_collector().value(),
         "viewManager": fixed::view_manager().value(),
-        "about": about(instance_uuid, version),
+        "about": if scenario.esxi {
+            product(scenario.api_version.as_str())
+        } else {
+            about(instance_uuid, scenario.api_version.as_str())
+        },
         "sessionManager": fixed::session_manager().value(),
         "authorizationManager": fixed::authorization_manager().value(),
         "taskManager": fixed::task_manager().value(),
         "searchIndex": fixed::search_index().value(),
-        "ovfManager": fixed::ovf_manager().value(),
+        "ovfManager": ovf_manager(scenario).value(),
     });
     objects.put(fixed::service_instance(), None, json!({ "content": content }));
     let locales = json!(["en"]);
@@ -279,7 +341,7 @@ fn services(objects: &mut Objects, instance_uuid: &str, version: ApiVersion) {
     objects.put(fixed::search_index(), None, json!({}));
     objects.put(fixed::task_manager(), None, json!({ "recentTask": [], "maxCollector": 32 }));
     objects.put(
-        fixed::ovf_manager(),
+        ovf_manager(scenario),
         None,
         json!({ "ovfImportOption": [], "ovfExportOption": [] }),
     );
@@ -293,7 +355,7 @@ fn services(objects: &mut Objects, instance_uuid: &str, version: ApiVersion) {
     objects.put(fixed::authorization_manager(), None, json!({ "roleList": [admin] }));
 }
 
-fn folders(objects: &mut Objects) {
+fn folders(objects: &mut Objects, scenario: &Scenario) {
     let root = fixed::root_folder();
     let datacenter = fixed::datacenter();
     let mut value = entity("Datacenters", None);
@@ -301,7 +363,7 @@ fn folders(objects: &mut Objects) {
     value["childEntity"] = json!([datacenter.value()]);
     objects.put(root.clone(), None, value);
 
-    let mut value = entity(DATACENTER, Some(&root));
+    let mut value = entity(if scenario.esxi { ESXI_DATACENTER } else { DATACENTER }, Some(&root));
     value["vmFolder"] = fixed::vm_folder().value();
     value["hostFolder"] = fixed::host_folder().value();
     value["datastoreFolder"] = fixed::datastore_folder().value();
@@ -315,7 +377,7 @@ fn folders(objects: &mut Objects) {
             fixed::host_folder(),
             "host",
             json!(["Folder", "ComputeResource"]),
-            json!([fixed::cluster().value()]),
+            json!([compute_resource(scenario).value()]),
         ),
         (
             fixed::datastore_folder(),
@@ -338,12 +400,29 @@ fn folders(objects: &mut Objects) {
     }
 }
 
-fn cluster(hosts: usize) -> Value {
-    let mut value = entity(CLUSTER, Some(&fixed::host_folder()));
-    let count = i64::try_from(hosts).unwrap_or_default();
+/// The cluster, or what a host without vCenter has in its place.
+fn compute_resource(scenario: &Scenario) -> Moref {
+    if scenario.esxi { Moref::new("ComputeResource", "ha-compute-res") } else { fixed::cluster() }
+}
+
+/// The reader and writer of descriptors.
+pub(crate) fn ovf_manager(scenario: &Scenario) -> Moref {
+    if scenario.esxi { Moref::new("OvfManager", "ha-ovf-manager") } else { fixed::ovf_manager() }
+}
+
+/// The compute resource of a host without vCenter.
+fn stand_alone(host: &str) -> Value {
+    let mut value = entity(host, Some(&fixed::host_folder()));
     value["resourcePool"] = fixed::root_pool().value();
-    value["summary"] = json!({
-        "_typeName": "ClusterComputeResourceSummary",
+    value["summary"] = compute_summary("ComputeResourceSummary", 1);
+    value["configurationEx"] = json!({ "vmSwapPlacement": "vmDirectory" });
+    value
+}
+
+fn compute_summary(kind: &str, hosts: usize) -> Value {
+    let count = i64::try_from(hosts).unwrap_or_default();
+    json!({
+        "_typeName": kind,
         "totalCpu": count * i64::from(HOST_CORES) * HOST_MHZ,
         "totalMemory": count * HOST_MEMORY_BYTES,
         "numCpuCores": count * i64::from(HOST_CORES),
@@ -353,9 +432,16 @@ fn cluster(hosts: usize) -> Value {
         "numHosts": hosts,
         "numEffectiveHosts": hosts,
         "overallStatus": "green",
-        "currentFailoverLevel": 0,
-        "numVmotions": 0,
-    });
+    })
+}
+
+fn cluster(hosts: usize) -> Value {
+    let mut value = entity(CLUSTER, Some(&fixed::host_folder()));
+    value["resourcePool"] = fixed::root_pool().value();
+    let mut summary = compute_summary("ClusterComputeResourceSummary", hosts);
+    summary["currentFailoverLevel"] = json!(0);
+    summary["numVmotions"] = json!(0);
+    value["summary"] = summary;
     let drs = json!({ "enabled": true, "defaultVmBehavior": "fullyAutomated", "vmotionRate": 3 });
     let das = json!({ "enabled": false });
     value["configuration"] = json!({ "dasConfig": das, "drsConfig": drs });
@@ -368,19 +454,14 @@ fn cluster(hosts: usize) -> Value {
     value
 }
 
-fn host(moref: &Moref, name: &str, thumbprint: &str) -> Value {
-    let mut value = entity(name, Some(&fixed::cluster()));
-    let product = json!({
-        "name": "VMware ESXi",
-        "fullName": "VMware ESXi 8.0.3 (ovftransfer simulator)",
-        "vendor": "VMware, Inc.",
-        "version": "8.0.3",
-        "build": "0",
-        "osType": "vmnix-x86",
-        "productLineId": "embeddedEsx",
-        "apiType": "HostAgent",
-        "apiVersion": API_VERSION,
-    });
+fn host(
+    (compute, moref): (&Moref, &Moref),
+    name: &str,
+    thumbprint: &str,
+    api_version: &str,
+) -> Value {
+    let mut value = entity(name, Some(compute));
+    let product = product(api_version);
     let runtime = json!({
         "connectionState": "connected",
         "powerState": "poweredOn",
@@ -486,7 +567,7 @@ fn network(moref: &Moref, name: &str, hosts: &[Moref]) -> Value {
     value
 }
 
-fn pool(moref: &Moref, name: &str, parent: &Moref) -> Value {
+fn pool(moref: &Moref, name: &str, parent: &Moref, owner: &Moref) -> Value {
     let mut value = entity(name, Some(parent));
     let usage = |max: i64| {
         json!({
@@ -511,7 +592,7 @@ fn pool(moref: &Moref, name: &str, parent: &Moref) -> Value {
     value["config"] = config.clone();
     value["runtime"] = runtime.clone();
     value["summary"] = json!({ "name": name, "config": config, "runtime": runtime });
-    value["owner"] = fixed::cluster().value();
+    value["owner"] = owner.value();
     value["resourcePool"] = json!([]);
     value["vm"] = json!([]);
     value
@@ -519,6 +600,9 @@ fn pool(moref: &Moref, name: &str, parent: &Moref) -> Value {
 
 /// Name of the only datacenter.
 pub(crate) const DATACENTER: &str = "DC0";
+
+/// Name of the datacenter of a host without vCenter.
+const ESXI_DATACENTER: &str = "ha-datacenter";
 
 /// Name of the only cluster.
 pub(crate) const CLUSTER: &str = "Cluster0";

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::fault::Fault;
 use crate::hardware::{self, kind_of, transferable};
-use crate::inventory::{self, fixed};
+use crate::inventory;
 use crate::nfc::{Access, Device};
 use crate::object::Moref;
 use crate::scenario::Direction;
@@ -257,13 +257,15 @@ fn ready(world: &mut World, id: &str, prepared: Vec<Prepared>) {
     world.tickets.grant(&lease.ticket, lease.host, lease.devices.iter().map(Arc::clone));
     lease.state = LeaseState::Ready;
     lease.renewed = Instant::now();
+    let shown = world.scenario.lease_timeout_shown;
+    let timeout_s = i32::try_from(lease.timeout.as_secs()).unwrap_or(i32::MAX);
     let (moref, task) = (lease.moref.clone(), lease.task.clone());
     let info = json!({
         "lease": moref.value(),
         "entity": vm.value(),
         "deviceUrl": urls,
         "totalDiskCapacityInKB": capacity_bytes / 1024,
-        "leaseTimeout": lease.timeout.as_secs(),
+        "leaseTimeout": shown.unwrap_or(timeout_s),
     });
     world.objects.set(&moref, "initializeProgress", json!(100));
     world.objects.set(&moref, "info", info);
@@ -322,6 +324,7 @@ fn import_vm(
     host: usize,
 ) -> Result<Vec<Prepared>, Fault> {
     let name = spec["name"].as_str().unwrap_or_default().to_owned();
+    check_properties(&spec["vAppConfig"])?;
     let mut vm = make_vm(world, spec, &name, (folder, pool, host))?;
     let mut prepared = Vec::new();
     let mut images = 0;
@@ -366,6 +369,23 @@ fn import_vm(
     Ok(prepared)
 }
 
+/// A property that users cannot configure keeps its default.
+fn check_properties(config: &Value) -> Result<(), Fault> {
+    let all = config["property"].as_array().into_iter().flatten();
+    for property in all.map(|change| &change["info"]) {
+        let text = |name: &str| property[name].as_str().unwrap_or_default();
+        if property["userConfigurable"] == false && !text("value").is_empty() {
+            let what = format!("The property '{}' is not user configurable.", text("id"));
+            let mut fault = Fault::new("NotUserConfigurableProperty", what);
+            for field in ["id", "category", "label", "type", "value"] {
+                fault = fault.with(field, text(field));
+            }
+            return Err(fault);
+        }
+    }
+    Ok(())
+}
+
 fn new_file(world: &World) -> Result<crate::disk::Blob, Fault> {
     crate::disk::Blob::new(&world.store).map_err(|error| no_file(&error))
 }
@@ -387,7 +407,7 @@ pub(crate) fn make_vm(
 ) -> Result<Vm, Fault> {
     let path = spec["files"]["vmPathName"].as_str().unwrap_or_default();
     let wanted = path.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or_default();
-    let stores = inventory::children(&world.objects, &fixed::datastore_folder());
+    let stores = inventory::datastores(&world.objects);
     let datastore = stores.into_iter().find(|store| {
         wanted.is_empty() || unescape_name(world.objects.text(store, "name")) == wanted
     });

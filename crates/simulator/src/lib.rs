@@ -56,13 +56,21 @@
 //! | VirtualMachine | `PowerOnVM_Task`, `PowerOffVM_Task`, `Destroy_Task`, `Rename_Task`, `UnregisterVM` | refused with `TaskInProgress` while a lease holds the machine |
 //! | | `CreateSnapshot_Task`, `RemoveAllSnapshots_Task`, and `RemoveSnapshot_Task` of the snapshot | |
 //! | | `ExportVm`, and `ExportSnapshot` of the snapshot | `InvalidPowerState`, `TaskInProgress` |
+//! | | `ReconfigVM_Task` | edits of network cards |
+//! | VmwareDistributedVirtualSwitch | `FetchDVPorts`, `FetchDVPortKeys`, `RefreshDVPortState` | every criterion but `scope`; ports with connectee, cookie, state, conflict as the scenario has them |
+//! | DistributedVirtualSwitchManager | `QueryDvsByUuid` | |
+//! | HostNetworkSystem | `startDpuFailover` | `InvalidArgument` with its property; `MethodNotFound` below 8.0.3.0 |
 //! | ResourcePool | `ImportVApp` | one machine; wants a folder; a taken name is an error of the lease |
-//! | OvfManager | `CreateImportSpec`, `CreateDescriptor`, `ParseDescriptor` | one machine; disks, images, NVRAM, network cards; no properties, no deployment options |
+//! | OvfManager | `ParseDescriptor`, `ValidateHost` | networks, products and properties, licences, deployment options, sizes, disk provisioning |
+//! | | `CreateImportSpec`, `CreateDescriptor` | one machine; disks, images, NVRAM, network cards; properties and deployment option are taken or refused; the options `lax`, `extraconfig`, `mac` |
 //! | HttpNfcLease | `HttpNfcLeaseProgress`, `HttpNfcLeaseComplete`, `HttpNfcLeaseAbort`, `HttpNfcLeaseGetManifest`, `HttpNfcLeaseSetManifestChecksumType` | times out, cleans up, stays readable for five minutes after its end or vanishes at once |
 //! | Task | `CancelTask` | of the tasks behind leases |
 //!
-//! Missing as yet: `LoginByToken`, stand-alone hosts, vApps, distributed switches, `ValidateHost`, pull and
-//! probe of URLs.
+//! With [`Scenario::esxi`] it is a host without vCenter: SOAP only, no cluster, no distributed
+//! switches, no `CreateFolder`, an OvfManager called `ha-ovf-manager`, device URLs of the form
+//! `https://*/ha-nfc/<ticket>/<file>`.
+//!
+//! Missing as yet: `LoginByToken`, vApps, pull and probe of URLs.
 //!
 //! Beside them: `POST /api/vcenter/system?action=hello`, `/sdk/vimServiceVersions.xml`, and on the hosts `/nfc/<ticket>/<file>`: GET, POST of
 //! disks, PUT of other files, with the status codes of real hosts for everything else.
@@ -75,6 +83,7 @@ mod collector;
 mod descriptor;
 mod disk;
 mod dispatch;
+mod dvs;
 mod fault;
 mod generate;
 mod hardware;
@@ -82,9 +91,11 @@ mod inventory;
 mod json;
 mod lease;
 mod lock;
+mod network;
 mod nfc;
 mod object;
 mod ovf;
+mod port;
 mod rest;
 pub mod scenario;
 mod script;

@@ -1,5 +1,8 @@
 //! `OvfManager`: from a descriptor to an import spec, and from a machine to a descriptor.
 
+mod inspect;
+mod sections;
+
 use std::collections::BTreeMap;
 
 use ovftransfer_ovf::Envelope;
@@ -7,14 +10,18 @@ use ovftransfer_ovf::envelope::{EnvelopeError, FileRef, HardwareItem, VirtualSys
 use serde_json::{Value, json};
 
 use crate::descriptor::{self, DiskFile, FileEntry};
+use crate::dvs;
 use crate::fault::Fault;
 use crate::hardware::{self, key_of, kind_of, transferable};
 use crate::inventory;
 use crate::lease::{NVRAM, is_pool};
 use crate::object::Moref;
+use crate::ovf::inspect::{EXTRA_CONFIG, LAX, MAC};
+pub(crate) use crate::ovf::inspect::{parse_descriptor, publish, validate_host};
+use crate::ovf::sections::Sections;
 use crate::scenario::Controller;
 use crate::types;
-use crate::vm::unescape_name;
+use crate::vm::{network_of, unescape_name};
 use crate::world::World;
 
 /// `OvfManager.CreateImportSpec`.
@@ -29,24 +36,17 @@ pub(crate) fn create_import_spec(world: &World, arguments: &Value) -> Result<Val
         return Err(Fault::invalid_argument("resourcePool"));
     }
     let datastore = existing(world, &arguments["datastore"], "datastore")?;
+    if datastore.kind != "Datastore" {
+        return Err(Fault::invalid_argument("datastore"));
+    }
     let parameters = &arguments["cisp"];
     if let Some(host) = Moref::from_value(&parameters["hostSystem"])
         && !world.hosts.iter().any(|known| known.moref == host)
     {
         return Err(Fault::not_found(&host));
     }
-    let mut import = Import {
-        world,
-        parameters,
-        datastore: unescape_name(world.objects.text(&datastore, "name")),
-        changes: Vec::new(),
-        files: Vec::new(),
-        warnings: Vec::new(),
-        errors: Vec::new(),
-        controllers: BTreeMap::new(),
-        next_key: -1,
-        mapping: BTreeMap::new(),
-    };
+    let datastore = unescape_name(world.objects.text(&datastore, "name"));
+    let mut import = Import::new(world, parameters, datastore);
     let result = match Envelope::parse(text(&arguments["ovfDescriptor"]).as_bytes()) {
         Ok(envelope) => import.read(&envelope)?,
         Err(error) => {
@@ -69,36 +69,6 @@ pub(crate) fn create_import_spec(world: &World, arguments: &Value) -> Result<Val
         "warning": faults(&import.warnings),
         "error": faults(&import.errors),
     }))
-}
-
-/// `OvfManager.ParseDescriptor`.
-pub(crate) fn parse_descriptor(arguments: &Value) -> Value {
-    let mut result = json!({
-        "_typeName": "OvfParseDescriptorResult",
-        "annotation": "",
-        "defaultEntityName": "",
-        "virtualApp": false,
-        "defaultDeploymentOption": "",
-    });
-    match Envelope::parse(text(&arguments["ovfDescriptor"]).as_bytes()) {
-        Ok(envelope) => {
-            let networks = envelope.networks().iter().map(|network| {
-                json!({ "name": network.name(), "description": network.description().unwrap_or("") })
-            });
-            result["network"] = networks.collect();
-            if let Some(system) = envelope.systems().first() {
-                result["annotation"] = json!(system.annotation().unwrap_or(""));
-                result["defaultEntityName"] = json!(system.name().unwrap_or(system.id()));
-            }
-            let sizes = envelope.references().iter().filter_map(FileRef::size_bytes);
-            result["approximateDownloadSize"] = json!(sizes.sum::<u64>());
-            let flat: u64 = envelope.disks().iter().map(|disk| disk.capacity_bytes()).sum();
-            result["approximateFlatDeploymentSize"] = json!(flat);
-            result["virtualApp"] = json!(envelope.systems().len() > 1);
-        }
-        Err(error) => result["error"] = faults(&[not_readable(&error)]),
-    }
-    result
 }
 
 /// `OvfManager.CreateDescriptor`.
@@ -161,10 +131,17 @@ pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Valu
     let nvram = vm.files.get(NVRAM).filter(|_| !listed.is_empty());
     let nvram =
         nvram.and_then(|_| file_of(&format!("/{}/{NVRAM}", moref.id), "")).map(|(file, _)| file);
-    let networks =
-        devices.iter().filter_map(|device| Moref::from_value(&device["backing"]["network"]));
+    let networks = devices.iter().filter_map(network_of);
     let networks =
         networks.map(|network| unescape_name(world.objects.text(&network, "name"))).collect();
+    let macs = devices.iter().filter(|device| !device["macAddress"].is_null());
+    let macs = macs.map(|device| text(&device["macAddress"]).to_owned());
+    let options = &parameters["exportOption"];
+    let extra = vm.spec["extraConfig"].as_array().into_iter().flatten();
+    let extra = extra.filter(|option| option["key"] != NVRAM).filter_map(|option| {
+        let value = option["value"].get("_value").unwrap_or(&option["value"]);
+        Some((option["key"].as_str()?.to_owned(), value.as_str()?.to_owned()))
+    });
     let has_pvscsi = devices.iter().any(|device| kind_of(device) == "ParaVirtualSCSIController");
     let machine = descriptor::Machine {
         name: parameters["name"].as_str().filter(|n| !n.is_empty()).unwrap_or(&vm.name).to_owned(),
@@ -174,6 +151,8 @@ pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Valu
         controller: if has_pvscsi { Controller::Paravirtual } else { Controller::Lsilogic },
         disks: files,
         networks,
+        macs: if has_option(options, MAC) { macs.collect() } else { Vec::new() },
+        extra_config: if has_option(options, EXTRA_CONFIG) { extra.collect() } else { Vec::new() },
         nvram,
     };
     Ok(json!({
@@ -196,7 +175,8 @@ struct Import<'a> {
     /// Controllers by instance id: key, label of the type and bus, units taken.
     controllers: BTreeMap<String, Bus>,
     next_key: i64,
-    mapping: BTreeMap<String, (Value, String)>,
+    /// Backing of the cards on each network of the package.
+    mapping: BTreeMap<String, Value>,
 }
 
 struct Bus {
@@ -206,7 +186,22 @@ struct Bus {
     taken: Vec<usize>,
 }
 
-impl Import<'_> {
+impl<'a> Import<'a> {
+    fn new(world: &'a World, parameters: &'a Value, datastore: String) -> Self {
+        Self {
+            world,
+            parameters,
+            datastore,
+            changes: Vec::new(),
+            files: Vec::new(),
+            warnings: Vec::new(),
+            errors: Vec::new(),
+            controllers: BTreeMap::new(),
+            next_key: -1,
+            mapping: BTreeMap::new(),
+        }
+    }
+
     /// The `VirtualMachineConfigSpec`, or nothing if there is no machine.
     fn read(&mut self, envelope: &Envelope) -> Result<Option<Value>, Fault> {
         let [system] = envelope.systems() else {
@@ -214,16 +209,26 @@ impl Import<'_> {
             self.errors.push(Fault::new("OvfUnsupportedPackage", what));
             return Ok(None);
         };
+        let sections = Sections::read(envelope, &self.parameters["msgBundle"]);
+        let option = match sections.option(text(&self.parameters["deploymentOption"])) {
+            Ok(option) => option,
+            Err(fault) => {
+                self.errors.push(fault);
+                return Ok(None);
+            }
+        };
         self.check_provisioning();
         self.map_networks(envelope)?;
+        let items = chosen(system, &option);
+        let config = sections.config(&option, self.parameters, &mut self.errors);
         let wanted = text(&self.parameters["entityName"]);
         let name = if wanted.is_empty() { system.name().unwrap_or(system.id()) } else { wanted };
-        let (cpus, memory_mib) = self.cpus_and_memory(system);
+        let (cpus, memory_mib) = cpus_and_memory(&items);
         // Controllers before what hangs on them.
-        for item in system.items() {
+        for item in &items {
             self.controller(item);
         }
-        for item in system.items() {
+        for item in &items {
             match item.resource_type() {
                 10 => self.network_card(item),
                 14..=16 => self.removable(item, envelope, name),
@@ -243,6 +248,7 @@ impl Import<'_> {
             "numCPUs": cpus,
             "memoryMB": memory_mib,
             "deviceChange": self.changes,
+            "vAppConfig": config,
             "extraConfig": if nvram { json!([{ "key": NVRAM, "value": format!("{name}.nvram") }]) } else { Value::Null },
         })))
     }
@@ -276,7 +282,8 @@ impl Import<'_> {
                 continue;
             }
             let real = unescape_name(self.world.objects.text(&network, "name"));
-            self.mapping.insert(name.to_owned(), (network.value(), real));
+            let backing = dvs::backing(self.world, &network, &real);
+            self.mapping.insert(name.to_owned(), backing);
         }
         let known = inventory::networks(&self.world.objects);
         for network in envelope.networks() {
@@ -292,18 +299,11 @@ impl Import<'_> {
                     );
                     self.warnings.push(Fault::new("OvfNetworkMappingNotSupported", what));
                 }
-                self.mapping
-                    .insert(network.name().to_owned(), (moref.value(), unescape_name(name)));
+                let backing = dvs::backing(self.world, moref, &unescape_name(name));
+                self.mapping.insert(network.name().to_owned(), backing);
             }
         }
         Ok(())
-    }
-
-    fn cpus_and_memory(&mut self, system: &VirtualSystem) -> (u64, u64) {
-        let quantity = |kind: u16| system.items().iter().find(|item| item.resource_type() == kind);
-        let cpus = quantity(3).and_then(HardwareItem::quantity).unwrap_or(1);
-        let memory = quantity(4).and_then(HardwareItem::quantity_bytes);
-        (cpus, memory.map_or(512, |bytes| bytes >> 20).max(4))
     }
 
     /// Takes an item that is a controller, and refuses what nobody knows.
@@ -334,15 +334,15 @@ impl Import<'_> {
             }
             other => {
                 let name = item.element_name().unwrap_or_default();
-                self.errors.push(
-                    Fault::new(
-                        "OvfUnsupportedType",
-                        format!("Unsupported hardware '{name}': resource type {other}."),
-                    )
-                    .with("name", "ResourceType")
-                    .with("instanceId", item.instance_id())
-                    .with("deviceType", other),
-                );
+                let fault = Fault::new(
+                    "OvfUnsupportedType",
+                    format!("Unsupported hardware '{name}': resource type {other}."),
+                )
+                .with("name", "ResourceType")
+                .with("instanceId", item.instance_id())
+                .with("deviceType", other);
+                let is_lax = has_option(&self.parameters["importOption"], LAX);
+                if is_lax { &mut self.warnings } else { &mut self.errors }.push(fault);
                 return;
             }
         };
@@ -373,9 +373,7 @@ impl Import<'_> {
         let key = self.next_key();
         let name = item.connections().first().map_or("", String::as_str);
         match self.mapping.get(name).cloned() {
-            Some((moref, name)) => {
-                self.add(hardware::network_card(kind, key, &moref, &name), false)
-            }
+            Some(backing) => self.add(hardware::network_card(kind, key, &backing), false),
             None => self.errors.push(
                 Fault::new(
                     "OvfInvalidValue",
@@ -503,12 +501,41 @@ impl Import<'_> {
     }
 }
 
+/// The items that exist under the deployment option `option`: of several with one instance id the
+/// last one that fits (DSP0243 1.1.0 §9.8).
+fn chosen<'a>(system: &'a VirtualSystem, option: &str) -> Vec<&'a HardwareItem> {
+    let mut chosen: Vec<&HardwareItem> = Vec::new();
+    for item in system.items() {
+        let options = item.configuration().map(str::split_whitespace);
+        if options.is_some_and(|mut options| !options.any(|one| one == option)) {
+            continue;
+        }
+        match chosen.iter_mut().find(|known| known.instance_id() == item.instance_id()) {
+            Some(known) => *known = item,
+            None => chosen.push(item),
+        }
+    }
+    chosen
+}
+
+fn cpus_and_memory(items: &[&HardwareItem]) -> (u64, u64) {
+    let quantity = |kind: u16| items.iter().find(|item| item.resource_type() == kind);
+    let cpus = quantity(3).and_then(|item| item.quantity()).unwrap_or(1);
+    let memory = quantity(4).and_then(|item| item.quantity_bytes());
+    (cpus, memory.map_or(512, |bytes| bytes >> 20).max(4))
+}
+
 fn existing(world: &World, value: &Value, parameter: &str) -> Result<Moref, Fault> {
     let moref = Moref::from_value(value).ok_or_else(|| Fault::invalid_argument(parameter))?;
     match world.objects.get(&moref) {
         Some(_) => Ok(moref),
         None => Err(Fault::not_found(&moref)),
     }
+}
+
+/// Whether the list `options` has `name`; options that nobody knows are ignored.
+fn has_option(options: &Value, name: &str) -> bool {
+    options.as_array().is_some_and(|all| all.iter().any(|option| option == name))
 }
 
 fn text(value: &Value) -> &str {

@@ -29,6 +29,10 @@ pub(crate) fn serves(path: &str) -> bool {
 /// Answers a request whose path is of this wire.
 pub(crate) async fn serve(vcenter: &Arc<Vcenter>, request: Request<Incoming>) -> Response<Body> {
     let scenario = Arc::clone(&lock(&vcenter.world).scenario);
+    if scenario.esxi {
+        // A host without vCenter speaks SOAP only.
+        return not_found();
+    }
     let path = request.uri().path();
     if path == HELLO_PATH {
         return hello(scenario.api_version, request).await;

@@ -23,6 +23,8 @@
 //! # Ok::<(), ovftransfer_simulator::scenario::ScenarioError>(())
 //! ```
 
+mod storage;
+mod switch;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -32,6 +34,8 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::wire::{ApiVersion, FaultText, ViJson};
+pub use storage::DatastoreCluster;
+pub use switch::{Offload, PortQuirk, PortgroupKind, PortgroupSpec, SwitchSpec};
 
 /// Everything a simulated vCenter is made from.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -46,8 +50,15 @@ pub struct Scenario {
     pub hosts: Vec<Host>,
     /// Names of the datastores; every host reaches all of them.
     pub datastores: Vec<String>,
+    /// Datastore clusters and which datastores are in them.
+    pub datastore_clusters: Vec<DatastoreCluster>,
     /// Names of the networks; every host reaches all of them.
     pub networks: Vec<String>,
+    /// The server is a host without vCenter: one host whose device URLs lead to the API's own port,
+    /// no cluster, no distributed switches, no folders.
+    pub esxi: bool,
+    /// Distributed switches; every host is on all of them.
+    pub switches: Vec<SwitchSpec>,
     /// Names of the resource pools below the cluster's root pool.
     pub pools: Vec<String>,
     /// Machines that exist when the server starts.
@@ -56,6 +67,15 @@ pub struct Scenario {
     pub lease_timeout_s: u32,
     /// Ended leases vanish at once (`ManagedObjectNotFound`) instead of staying readable.
     pub lease_vanishes: bool,
+    /// What `leaseTimeout` says in place of the truth, as an old host's 300000000; absent: the truth.
+    pub lease_timeout_shown: Option<i32>,
+    /// A lease under which nothing moves for so many seconds ends in `Timedout`, however often it
+    /// is renewed; absent: it does not.
+    pub no_data_timeout_s: Option<u32>,
+    /// Time that every call takes more, in milliseconds.
+    pub latency_ms: u64,
+    /// Sessions end with the call of this number after their login; absent: they do not.
+    pub session_calls_max: Option<u32>,
     /// Time a lease stays in the state `initializing`, in milliseconds.
     pub initialize_delay_ms: u64,
     /// Version of the API; older ones have no VI JSON.
@@ -107,7 +127,7 @@ pub struct Machine {
     pub controller: Controller,
     /// Disks in the order of their unit numbers.
     pub disks: Vec<DiskSpec>,
-    /// Names of the networks of its network cards, one card for each.
+    /// Names of the networks or portgroups of its network cards, one card for each.
     pub networks: Vec<String>,
     /// Size of its NVRAM file; 0 means that it has none.
     pub nvram: Size,
@@ -304,10 +324,24 @@ impl Scenario {
         if self.lease_timeout_s == 0 {
             return Err(wrong("lease_timeout_s", "must be at least 1"));
         }
+        if self.no_data_timeout_s == Some(0) {
+            return Err(wrong("no_data_timeout_s", "must be at least 1"));
+        }
         unique("hosts", self.hosts.iter().map(|host| host.name.as_str()))?;
+        storage::check(self)?;
         unique("datastores", self.datastores.iter().map(String::as_str))?;
         unique("networks", self.networks.iter().map(String::as_str))?;
+        let portgroups = self.switches.iter().flat_map(|switch| &switch.portgroups);
+        let portgroups = portgroups.map(|group| group.name.as_str());
+        let names = self.networks.iter().map(String::as_str).chain(portgroups);
+        unique("switches", names.chain(self.switches.iter().map(|switch| switch.name.as_str())))?;
+        for (index, switch) in self.switches.iter().enumerate() {
+            switch.check(&format!("switches[{index}]"))?;
+        }
         unique("pools", self.pools.iter().map(String::as_str))?;
+        if self.esxi {
+            self.check_esxi()?;
+        }
         for (index, host) in self.hosts.iter().enumerate() {
             host.check(&format!("hosts[{index}]"))?;
         }
@@ -323,6 +357,34 @@ impl Scenario {
             fault.check(&format!("faults[{index}]"))?;
         }
         Ok(())
+    }
+
+    /// The default scenario on a host without vCenter.
+    #[must_use]
+    pub fn esxi() -> Self {
+        let mut scenario = Self { esxi: true, hosts: vec![Host::new("esxi0")], ..Self::default() };
+        for machine in &mut scenario.machines {
+            machine.host.clear();
+            machine.folder.clear();
+        }
+        scenario
+    }
+
+    /// What a host without vCenter cannot have.
+    fn check_esxi(&self) -> Result<(), ScenarioError> {
+        if self.hosts.len() != 1 {
+            return Err(wrong("hosts", "a server without vCenter is exactly one host"));
+        }
+        if !self.switches.is_empty() {
+            return Err(wrong("switches", "a server without vCenter has none"));
+        }
+        match self.machines.iter().position(|machine| !machine.folder.is_empty()) {
+            Some(index) => Err(wrong(
+                format!("machines[{index}].folder"),
+                "a server without vCenter has no folders",
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -365,7 +427,11 @@ impl Machine {
         if !self.host.is_empty() && !scenario.hosts.iter().any(|host| host.name == self.host) {
             return Err(wrong(format!("{at}.host"), format!("no host is called {}", self.host)));
         }
-        if let Some(network) = self.networks.iter().find(|name| !scenario.networks.contains(name)) {
+        let is_known = |name: &String| {
+            let mut groups = scenario.switches.iter().flat_map(|switch| &switch.portgroups);
+            scenario.networks.contains(name) || groups.any(|group| group.name == *name)
+        };
+        if let Some(network) = self.networks.iter().find(|name| !is_known(name)) {
             let problem = format!("no network is called {network}");
             return Err(wrong(format!("{at}.networks"), problem));
         }
@@ -520,11 +586,18 @@ impl Default for Scenario {
             password: "simulated".to_owned(),
             hosts: vec![Host::new("host0"), Host::new("host1")],
             datastores: vec!["datastore0".to_owned(), "datastore1".to_owned()],
+            datastore_clusters: Vec::new(),
             networks: vec!["VM Network".to_owned(), "Storage Network".to_owned()],
+            esxi: false,
+            switches: Vec::new(),
             pools: vec!["pool0".to_owned(), "pool1".to_owned()],
             machines: default_machines(),
             lease_timeout_s: 300,
             lease_vanishes: false,
+            lease_timeout_shown: None,
+            no_data_timeout_s: None,
+            latency_ms: 0,
+            session_calls_max: None,
             initialize_delay_ms: 0,
             api_version: ApiVersion::default(),
             vi_json: ViJson::default(),

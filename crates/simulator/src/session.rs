@@ -104,6 +104,11 @@ impl Sessions {
 }
 
 impl Session {
+    /// Calls since the login, this one included.
+    pub(crate) fn calls(&self) -> u32 {
+        u32::try_from(self.calls).unwrap_or(u32::MAX)
+    }
+
     /// As `UserSession`.
     pub(crate) fn value(&self) -> Value {
         json!({

@@ -114,7 +114,7 @@ impl Builder {
         let endpoints: Vec<(String, String)> = hosts
             .iter()
             .zip(&scenario.hosts)
-            .map(|(host, spec)| match spec.star_url {
+            .map(|(host, spec)| match spec.star_url || scenario.esxi {
                 true => ("*".to_owned(), String::new()),
                 false => (host.local_addr().to_string(), host.identity().thumbprint_sha1()),
             })
@@ -370,6 +370,8 @@ fn make_world(
 ) -> Result<World, StartError> {
     let mut world = World::new(Arc::clone(&scenario), tickets, script, store);
     inventory::build(&mut world, &clock::uuid(), endpoints);
+    crate::network::build(&mut world);
+    crate::ovf::publish(&mut world, &inventory::ovf_manager(&scenario));
     for machine in &scenario.machines {
         add_machine(&mut world, machine).map_err(|fault| StartError::Machine {
             name: machine.name.clone(),
@@ -383,7 +385,10 @@ fn make_world(
 fn add_machine(world: &mut World, machine: &Machine) -> Result<(), Fault> {
     let networks: Vec<_> = inventory::networks(&world.objects)
         .into_iter()
-        .map(|(moref, name)| (moref.value(), crate::vm::unescape_name(&name)))
+        .map(|(moref, name)| {
+            let name = crate::vm::unescape_name(&name);
+            (crate::dvs::backing(world, &moref, &name), name)
+        })
         .collect();
     let spec = hardware::spec_of(machine, &networks);
     let folder = inventory::folder(world, &fixed::vm_folder(), &machine.folder);
@@ -421,5 +426,9 @@ const NVRAM_SEED: u64 = 0x6e76_7261_6d00;
 
 #[cfg(test)]
 mod json_tests;
+#[cfg(test)]
+mod network_tests;
+#[cfg(test)]
+mod package_tests;
 #[cfg(test)]
 mod tests;

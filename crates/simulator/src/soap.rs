@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::fault::Fault;
 use crate::object::Moref;
 use crate::scenario::ApiVersion;
-use crate::soap::element::Element;
 use crate::types;
+pub(crate) use element::Element;
 
 /// A call that was read from SOAP.
 #[derive(Debug)]
@@ -171,9 +171,6 @@ impl Version {
         }
     }
 }
-
-/// Newest version of the API that is served, and that of the hosts.
-pub(crate) const API_VERSION: &str = "8.0.3.0";
 
 /// Name of the call that every server has and no document mentions: reads one property.
 pub(crate) const FETCH: &str = "Fetch";

@@ -9,7 +9,7 @@ use crate::disk::{Blob, ContentDigest, Disk};
 use crate::hardware::{key_of, transferable};
 use crate::object::Moref;
 use crate::scenario::Direction;
-use crate::vm::{Vm, unescape_name};
+use crate::vm::{Vm, network_of, unescape_name};
 use crate::world::{Lease, LeaseState, World};
 
 /// A machine of the inventory, as it was when it was asked for.
@@ -193,8 +193,7 @@ fn vm_state(world: &World, vm: &Vm) -> VmState {
         name: file.name.clone(),
         content: Arc::clone(&file.content),
     });
-    let networks =
-        vm.devices.iter().filter_map(|device| Moref::from_value(&device["backing"]["network"]));
+    let networks = vm.devices.iter().filter_map(network_of);
     VmState {
         id: vm.moref.id.clone(),
         name: vm.name.clone(),

@@ -95,6 +95,7 @@ async fn watch(vcenter: &Vcenter, id: &str) {
             None => return,
         }
     };
+    let mut moved = (0, ready_at);
     let lost_at = loss.after_ms.map(|ms| ready_at + Duration::from_millis(ms));
     loop {
         let wake = {
@@ -103,7 +104,14 @@ async fn watch(vcenter: &Vcenter, id: &str) {
                 return;
             };
             let now = Instant::now();
-            let deadline = lease.renewed + lease.timeout;
+            let mut deadline = lease.renewed + lease.timeout;
+            let patience = world.scenario.no_data_timeout_s;
+            if let Some(patience) = patience.map(|seconds| Duration::from_secs(seconds.into())) {
+                if lease.moved_bytes() != moved.0 {
+                    moved = (lease.moved_bytes(), now);
+                }
+                deadline = deadline.min(moved.1 + patience);
+            }
             let is_lost = lost_at.is_some_and(|at| now >= at)
                 || loss.after_bytes.is_some_and(|bytes| lease.moved_bytes() >= bytes);
             if is_lost {
@@ -115,6 +123,7 @@ async fn watch(vcenter: &Vcenter, id: &str) {
                 return lease::end(&mut world, id, Err(lease::timed_out()));
             }
             let poll = loss.after_bytes.map(|_| now + BYTES_POLL);
+            let poll = poll.or(patience.map(|_| now + DATA_POLL));
             [Some(deadline), lost_at, poll].into_iter().flatten().min().unwrap_or(deadline)
         };
         tokio::time::sleep_until(wake).await;
@@ -126,6 +135,9 @@ const GRACE: Duration = Duration::from_secs(5 * 60);
 
 /// Steps of `initializeProgress` that are shown.
 const INITIALIZE_STEPS: u32 = 10;
+
+/// How often a lease that must move is looked at.
+const DATA_POLL: Duration = Duration::from_millis(100);
 
 /// How often the bytes are counted that moved under a lease that is to be lost after some.
 const BYTES_POLL: Duration = Duration::from_millis(5);

@@ -102,9 +102,9 @@ impl Vm {
     pub(crate) fn properties(&self, host: &Moref) -> Value {
         let mut networks: Vec<Value> = Vec::new();
         for device in &self.devices {
-            let network = &device["backing"]["network"];
-            if !network.is_null() && !networks.contains(network) {
-                networks.push(network.clone());
+            let network = network_of(device).map(|network| network.value());
+            if let Some(network) = network.filter(|network| !networks.contains(network)) {
+                networks.push(network);
             }
         }
         let stored_bytes = self.stored_bytes();
@@ -220,6 +220,7 @@ impl Vm {
             "bootOptions": { "bootDelay": 0, "enterBIOSSetup": false },
             "changeTrackingEnabled": false,
             "firmware": spec["firmware"].as_str().unwrap_or("bios"),
+            "vAppConfig": vapp_config(&spec["vAppConfig"]),
         })
     }
 
@@ -345,12 +346,43 @@ impl Vm {
     }
 }
 
+/// `VmConfigInfo` of a machine that was made with the `VmConfigSpec` `spec`.
+fn vapp_config(spec: &Value) -> Value {
+    if spec.is_null() {
+        return Value::Null;
+    }
+    let infos = |name: &str| -> Value {
+        let all = spec[name].as_array().into_iter().flatten();
+        all.map(|change| change["info"].clone()).collect()
+    };
+    let assignment = &spec["ipAssignment"];
+    json!({
+        "_typeName": "VmConfigInfo",
+        "product": infos("product"),
+        "property": infos("property"),
+        "ipAssignment": if assignment.is_null() { json!({}) } else { assignment.clone() },
+        "eula": spec["eula"],
+        "ovfEnvironmentTransport": spec["ovfEnvironmentTransport"],
+        "installBootRequired": spec["installBootRequired"].as_bool().unwrap_or(false),
+        "installBootStopDelay": spec["installBootStopDelay"].as_i64().unwrap_or(0),
+    })
+}
+
 /// The label of a device on its controller, such as `VirtualLsiLogicController0:0`.
 pub(crate) fn label(devices: &[Value], device: &Value) -> Option<String> {
     let controller = devices.iter().find(|other| other["key"] == device["controllerKey"])?;
     let kind = controller["_typeName"].as_str()?;
     let bus = controller["busNumber"].as_i64().unwrap_or(0);
     Some(format!("{kind}{bus}:{}", device["unitNumber"].as_i64().unwrap_or(0)))
+}
+
+/// The network or portgroup that a device is on.  A portgroup's key is its id.
+pub(crate) fn network_of(device: &Value) -> Option<Moref> {
+    let backing = &device["backing"];
+    let portgroup = || {
+        Some(Moref::new("DistributedVirtualPortgroup", backing["port"]["portgroupKey"].as_str()?))
+    };
+    Moref::from_value(&backing["network"]).or_else(portgroup)
 }
 
 /// Whether `kind` is a network card.

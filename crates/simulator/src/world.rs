@@ -13,6 +13,7 @@ use crate::clock;
 use crate::fault::Fault;
 use crate::nfc::{Device, Tickets};
 use crate::object::{Moref, Objects};
+use crate::port::Switch;
 use crate::scenario::{Direction, Scenario};
 use crate::script::Script;
 use crate::session::Sessions;
@@ -29,6 +30,8 @@ pub(crate) struct World {
     pub(crate) scenario: Arc<Scenario>,
     /// The hosts of the cluster.
     pub(crate) hosts: Vec<HostEntry>,
+    /// The distributed switches.
+    pub(crate) switches: Vec<Switch>,
     /// The machines, by id.
     pub(crate) vms: BTreeMap<String, Vm>,
     /// Property collectors and what their clients know, by session and id.
@@ -187,6 +190,7 @@ impl World {
             sessions: Sessions::default(),
             scenario,
             hosts: Vec::new(),
+            switches: Vec::new(),
             vms: BTreeMap::new(),
             collectors: BTreeMap::new(),
             remainders: BTreeMap::new(),
@@ -201,6 +205,10 @@ impl World {
     /// A reference to a new object, such as `vm-62`.
     pub(crate) fn new_moref(&mut self, kind: &str, prefix: &str) -> Moref {
         self.next_id += 1;
+        if self.scenario.esxi && kind == "VirtualMachine" {
+            // Hosts just number their machines.
+            return Moref::new(kind, self.next_id.to_string());
+        }
         Moref::new(kind, format!("{prefix}-{}", self.next_id))
     }
 

@@ -366,3 +366,44 @@ async fn a_taken_name_and_a_wrong_password_are_refused(wire: Wire) {
     assert_eq!(simulator.leases()[0].fault.as_ref().unwrap().kind, "DuplicateName");
     simulator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn imports_to_and_exports_from_a_host_without_vcenter() {
+    let simulator = Simulator::builder().scenario(Scenario::esxi()).start().await.unwrap();
+    let Some(govc) = Govc::find(&simulator, Wire::Soap) else { return };
+    tokio::task::block_in_place(|| {
+        let about = govc.run(&["about"]);
+        assert!(about.contains("HostAgent"), "{about}");
+        let found = govc.run(&["find", "/"]);
+        assert!(found.contains("/ha-datacenter/host/esxi0/esxi0"), "{found}");
+        assert!(!found.contains("Cluster0"), "{found}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let package = appliance().write_ova(&folder.path().join("a.ova")).unwrap();
+        let path = package.path().to_str().unwrap();
+        let place = ["-ds", "datastore0", "-pool", "*/Resources", "-net", "VM Network"];
+        let mut import = vec!["import.ova", "-name", "sent"];
+        import.extend(place);
+        import.push(path);
+        govc.run(&import);
+        let out = folder.path().join("out");
+        govc.run(&["export.ovf", "-sha", "256", "-i", "-vm", "sent", out.to_str().unwrap()]);
+        let disks: Vec<String> = simulator
+            .vms()
+            .iter()
+            .filter(|vm| vm.name == "sent")
+            .flat_map(|vm| vm.disks.iter().map(|disk| disk.digest().unwrap().raw_sha256))
+            .collect();
+        let exported = ["sent-disk-0.vmdk", "sent-disk-1.vmdk", "disk-0.vmdk", "disk-1.vmdk"];
+        let exported: Vec<String> = exported
+            .iter()
+            .map(|name| out.join("sent").join(name))
+            .filter(|path| path.exists())
+            .map(|path| raw_sha256(&path))
+            .collect();
+        assert_eq!(disks.len(), 2);
+        assert_eq!(disks, exported);
+    });
+    assert!(simulator.leases().iter().all(|lease| lease.state == LeaseState::Done));
+    simulator.stop().await;
+}

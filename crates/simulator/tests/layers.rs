@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Modules of this crate, lowest first: the data plane, then the vCenter on top of it.
-const LAYERS: [&str; 34] = [
+const LAYERS: [&str; 37] = [
     "clock",
     "lock",
     "scenario",
@@ -28,7 +28,9 @@ const LAYERS: [&str; 34] = [
     "json",
     "vm",
     "hardware",
+    "port",
     "world",
+    "dvs",
     "inventory",
     "state",
     "task",
@@ -36,6 +38,7 @@ const LAYERS: [&str; 34] = [
     "collector",
     "lease",
     "ovf",
+    "network",
     "vcenter",
     "dispatch",
     "rest",

@@ -4,11 +4,16 @@
 //! `<workspace>/.ci/peers/bin`.  Where it is missing the test says so and passes, unless
 //! `OVFTRANSFER_REQUIRE_PEERS` is 1.
 
-#![expect(clippy::print_stderr, reason = "a test says why it skips")]
+#![expect(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test says why it skips, and fails by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ovftransfer_simulator::scenario::Scenario;
 use ovftransfer_simulator::{LeaseState, Simulator};
 
 fn python() -> Option<PathBuf> {
@@ -27,22 +32,28 @@ fn python() -> Option<PathBuf> {
     found
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn looks_around_exports_imports_and_aborts() {
-    let Some(python) = python() else { return };
-    let simulator = Simulator::builder().start().await.unwrap();
-    let address = simulator.url().strip_prefix("https://").unwrap().to_owned();
+/// Runs a script against the simulator and returns what it printed.
+fn run(python: &Path, script: &str, simulator: &Simulator) -> String {
+    let address = simulator.url().strip_prefix("https://").unwrap();
     let output = tokio::task::block_in_place(|| {
         Command::new(python)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pyvmomi/tour.py"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pyvmomi").join(script))
             .env("SIM_HOST", address)
             .env("SIM_USER", simulator.username())
             .env("SIM_PASSWORD", simulator.password())
             .output()
             .unwrap()
     });
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looks_around_exports_imports_and_aborts() {
+    let Some(python) = python() else { return };
+    let simulator = Simulator::builder().start().await.unwrap();
+    let text = run(&python, "tour.py", &simulator);
     assert!(text.contains("aborted error"), "{text}");
 
     let vms = simulator.vms();
@@ -56,5 +67,24 @@ async fn looks_around_exports_imports_and_aborts() {
     assert_eq!(last.state, LeaseState::Error);
     assert_eq!(last.fault.as_ref().unwrap().kind, "FileFault");
     assert!(simulator.sessions().is_empty());
+    simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn finds_ports_moves_a_card_and_lets_a_dpu_take_over() {
+    let Some(python) = python() else { return };
+    let scenario = Scenario::from_json(
+        r#"{
+            "switches": [{
+                "name": "DVS0",
+                "portgroups": [{ "name": "DPG0", "vlan": 7 }],
+                "offload": { "dpus": ["dpu0", "dpu1"], "standby": ["Uplink 2"] }
+            }],
+            "machines": [{ "name": "ported", "powered_on": true, "networks": ["DPG0"] }]
+        }"#,
+    );
+    let simulator = Simulator::builder().scenario(scenario.unwrap()).start().await.unwrap();
+    let text = run(&python, "ports.py", &simulator);
+    assert!(text.contains("moved"), "{text}");
     simulator.stop().await;
 }

@@ -15,14 +15,14 @@ use crate::types;
 use crate::world::LeaseState;
 
 /// A vCenter without sockets and a session in it.
-struct Bench {
-    vcenter: Arc<Vcenter>,
-    caller: Caller,
+pub(super) struct Bench {
+    pub(super) vcenter: Arc<Vcenter>,
+    pub(super) caller: Caller,
     _store: TempDir,
 }
 
 impl Bench {
-    async fn new(scenario: Scenario) -> Self {
+    pub(super) async fn new(scenario: Scenario) -> Self {
         let store = tempfile::tempdir().unwrap();
         let scenario = Arc::new(scenario);
         let endpoints: Vec<_> = scenario
@@ -40,7 +40,7 @@ impl Bench {
         bench
     }
 
-    async fn login(&self, password: &str) -> Result<Caller, Fault> {
+    pub(super) async fn login(&self, password: &str) -> Result<Caller, Fault> {
         let user = "administrator@vsphere.local";
         let body = format!(
             "<Login xmlns='urn:vim25'><_this type='SessionManager'>SessionManager</_this>\
@@ -52,7 +52,7 @@ impl Bench {
     }
 
     /// Calls `method` on `this` (`Type:id`) as `caller`; the result as XML text and as a value.
-    async fn call_as(
+    pub(super) async fn call_as(
         &self,
         caller: &Caller,
         this: &str,
@@ -71,40 +71,45 @@ impl Bench {
         Ok(reply.value)
     }
 
-    async fn call(&self, this: &str, method: &str, parameters: &str) -> Result<Value, Fault> {
+    pub(super) async fn call(
+        &self,
+        this: &str,
+        method: &str,
+        parameters: &str,
+    ) -> Result<Value, Fault> {
         self.call_as(&self.caller, this, method, parameters).await
     }
 
-    async fn ok(&self, this: &str, method: &str, parameters: &str) -> Value {
+    pub(super) async fn ok(&self, this: &str, method: &str, parameters: &str) -> Value {
         self.call(this, method, parameters).await.unwrap()
     }
 
-    async fn fault(&self, this: &str, method: &str, parameters: &str) -> String {
+    pub(super) async fn fault(&self, this: &str, method: &str, parameters: &str) -> String {
         self.call(this, method, parameters).await.unwrap_err().kind().to_owned()
     }
 
     /// One property, unboxed.
-    async fn get(&self, object: &str, path: &str) -> Value {
+    pub(super) async fn get(&self, object: &str, path: &str) -> Value {
         let value = self.ok(object, "Fetch", &format!("<prop>{path}</prop>")).await;
         value.get("_value").cloned().unwrap_or(value)
     }
 
-    fn vm(&self, name: &str) -> String {
+    pub(super) fn vm(&self, name: &str) -> String {
         let vm = state::vms(&lock(&self.vcenter.world)).into_iter().find(|vm| vm.name == name);
         vm.map(|vm| format!("VirtualMachine:{}", vm.id)).unwrap()
     }
 
-    fn lease(&self) -> LeaseRecord {
+    pub(super) fn lease(&self) -> LeaseRecord {
         state::leases(&lock(&self.vcenter.world)).pop().unwrap()
     }
 
-    async fn export(&self, name: &str) -> String {
+    pub(super) async fn export(&self, name: &str) -> String {
         let lease = self.ok(&self.vm(name), "ExportVm", "").await;
         format!("HttpNfcLease:{}", lease["value"].as_str().unwrap())
     }
 
     /// Takes the import spec of a package with one disk and begins the import.
-    async fn import(&self, name: &str) -> Result<String, Fault> {
+    pub(super) async fn import(&self, name: &str) -> Result<String, Fault> {
         let result = self.import_spec(name, "").await;
         assert!(result.get("error").is_none(), "{result}");
         let config = spec_text(&result);
@@ -113,7 +118,7 @@ impl Bench {
         Ok(format!("HttpNfcLease:{}", lease["value"].as_str().unwrap()))
     }
 
-    async fn import_spec(&self, name: &str, more: &str) -> Value {
+    pub(super) async fn import_spec(&self, name: &str, more: &str) -> Value {
         let folder = tempfile::tempdir().unwrap();
         let mut machine = Machine::new("package");
         machine.networks = vec!["VM Network".to_owned()];
@@ -124,7 +129,18 @@ impl Bench {
         self.import_spec_of(&descriptor, name, more).await
     }
 
-    async fn import_spec_of(&self, descriptor: &str, name: &str, more: &str) -> Value {
+    pub(super) async fn import_spec_of(&self, descriptor: &str, name: &str, more: &str) -> Value {
+        let more = format!("<entityName>{name}</entityName>{more}");
+        self.import_spec_with(descriptor, "<deploymentOption/>", &more).await
+    }
+
+    /// The same with `option`, and with what follows it among the parameters.
+    pub(super) async fn import_spec_with(
+        &self,
+        descriptor: &str,
+        option: &str,
+        more: &str,
+    ) -> Value {
         let descriptor = descriptor.replace('&', "&amp;").replace('<', "&lt;");
         let datastore =
             inventory::children(&lock(&self.vcenter.world).objects, &fixed::datastore_folder());
@@ -132,7 +148,7 @@ impl Bench {
             "<ovfDescriptor>{descriptor}</ovfDescriptor>\
              <resourcePool type='ResourcePool'>resgroup-8</resourcePool>\
              <datastore type='Datastore'>{}</datastore>\
-             <cisp><locale/><deploymentOption/><entityName>{name}</entityName>{more}</cisp>",
+             <cisp><locale/>{option}{more}</cisp>",
             datastore[0].id
         );
         self.ok("OvfManager:OvfManager", "CreateImportSpec", &parameters).await
@@ -140,21 +156,21 @@ impl Bench {
 }
 
 /// The import spec as a client sends it back: out by our writer, in by our reader.
-fn spec_text(result: &Value) -> String {
+pub(super) fn spec_text(result: &Value) -> String {
     let text = soap::answer("CreateImportSpec", result);
     let start = text.find("<importSpec").unwrap();
     let end = text.find("</importSpec>").unwrap();
     format!("{}</spec>", &text[start..end]).replacen("<importSpec", "<spec", 1)
 }
 
-fn envelope(body: &str) -> String {
+pub(super) fn envelope(body: &str) -> String {
     format!(
         "<Envelope xmlns='http://schemas.xmlsoap.org/soap/envelope/' \
          xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance'><Body>{body}</Body></Envelope>"
     )
 }
 
-fn quick_xml_reads(text: &str) -> bool {
+pub(super) fn quick_xml_reads(text: &str) -> bool {
     let mut reader = quick_xml::NsReader::from_str(text);
     loop {
         match reader.read_event() {
@@ -165,12 +181,12 @@ fn quick_xml_reads(text: &str) -> bool {
     }
 }
 
-fn scenario() -> Scenario {
+pub(super) fn scenario() -> Scenario {
     Scenario { lease_timeout_s: 60, ..Scenario::default() }
 }
 
 /// Lets the tasks beside the calls do what they can do now.
-async fn settle() {
+pub(super) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
