@@ -48,9 +48,11 @@
 //! # }
 //! ```
 
+pub mod dvs;
 pub mod endpoint;
 pub mod error;
 pub mod fault;
+pub mod host_network;
 pub mod http;
 pub mod inventory;
 pub mod lease;
@@ -67,6 +69,7 @@ pub mod updates;
 pub mod value;
 
 mod connection;
+mod service;
 mod soap;
 
 pub use connection::Call;

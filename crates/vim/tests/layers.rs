@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 23] = [
     "secret",
     "tls",
     "transport",
@@ -21,10 +21,13 @@ const LAYERS: [&str; 20] = [
     "updates",
     "session",
     "locator",
+    "service",
     "inventory",
     "task",
     "ovf",
     "nfc",
+    "dvs",
+    "host_network",
     "lib",
 ];
 
