@@ -57,6 +57,7 @@ pub mod http;
 pub mod inventory;
 pub mod lease;
 pub mod locator;
+pub mod machine;
 pub mod nfc;
 pub mod ovf;
 pub mod property;

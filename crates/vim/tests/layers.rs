@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 23] = [
+const LAYERS: [&str; 24] = [
     "secret",
     "tls",
     "transport",
@@ -28,6 +28,7 @@ const LAYERS: [&str; 23] = [
     "nfc",
     "dvs",
     "host_network",
+    "machine",
     "lib",
 ];
 
