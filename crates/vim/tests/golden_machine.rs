@@ -227,3 +227,57 @@ async fn options_are_listed() {
     );
     assert_eq!(session.ovf_import_options().await.unwrap()[1].option, "mac");
 }
+
+#[tokio::test]
+async fn machines_are_found_by_bios_uuid() {
+    let content = scripted::CONTENT.replace(
+        "<ovfManager",
+        "<searchIndex type=\"SearchIndex\">SearchIndex</searchIndex><ovfManager",
+    );
+    let found = "<returnval type=\"VirtualMachine\">vm-1</returnval>";
+    let script = Script::list([
+        Answer::soap("RetrieveServiceContent", &content),
+        Answer::soap("FindByUuid", found),
+    ]);
+    let session = connected(&script).await;
+    let vm = session.find_by_bios("421a2b3c-4d5e-6f70-8192-a3b4c5d6e7f8").await.unwrap();
+    assert_eq!(vm, MoRef::new("VirtualMachine", "vm-1"));
+    assert_eq!(
+        script.last().call(),
+        "<FindByUuid xmlns=\"urn:vim25\"><_this type=\"SearchIndex\">SearchIndex</_this>\
+         <uuid>421a2b3c-4d5e-6f70-8192-a3b4c5d6e7f8</uuid><vmSearch>true</vmSearch>\
+         <instanceUuid>false</instanceUuid></FindByUuid>"
+    );
+}
+
+#[tokio::test]
+async fn clusters_offer_the_datastore_with_most_space() {
+    let pod = "<returnval><objects><obj type=\"StoragePod\">group-p1</obj>\
+        <propSet><name>name</name><val xsi:type=\"xsd:string\">Pod</val></propSet>\
+        <propSet><name>childEntity</name><val xsi:type=\"ArrayOfManagedObjectReference\">\
+        <ManagedObjectReference type=\"Datastore\">datastore-1</ManagedObjectReference>\
+        <ManagedObjectReference type=\"Datastore\">datastore-2</ManagedObjectReference>\
+        <ManagedObjectReference type=\"Datastore\">datastore-3</ManagedObjectReference></val>\
+        </propSet></objects></returnval>";
+    let store = |id: u8, free: u64, more: &str| {
+        let answer = format!(
+            "<returnval><objects><obj type=\"Datastore\">datastore-{id}</obj><propSet>\
+             <name>summary</name><val xsi:type=\"DatastoreSummary\"><name>ds{id}</name>\
+             <capacity>9000</capacity><freeSpace>{free}</freeSpace><novelty/>{more}</val></propSet>\
+             </objects></returnval>"
+        );
+        Answer::soap("RetrievePropertiesEx", &answer)
+    };
+    let busy = "<accessible>true</accessible><maintenanceMode>inMaintenance</maintenanceMode>";
+    let script = Script::list([
+        Answer::soap("RetrievePropertiesEx", pod),
+        store(1, 500, "<accessible>true</accessible>"),
+        store(2, 700, "<accessible>true</accessible><maintenanceMode>normal</maintenanceMode>"),
+        store(3, 900, busy),
+    ]);
+    let session = connected(&script).await;
+    let cluster = session.datastore_cluster(&MoRef::new("StoragePod", "group-p1")).await.unwrap();
+    assert_eq!((cluster.name.as_str(), cluster.datastores.len()), ("Pod", 3));
+    let roomiest = cluster.roomiest().unwrap();
+    assert_eq!((roomiest.name.as_str(), roomiest.free_bytes), ("ds2", Some(700)));
+}

@@ -441,3 +441,40 @@ async fn machines_are_snapshotted_started_and_stopped() {
     let running = session.mark_as_template(vm).await.unwrap_err();
     assert!(running.is_fault("InvalidPowerState"), "{running}");
 }
+
+#[tokio::test]
+async fn machines_are_found_by_bios_uuid_and_clusters_and_vapps_are_read() {
+    let Some(server) = Vcsim::start(&["-app", "1"]).await else { return };
+    let session = server.session().await;
+    let vm = session.find(&path("/DC0/vm/DC0_H0_VM0"), &[]).await.unwrap();
+    let uuid = session.read(vm.moref(), &["config.uuid"]).await.unwrap();
+    let uuid = uuid.text("config.uuid").unwrap().to_uppercase();
+    let locator: Locator = format!("vi://127.0.0.1/?bios={uuid}").parse().unwrap();
+    let found = session.locate(&locator, &[EntityKind::VirtualMachine]).await.unwrap();
+    assert_eq!((found.moref(), found.name()), (vm.moref(), "DC0_H0_VM0"));
+    let nobody: Locator =
+        "vi://127.0.0.1/?bios=00000000-0000-0000-0000-00000000000f".parse().unwrap();
+    let error = session.locate(&nobody, &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+
+    let folder = session.find(&path("/DC0/datastore"), &[]).await.unwrap();
+    let make = Call::new(folder.moref(), "CreateStoragePod").with("name", "Büro");
+    let made = session.call(make).await.unwrap();
+    let store = session.find(&path("/DC0/datastore/LocalDS_0"), &[]).await.unwrap();
+    let enter = Call::new(made[0].moref().unwrap(), "MoveIntoFolder_Task")
+        .with_each("list", [store.moref()]);
+    let task = session.call(enter).await.unwrap()[0].moref().cloned().unwrap();
+    session.watch_task(&task).finished().await.unwrap();
+    let pod = session.find(&path("/DC0/datastore/Büro"), &[]).await.unwrap();
+    assert_eq!(pod.moref().kind(), "StoragePod");
+    let cluster = session.datastore_cluster(pod.moref()).await.unwrap();
+    assert_eq!((cluster.name.as_str(), cluster.datastores.len()), ("Büro", 1));
+    assert_eq!(&cluster.roomiest().unwrap().moref, store.moref());
+    assert!(cluster.datastores[0].free_bytes.unwrap() > 0);
+
+    let vapp = path("/DC0/host/DC0_C0/Resources/DC0_C0_APP0");
+    let vapp = session.find(&vapp, &[EntityKind::VirtualApp]).await.unwrap();
+    let facts = session.vapp_facts(vapp.moref()).await.unwrap();
+    assert_eq!(facts.name, "DC0_C0_APP0");
+    assert!(!facts.machines.is_empty());
+}
