@@ -81,7 +81,8 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
     let (stores, networks) = (values(&stores), values(&networks));
     for (index, (moref, spec)) in hosts.iter().zip(&scenario.hosts).enumerate() {
         let (authority, thumbprint) = endpoints.get(index).cloned().unwrap_or_default();
-        let mut value = host((&compute, moref), &spec.name, &thumbprint, scenario.api_version.as_str());
+        let mut value =
+            host((&compute, moref), &spec.name, &thumbprint, scenario.api_version.as_str());
         value["datastore"] = stores.clone();
         value["network"] = networks.clone();
         world.objects.put(moref.clone(), None, value);

@@ -97,6 +97,18 @@ pub enum VimError {
         /// How long we waited.
         after: Duration,
     },
+    /// The server is older than the call.  Nothing was sent.
+    #[error("{host} is too old for {call}: it speaks version {version}, and {since} is needed")]
+    TooOld {
+        /// The API host.
+        host: String,
+        /// The method.
+        call: String,
+        /// The server's version of the API; empty if it says none.
+        version: String,
+        /// The first version with the method.
+        since: &'static str,
+    },
     /// No answer came at all.
     #[error("{call} on {host} failed")]
     Transport {
@@ -154,6 +166,7 @@ impl VimError {
             Self::Status { status, .. } if *status >= 500 => ErrorKind::Network,
             Self::Status { .. } => ErrorKind::Protocol,
             Self::TimedOut { .. } => ErrorKind::Network,
+            Self::TooOld { .. } => ErrorKind::Refused,
             Self::Transport { source: TransportError::Tls { .. }, .. } => ErrorKind::Tls,
             Self::Transport { source: TransportError::Invalid { .. }, .. } => ErrorKind::Refused,
             Self::Transport { .. } => ErrorKind::Network,
@@ -173,6 +186,7 @@ impl VimError {
             | Self::SessionLost { .. }
             | Self::Status { .. }
             | Self::TimedOut { .. }
+            | Self::TooOld { .. }
             | Self::Transport { .. } => None,
         }
     }

@@ -12,11 +12,15 @@
 
 mod facts;
 mod near;
+mod places;
 
+use crate::connection::Call;
 use crate::error::VimError;
 use crate::locator::{InventoryPath, Locator, unescape};
 use crate::session::Session;
-use crate::value::MoRef;
+use crate::value::{MoRef, Value};
+
+pub use places::{DatastoreCluster, DatastoreFacts, VappFacts, VappState};
 
 pub use facts::{ImportTarget, PowerState, Snapshot, VmDisk, VmFacts};
 
@@ -116,7 +120,7 @@ impl EntityKind {
 
 /// Finding by path.
 impl Session {
-    /// Finds the object of a locator: by `?moref=` if it has one, else by path.
+    /// Finds the object of a locator: by `?moref=` or `?bios=` if it has one, else by path.
     ///
     /// # Errors
     ///
@@ -126,7 +130,15 @@ impl Session {
         locator: &Locator,
         wanted: &[EntityKind],
     ) -> Result<Entity, VimError> {
-        let Some(moref) = locator.moref() else { return self.find(locator.path(), wanted).await };
+        let by_bios;
+        let moref = match (locator.moref(), locator.bios()) {
+            (Some(moref), _) => moref,
+            (None, Some(uuid)) => {
+                by_bios = self.find_by_bios(uuid).await?;
+                &by_bios
+            }
+            (None, None) => return self.find(locator.path(), wanted).await,
+        };
         let named = match self.read(moref, &["name"]).await {
             Err(error) if error.is_fault("ManagedObjectNotFound") => {
                 return Err(VimError::NotFound { path: moref.to_string(), near: Vec::new() });
@@ -143,6 +155,27 @@ impl Session {
             });
         }
         Ok(entity)
+    }
+
+    /// Finds the machine with this BIOS UUID (`SearchIndex.FindByUuid`), in the server's form: lower
+    /// case, with hyphens.  Where several machines have it, such as a restored one beside its
+    /// original, the server picks one: do not use it to decide what to overwrite.
+    ///
+    /// # Errors
+    ///
+    /// [`VimError::NotFound`] if no machine has it, or the caller may not see it.
+    pub async fn find_by_bios(&self, uuid: &str) -> Result<MoRef, VimError> {
+        const METHOD: &str = "FindByUuid";
+        let index = self.singleton("searchIndex", METHOD).await?;
+        let call = Call::new(&index, METHOD)
+            .with("uuid", uuid)
+            .with("vmSearch", true)
+            .with("instanceUuid", false);
+        let found = self.connection().call_one(call).await?;
+        found.as_ref().and_then(Value::moref).cloned().ok_or_else(|| VimError::NotFound {
+            path: format!("a machine with the BIOS UUID {uuid}"),
+            near: Vec::new(),
+        })
     }
 
     /// Finds the object at `path`.  `wanted` are the kinds that are meant; none means any.

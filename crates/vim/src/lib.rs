@@ -48,13 +48,16 @@
 //! # }
 //! ```
 
+pub mod dvs;
 pub mod endpoint;
 pub mod error;
 pub mod fault;
+pub mod host_network;
 pub mod http;
 pub mod inventory;
 pub mod lease;
 pub mod locator;
+pub mod machine;
 pub mod nfc;
 pub mod ovf;
 pub mod property;
@@ -69,6 +72,7 @@ pub mod value;
 mod connection;
 mod json;
 mod negotiation;
+mod service;
 mod soap;
 
 pub use connection::Call;

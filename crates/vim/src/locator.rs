@@ -7,7 +7,7 @@ use crate::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::secret::Secret;
 use crate::value::MoRef;
 
-/// `vi://[user@]host[:port]/path?moref=..`
+/// `vi://[user@]host[:port]/path?moref=..`, or `?bios=..`
 ///
 /// Every part may be percent-encoded.  A password in it is accepted and never printed.
 ///
@@ -26,6 +26,7 @@ pub struct Locator {
     endpoint: Endpoint,
     path: InventoryPath,
     moref: Option<MoRef>,
+    bios: Option<String>,
 }
 
 /// A place in the inventory: `/datacenter/vm/folder/name`.
@@ -69,6 +70,12 @@ impl Locator {
     pub fn moref(&self) -> Option<&MoRef> {
         self.moref.as_ref()
     }
+
+    /// The BIOS UUID given by `?bios=`, which beats the path: lower case, with hyphens.
+    #[must_use]
+    pub fn bios(&self) -> Option<&str> {
+        self.bios.as_deref()
+    }
 }
 
 impl FromStr for Locator {
@@ -89,9 +96,10 @@ impl FromStr for Locator {
             Some((user, password)) => (Some(decoded(user)?), Some(decoded(password)?)),
             None => (None, None),
         };
-        let mut moref = None;
+        let (mut moref, mut bios) = (None, None);
         for option in query.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
+                Some(("bios", value)) => bios = Some(parse_uuid(&decoded(value)?)?),
                 Some(("moref", value)) => moref = Some(parse_moref(&decoded(value)?)?),
                 _ => {
                     let name = option.split('=').next().unwrap_or_default();
@@ -99,12 +107,16 @@ impl FromStr for Locator {
                 }
             }
         }
+        if moref.is_some() && bios.is_some() {
+            return Err(error("both moref and bios name an object"));
+        }
         Ok(Self {
             user: user.filter(|user| !user.is_empty()),
             password: password.filter(|password| !password.is_empty()).map(Secret::from),
             endpoint: parse_endpoint(host)?,
             path: InventoryPath::from_encoded(path)?,
             moref,
+            bios,
         })
     }
 }
@@ -122,9 +134,10 @@ impl fmt::Display for Locator {
         for segment in &self.path.0 {
             write!(f, "/{}", encoded(segment))?;
         }
-        match &self.moref {
-            Some(moref) => write!(f, "?moref={moref}"),
-            None => Ok(()),
+        match (&self.moref, &self.bios) {
+            (Some(moref), _) => write!(f, "?moref={moref}"),
+            (None, Some(bios)) => write!(f, "?bios={bios}"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -214,6 +227,17 @@ fn parse_moref(text: &str) -> Result<MoRef, LocatorError> {
         return Err(LocatorError(format!("{text} names no object")));
     }
     Ok(MoRef::new(kind, id))
+}
+
+/// A UUID as the server indexes it, from any of its forms: `42 1a .. ..-.. ..`, with hyphens, bare.
+fn parse_uuid(text: &str) -> Result<String, LocatorError> {
+    let is_filler = |c: char| matches!(c, ' ' | '+' | '-' | '{' | '}');
+    let digits: String = text.to_ascii_lowercase().replace(is_filler, "");
+    if digits.len() != 32 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(LocatorError(format!("{text} is not a UUID")));
+    }
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digits[part]);
+    Ok(parts.join("-"))
 }
 
 /// The type, by the form that vCenter gives its ids.
@@ -333,6 +357,21 @@ mod tests {
     }
 
     #[test]
+    fn bios_uuids_read_in_every_form() {
+        let plain = "421a2b3c-4d5e-6f70-8192-a3b4c5d6e7f8";
+        for text in [
+            plain,
+            "421A2B3C4D5E6F708192A3B4C5D6E7F8",
+            "42%201a%202b%203c%204d%205e%206f%2070-81%2092%20a3%20b4%20c5%20d6%20e7%20f8",
+        ] {
+            let locator = parse(&format!("vi://h/dc?bios={text}"));
+            assert_eq!(locator.bios(), Some(plain), "{text}");
+            assert_eq!(locator.to_string(), format!("vi://h/dc?bios={plain}"));
+            assert_eq!(parse(&locator.to_string()), locator);
+        }
+    }
+
+    #[test]
     fn other_texts_say_what_is_wrong() {
         for (text, reason) in [
             ("https://h/dc", "vi://"),
@@ -344,6 +383,8 @@ mod tests {
             ("vi://h/%ff", "UTF-8"),
             ("vi://h/?uuid=1", "unknown option uuid"),
             ("vi://h/?moref=", "no object"),
+            ("vi://h/?bios=421a", "not a UUID"),
+            ("vi://h/?bios=421a2b3c-4d5e-6f70-8192-a3b4c5d6e7f8&moref=vm-1", "both"),
             ("vi://h h/", "host"),
         ] {
             let error = text.parse::<Locator>().unwrap_err().to_string();

@@ -1,5 +1,7 @@
 //! `OvfManager`: descriptors into import specs, machines into descriptors.  Moves no disk.
 
+mod parse;
+
 use std::fmt;
 
 use crate::connection::{Call, LONG_CALL_LIMIT};
@@ -8,6 +10,11 @@ use crate::fault::Fault;
 use crate::lease::{DeviceKey, ImportKey};
 use crate::session::Session;
 use crate::value::{MoRef, Object, Value};
+
+pub use parse::{
+    DeploymentOption, OvfNetwork, OvfOption, OvfProperty, ParsedDescriptor, ProductInfo,
+    ReadParams, ValidatedHost,
+};
 
 /// What to make of a descriptor (`OvfCreateImportSpecParams`, since 4.0).
 ///

@@ -57,7 +57,7 @@ impl Properties {
         let missing = content.each("missingSet");
         Some(Self {
             object: content.moref_of("obj")?,
-            set: set.filter_map(|p| Some((p.text_of("name")?, p.field("val")?.clone()))).collect(),
+            set: set.filter_map(|p| Some((p.text_of("name")?, p.whole("val")?.clone()))).collect(),
             missing: missing
                 .filter_map(|p| Some((p.text_of("path")?, Fault::from_value(p.field("fault")?)?)))
                 .collect(),

@@ -1,7 +1,12 @@
 //! Tasks: what the server does in the background, and what stands behind every lease.
 
+use std::mem::discriminant;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::connection::Call;
-use crate::error::VimError;
+use crate::error::{ErrorKind, VimError};
 use crate::fault::Fault;
 use crate::session::Session;
 use crate::value::{MoRef, Value};
@@ -72,7 +77,113 @@ impl TaskInfo {
     }
 }
 
+impl TaskInfo {
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, TaskState::Error(_) | TaskState::Success)
+    }
+
+    fn differs(&self, other: &Self) -> bool {
+        discriminant(&self.state) != discriminant(&other.state)
+            || self.progress != other.progress
+            || self.is_cancelled != other.is_cancelled
+    }
+}
+
+/// Follows one task.  Dropping it ends the watch, not the task.
+///
+/// It asks again and again, five times a second at first and every two seconds later.
+#[derive(Debug)]
+#[must_use = "a watch that is dropped tells nothing"]
+pub struct TaskWatch {
+    session: Session,
+    task: MoRef,
+    last: Option<TaskInfo>,
+    pause: Duration,
+    /// Since when the server has not been reached.
+    failing_since: Option<Instant>,
+}
+
+impl TaskWatch {
+    /// Waits until state or progress of the task change; the first call answers with the present
+    /// ones.  After the end it answers with the end.
+    ///
+    /// A server that is not reached is asked again for five minutes.  Dropping the future loses
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`VimError::SessionLost`]; the fault `ManagedObjectNotFound` if the task has been forgotten,
+    /// some minutes after its end.
+    pub async fn changed(&mut self) -> Result<TaskInfo, VimError> {
+        loop {
+            match &self.last {
+                Some(last) if last.has_ended() => return Ok(last.clone()),
+                Some(_) => {
+                    tokio::time::sleep(self.pause).await;
+                    self.pause = self.pause.saturating_mul(2).min(PAUSE_MAX);
+                }
+                None => {}
+            }
+            let info = match self.session.task_info(&self.task).await {
+                Ok(info) => info,
+                Err(error) => {
+                    self.bear(error)?;
+                    tokio::time::sleep(PAUSE_MAX).await;
+                    continue;
+                }
+            };
+            self.failing_since = None;
+            if self.last.as_ref().is_none_or(|last| info.differs(last)) {
+                self.last = Some(info.clone());
+                return Ok(info);
+            }
+        }
+    }
+
+    /// Waits for the end of the task, and returns it if it was a success.
+    ///
+    /// # Errors
+    ///
+    /// [`VimError::Fault`] with the task's fault, and those of [`changed`](Self::changed).
+    pub async fn finished(mut self) -> Result<TaskInfo, VimError> {
+        loop {
+            let info = self.changed().await?;
+            match info.state {
+                TaskState::Success => return Ok(info),
+                TaskState::Error(fault) => {
+                    let call = if info.description_id.is_empty() {
+                        info.task.to_string()
+                    } else {
+                        info.description_id
+                    };
+                    let host = self.session.connection().host();
+                    return Err(VimError::Fault { host, call, fault: Box::new(fault) });
+                }
+                TaskState::Queued | TaskState::Running | TaskState::Unknown(_) => {}
+            }
+        }
+    }
+
+    /// Takes an error for a short outage, if it may be one.
+    fn bear(&mut self, error: VimError) -> Result<(), VimError> {
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        if error.kind() != ErrorKind::Network || since.elapsed() >= OUTAGE_MAX {
+            return Err(error);
+        }
+        tracing::warn!(%error, task = %self.task, "the task is not readable at present");
+        Ok(())
+    }
+}
+
 impl Session {
+    /// Follows a task.
+    pub fn watch_task(&self, task: &MoRef) -> TaskWatch {
+        let (session, task) = (self.clone(), task.clone());
+        TaskWatch { session, task, last: None, pause: PAUSE_MIN, failing_since: None }
+    }
+
     /// Reads the state of a task.
     ///
     /// # Errors
@@ -115,3 +226,10 @@ impl Session {
         Ok(tasks)
     }
 }
+
+/// Short tasks take a fraction of a second.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// Often enough for people who look at the progress.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Longer than a vCenter takes to change over to its passive node.
+const OUTAGE_MAX: Duration = Duration::from_secs(5 * 60);

@@ -128,6 +128,11 @@ impl Value {
         self.fields().iter().find(|field| field.name == name)?.value.flat().next()
     }
 
+    /// The value of the field `name` as it stands: where any type may stand, an array is one value.
+    pub(crate) fn whole(&self, name: &str) -> Option<&Self> {
+        self.fields().iter().find(|field| field.name == name).map(|field| &field.value)
+    }
+
     /// Every value of the field `name`: repeated SOAP elements and JSON arrays read alike.
     pub fn each<'v>(&'v self, name: &'v str) -> impl Iterator<Item = &'v Self> {
         self.fields().iter().filter(move |field| field.name == name).flat_map(|f| f.value.flat())

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 22] = [
+const LAYERS: [&str; 26] = [
     "secret",
     "tls",
     "transport",
@@ -23,10 +23,14 @@ const LAYERS: [&str; 22] = [
     "updates",
     "session",
     "locator",
+    "service",
     "inventory",
     "task",
     "ovf",
     "nfc",
+    "dvs",
+    "host_network",
+    "machine",
     "lib",
 ];
 

@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
+use ovftransfer_vim::dvs::{CardBacking, PortConnection, PortCriteria};
 use ovftransfer_vim::http::HttpTransport;
 use ovftransfer_vim::inventory::PowerState;
 use ovftransfer_vim::lease::{LeaseId, LeaseInfo, LeaseState};
+use ovftransfer_vim::machine::SnapshotParams;
 use ovftransfer_vim::nfc::{AbortCause, lease_is_lost};
 use ovftransfer_vim::ovf::ImportSpecParams;
 use ovftransfer_vim::task::TaskState;
@@ -365,3 +367,114 @@ const DESCRIPTOR: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
   </VirtualSystem>
 </Envelope>
 "#;
+
+#[tokio::test]
+async fn ports_of_distributed_switches_are_read() {
+    let Some(server) = Vcsim::start(&[]).await else { return };
+    let session = server.session().await;
+    let found = session.find(&path("/DC0/network/DC0_DVPG0"), &[]).await.unwrap();
+    let portgroup = session.portgroup(found.moref()).await.unwrap();
+    assert_eq!(portgroup.config.name, "DC0_DVPG0");
+    let moref = portgroup.config.switch.clone().unwrap();
+    let switch = session.switch(&moref).await.unwrap();
+    assert!(!switch.config.name.is_empty() && !switch.config.is_offloaded());
+    assert!(session.portgroups_of(&moref).await.unwrap().contains(found.moref()));
+
+    // This server has no FetchDVPortKeys: the pages are one.
+    let criteria = PortCriteria::in_portgroups([portgroup.key.clone()]);
+    let mut pages = session.port_pages(&moref, &criteria).await.unwrap();
+    let ports = pages.next().await.unwrap().unwrap();
+    assert!(pages.next().await.unwrap().is_none());
+    assert!(!ports.is_empty());
+    for port in &ports {
+        assert_eq!(port.portgroup_key.as_deref(), Some(portgroup.key.as_str()));
+        assert_eq!(port.dvs_uuid.as_deref(), Some(switch.uuid.as_str()));
+        assert_eq!((port.connectee.as_ref(), port.runtime()), (None, None));
+        assert_eq!(port.last_status_change, None);
+    }
+    let key = ports[0].key.clone();
+    let one = session.fetch_ports(&moref, &PortCriteria::of_ports([key.clone()])).await.unwrap();
+    assert!(one.iter().all(|port| port.key == key) && !one.is_empty());
+
+    let vm = session.find(&path("/DC0/vm/DC0_H0_VM0"), &[]).await.unwrap();
+    let cards = session.network_cards(vm.moref()).await.unwrap();
+    let CardBacking::Distributed(before) = &cards[0].backing else { panic!("{cards:?}") };
+    assert_eq!(before.switch_uuid, switch.uuid);
+    let port = PortConnection::to_portgroup(&switch.uuid, &portgroup.key).on_port(key.clone());
+    let task = session.connect_card(vm.moref(), &cards[0], &port).await.unwrap();
+    session.watch_task(&task).finished().await.unwrap();
+    let after = session.network_cards(vm.moref()).await.unwrap();
+    let CardBacking::Distributed(now) = &after[0].backing else { panic!("{after:?}") };
+    assert_eq!(now.port_key.as_deref(), Some(key.as_str()));
+    assert_eq!((&after[0].mac_address, after[0].key), (&cards[0].mac_address, cards[0].key));
+
+    let host = session.find(&path("/DC0/host/DC0_H0/DC0_H0"), &[]).await.unwrap();
+    let network = session.host_network(host.moref()).await.unwrap();
+    assert_eq!(network.network_system.kind(), "HostNetworkSystem");
+    assert!(network.pnics.iter().all(|pnic| pnic.dpu_id.is_none()));
+}
+
+#[tokio::test]
+async fn machines_are_snapshotted_started_and_stopped() {
+    let Some(server) = Vcsim::start(&[]).await else { return };
+    let session = server.session().await;
+    let vm = session.find(&path("/DC0/vm/DC0_H0_VM0"), &[]).await.unwrap();
+    let vm = vm.moref();
+    let params = SnapshotParams { name: "täglich".into(), ..SnapshotParams::default() };
+    let task = session.create_snapshot(vm, &params).await.unwrap();
+    let made = session.watch_task(&task).finished().await.unwrap();
+    let facts = session.vm_facts(vm).await.unwrap();
+    let snapshot = facts.snapshot("täglich").unwrap().moref.clone();
+    assert_eq!(made.result.unwrap().moref(), Some(&snapshot));
+    let task = session.remove_snapshot(&snapshot, false).await.unwrap();
+    session.watch_task(&task).finished().await.unwrap();
+    assert!(session.vm_facts(vm).await.unwrap().snapshots.is_empty());
+
+    let task = session.power_on(vm, None).await.unwrap();
+    let failed = session.watch_task(&task).finished().await.unwrap_err();
+    assert!(failed.is_fault("InvalidPowerState"), "{failed}");
+    let task = session.power_off(vm).await.unwrap();
+    session.watch_task(&task).finished().await.unwrap();
+    assert_eq!(session.vm_facts(vm).await.unwrap().power_state, PowerState::Off);
+    let task = session.power_on(vm, None).await.unwrap();
+    session.watch_task(&task).finished().await.unwrap();
+    let running = session.mark_as_template(vm).await.unwrap_err();
+    assert!(running.is_fault("InvalidPowerState"), "{running}");
+}
+
+#[tokio::test]
+async fn machines_are_found_by_bios_uuid_and_clusters_and_vapps_are_read() {
+    let Some(server) = Vcsim::start(&["-app", "1"]).await else { return };
+    let session = server.session().await;
+    let vm = session.find(&path("/DC0/vm/DC0_H0_VM0"), &[]).await.unwrap();
+    let uuid = session.read(vm.moref(), &["config.uuid"]).await.unwrap();
+    let uuid = uuid.text("config.uuid").unwrap().to_uppercase();
+    let locator: Locator = format!("vi://127.0.0.1/?bios={uuid}").parse().unwrap();
+    let found = session.locate(&locator, &[EntityKind::VirtualMachine]).await.unwrap();
+    assert_eq!((found.moref(), found.name()), (vm.moref(), "DC0_H0_VM0"));
+    let nobody: Locator =
+        "vi://127.0.0.1/?bios=00000000-0000-0000-0000-00000000000f".parse().unwrap();
+    let error = session.locate(&nobody, &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+
+    let folder = session.find(&path("/DC0/datastore"), &[]).await.unwrap();
+    let make = Call::new(folder.moref(), "CreateStoragePod").with("name", "Büro");
+    let made = session.call(make).await.unwrap();
+    let store = session.find(&path("/DC0/datastore/LocalDS_0"), &[]).await.unwrap();
+    let enter = Call::new(made[0].moref().unwrap(), "MoveIntoFolder_Task")
+        .with_each("list", [store.moref()]);
+    let task = session.call(enter).await.unwrap()[0].moref().cloned().unwrap();
+    session.watch_task(&task).finished().await.unwrap();
+    let pod = session.find(&path("/DC0/datastore/Büro"), &[]).await.unwrap();
+    assert_eq!(pod.moref().kind(), "StoragePod");
+    let cluster = session.datastore_cluster(pod.moref()).await.unwrap();
+    assert_eq!((cluster.name.as_str(), cluster.datastores.len()), ("Büro", 1));
+    assert_eq!(&cluster.roomiest().unwrap().moref, store.moref());
+    assert!(cluster.datastores[0].free_bytes.unwrap() > 0);
+
+    let vapp = path("/DC0/host/DC0_C0/Resources/DC0_C0_APP0");
+    let vapp = session.find(&vapp, &[EntityKind::VirtualApp]).await.unwrap();
+    let facts = session.vapp_facts(vapp.moref()).await.unwrap();
+    assert_eq!(facts.name, "DC0_C0_APP0");
+    assert!(!facts.machines.is_empty());
+}

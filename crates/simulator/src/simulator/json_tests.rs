@@ -162,6 +162,12 @@ async fn older_servers_have_less() {
         assert!(versions.contains(&first), "{versions}");
         assert!(!versions.contains("8.0.3.0"), "{versions}");
     }
+    // A host without vCenter has none of it, whatever its version.
+    let host = Raw::start(Scenario::esxi()).await;
+    let body = json!({ "api_releases": ["8.0.3.0"] }).to_string();
+    assert_eq!(host.post("/api/vcenter/system?action=hello", &body).await.status, 404);
+    let path = "GET /sdk/vim25/8.0.3.0/ServiceInstance/ServiceInstance/content";
+    assert_eq!(host.send(path, "", "").await.status, 404);
 }
 
 #[tokio::test]

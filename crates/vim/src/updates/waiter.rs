@@ -301,7 +301,7 @@ impl Shared {
         self.tell(&lease, |report| {
             for change in update.each("changeSet") {
                 let Some(name) = change.text_of("name") else { continue };
-                report.properties.set(&name, change.field("val"));
+                report.properties.set(&name, change.whole("val"));
             }
         });
     }
