@@ -21,6 +21,7 @@ use ovftransfer::Report;
 use ovftransfer::Secret;
 use ovftransfer::Server;
 use ovftransfer::Trust;
+use ovftransfer::Wire;
 use ovftransfer_simulator::LeaseState;
 use ovftransfer_simulator::Scenario;
 use ovftransfer_simulator::Simulator;
@@ -48,6 +49,10 @@ impl World {
     }
 
     async fn with(change: impl FnOnce(&mut Scenario)) -> Self {
+        Self::over(Wire::Auto, change).await
+    }
+
+    async fn over(wire: Wire, change: impl FnOnce(&mut Scenario)) -> Self {
         let data = |kind, mib, seed| Data::new(kind, mib * MIB, seed).with_spread(Spread::Even);
         let mut machine = Machine::new("web");
         machine.disks = vec![
@@ -64,8 +69,9 @@ impl World {
         let trust = Trust::Pinned(simulator.thumbprint().parse().unwrap());
         let password = Secret::new(simulator.password());
         let endpoint: Endpoint = locator.endpoint().clone();
-        let server =
-            Server::connect(endpoint, trust, simulator.username(), password).await.unwrap();
+        let server = Server::connect_with(endpoint, trust, simulator.username(), password, wire)
+            .await
+            .unwrap();
         Self { simulator, server, folder: tempfile::tempdir().unwrap() }
     }
 
@@ -131,7 +137,13 @@ fn on_import(kind: FaultKind) -> Fault {
 
 #[tokio::test]
 async fn a_machine_goes_out_and_comes_back() {
-    let world = World::new([]).await;
+    for wire in [Wire::Json, Wire::Soap] {
+        goes_out_and_comes_back(wire).await;
+    }
+}
+
+async fn goes_out_and_comes_back(wire: Wire) {
+    let world = World::over(wire, |_| {}).await;
     let out = world.export().await.unwrap();
     assert_eq!(out.files.len(), 2);
     assert!(out.files.iter().all(|file| file.by_server && file.attempts == 1), "{out:?}");
