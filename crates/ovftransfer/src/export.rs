@@ -171,11 +171,7 @@ impl ExportPlan {
 
     /// Runs the export.  Needs to be called within a tokio runtime.
     pub fn start(self, options: Options) -> Transfer {
-        let meter = Arc::new(Meter::default());
-        let counters = Arc::clone(&meter);
-        Transfer::start(meter, |cancel| async move {
-            Running { plan: self, options, meter: counters }.run(cancel).await
-        })
+        Transfer::start(|meter, cancel| Running { plan: self, options, meter }.run(cancel))
     }
 
     fn take_lease(&self) -> impl Future<Output = Result<LeaseId, VimError>> + Send + 'static {

@@ -27,12 +27,12 @@ impl Transfer {
         clippy::disallowed_methods,
         reason = "the one task that outlives its handle: it has a lease to end"
     )]
-    pub(crate) fn start<F>(meter: Arc<Meter>, work: impl FnOnce(CancellationToken) -> F) -> Self
+    pub(crate) fn start<F>(work: impl FnOnce(Arc<Meter>, CancellationToken) -> F) -> Self
     where
         F: Future<Output = Result<Report, Error>> + Send + 'static,
     {
-        let cancel = CancellationToken::new();
-        let task = tokio::spawn(work(cancel.clone()));
+        let (meter, cancel) = (Arc::new(Meter::default()), CancellationToken::new());
+        let task = tokio::spawn(work(Arc::clone(&meter), cancel.clone()));
         Self { meter, cancel, task }
     }
 
