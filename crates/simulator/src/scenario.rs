@@ -23,19 +23,23 @@
 //! # Ok::<(), ovftransfer_simulator::scenario::ScenarioError>(())
 //! ```
 
+mod fault;
+mod machine;
+mod size;
 mod storage;
 mod switch;
 mod wire;
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+pub use self::fault::{Direction, Fault, FaultKind};
+pub use self::machine::{Controller, Data, DataKind, DiskSpec, Machine, Spread};
+pub use self::size::Size;
+pub use self::storage::DatastoreCluster;
+pub use self::switch::{Offload, PortQuirk, PortgroupKind, PortgroupSpec, SwitchSpec};
 pub use self::wire::{ApiVersion, FaultText, ViJson};
-pub use storage::DatastoreCluster;
-pub use switch::{Offload, PortQuirk, PortgroupKind, PortgroupSpec, SwitchSpec};
 
 /// Everything a simulated vCenter is made from.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -103,172 +107,6 @@ pub struct Host {
     /// then passes through the API's port.
     pub star_url: bool,
 }
-
-/// One machine that exists from the start.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Machine {
-    /// Name in the inventory.
-    pub name: String,
-    /// Number of virtual CPUs.
-    pub cpus: u32,
-    /// Memory in MiB.
-    pub memory_mib: u64,
-    /// Whether it runs; a running machine cannot be exported, its snapshots can.
-    pub powered_on: bool,
-    /// Folder below the datacenter's `vm` folder, made if missing; parts joined by `/`.
-    pub folder: String,
-    /// Name of the host it is registered on; empty: the first one.
-    pub host: String,
-    /// Guest identifier, such as `otherLinux64Guest`.
-    pub guest_id: String,
-    /// Kind of SCSI controller its disks hang on.
-    pub controller: Controller,
-    /// Disks in the order of their unit numbers.
-    pub disks: Vec<DiskSpec>,
-    /// Names of the networks or portgroups of its network cards, one card for each.
-    pub networks: Vec<String>,
-    /// Size of its NVRAM file; 0 means that it has none.
-    pub nvram: Size,
-    /// Names of its snapshots, oldest first, each the child of the one before.
-    pub snapshots: Vec<String>,
-}
-
-/// One virtual disk.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct DiskSpec {
-    /// Size the machine sees; a multiple of a sector, 512 bytes.
-    pub capacity: Size,
-    /// What is on it.
-    pub data: Data,
-}
-
-/// Content of a disk, made from a seed: the same fields give the same bytes everywhere.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Data {
-    /// How much of the disk was written, rounded up to whole grains of 64 KiB and cut to the
-    /// capacity.
-    pub amount: Size,
-    /// What the bytes look like.
-    pub kind: DataKind,
-    /// Another seed gives other bytes.
-    pub seed: u64,
-    /// Where on the disk they lie.
-    pub spread: Spread,
-}
-
-/// What the written part of a disk looks like.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum DataKind {
-    /// Regions of 1 MiB, each of one of the other kinds.
-    #[default]
-    Mixed,
-    /// Incompressible.
-    Random,
-    /// Words, which compress to about a fifth.
-    Text,
-    /// Zeros, which a stream-optimized disk leaves out.
-    Zero,
-}
-
-/// Where the written part of a disk lies.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Spread {
-    /// Grains at even distances over the whole disk.
-    Even,
-    /// All at the start of the disk.
-    #[default]
-    Front,
-}
-
-/// Kind of SCSI controller.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Controller {
-    /// LSI Logic parallel.
-    #[default]
-    Lsilogic,
-    /// VMware paravirtual.
-    Paravirtual,
-}
-
-/// Something that goes wrong.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Fault {
-    /// Which transfers it strikes.
-    pub on: Direction,
-    /// Only this disk of the machine, counted from 0; absent: any file.  Faults of a lease
-    /// ignore it.
-    #[serde(default)]
-    pub disk: Option<usize>,
-    /// Only this machine, by name; absent: any.
-    #[serde(default)]
-    pub machine: Option<String>,
-    /// What happens.
-    pub kind: FaultKind,
-    /// How many occasions pass before it strikes.
-    #[serde(default)]
-    pub after: u32,
-    /// How many times it strikes.
-    #[serde(default = "once")]
-    pub times: u32,
-}
-
-/// Way of a transfer.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(clippy::exhaustive_enums, reason = "there are two ways")]
-pub enum Direction {
-    /// From the server: downloads.
-    Export,
-    /// To the server: uploads.
-    Import,
-}
-
-/// What goes wrong.  Bytes are counted in the body of one request, from 0.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum FaultKind {
-    /// The lowest bit of the byte at this offset is turned over.  On export the manifest keeps
-    /// the digest of the right bytes; on import the bytes count as they arrived: turned over.
-    FlipBitAt(u64),
-    /// One `HttpNfcLeaseProgress` fails.
-    HeartbeatRefused,
-    /// The lease does not become ready but ends in error with this message.
-    InitializeError(String),
-    /// The lease ends in error once so many bytes have moved under it.
-    LeaseLostAfterBytes(u64),
-    /// The lease ends in error so many milliseconds after it became ready.
-    LeaseLostAfterMs(u64),
-    /// The connection is cut by a TCP reset after so many bytes.
-    ResetAfterBytes(u64),
-    /// Nothing moves any more after so many bytes, until the lease ends.
-    StallAfterBytes(u64),
-    /// The host answers with this HTTP status instead of moving anything.
-    Status(u16),
-    /// The reply ends cleanly after so many bytes, as if it were whole (export); an upload is
-    /// answered with 200 although the rest was dropped (import).
-    TruncateAfterBytes(u64),
-    /// The manifest of the lease has another digest than the bytes.
-    WrongDigest,
-}
-
-/// A number of bytes: in JSON a number, or a string with a unit such as `"64KiB"` or `"4GiB"`.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Size(u64);
 
 /// Why a text is no scenario.
 #[derive(Debug, thiserror::Error)]
@@ -413,172 +251,6 @@ impl Host {
     }
 }
 
-impl Machine {
-    /// A machine without disks, off, in the top folder of the first host.
-    #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
-    }
-
-    fn check(&self, at: &str, scenario: &Scenario) -> Result<(), ScenarioError> {
-        if self.name.is_empty() {
-            return Err(wrong(format!("{at}.name"), "must not be empty"));
-        }
-        if !self.host.is_empty() && !scenario.hosts.iter().any(|host| host.name == self.host) {
-            return Err(wrong(format!("{at}.host"), format!("no host is called {}", self.host)));
-        }
-        let is_known = |name: &String| {
-            let mut groups = scenario.switches.iter().flat_map(|switch| &switch.portgroups);
-            scenario.networks.contains(name) || groups.any(|group| group.name == *name)
-        };
-        if let Some(network) = self.networks.iter().find(|name| !is_known(name)) {
-            let problem = format!("no network is called {network}");
-            return Err(wrong(format!("{at}.networks"), problem));
-        }
-        if self.disks.len() > DISKS_MAX {
-            return Err(wrong(format!("{at}.disks"), format!("more than {DISKS_MAX}")));
-        }
-        if self.nvram.bytes() > NVRAM_BYTES_MAX {
-            return Err(wrong(format!("{at}.nvram"), format!("above {NVRAM_BYTES_MAX} bytes")));
-        }
-        for (index, disk) in self.disks.iter().enumerate() {
-            disk.check(&format!("{at}.disks[{index}]"))?;
-        }
-        Ok(())
-    }
-}
-
-impl DiskSpec {
-    /// A disk of `capacity_bytes` on which nothing was written.
-    #[must_use]
-    pub fn new(capacity_bytes: u64) -> Self {
-        Self { capacity: Size(capacity_bytes), data: Data::default() }
-    }
-
-    /// The same disk with `data` on it.
-    #[must_use]
-    pub fn with_data(mut self, data: Data) -> Self {
-        self.data = data;
-        self
-    }
-
-    pub(crate) fn check(&self, at: &str) -> Result<(), ScenarioError> {
-        let capacity = self.capacity.bytes();
-        if capacity == 0 || !capacity.is_multiple_of(SECTOR_BYTES) {
-            let problem = format!("must be a multiple of {SECTOR_BYTES} bytes above 0");
-            return Err(wrong(format!("{at}.capacity"), problem));
-        }
-        if capacity > CAPACITY_BYTES_MAX {
-            return Err(wrong(format!("{at}.capacity"), "above 62 TiB, the largest virtual disk"));
-        }
-        Ok(())
-    }
-}
-
-impl Data {
-    /// `amount_bytes` of `kind` at the front of the disk.
-    #[must_use]
-    pub fn new(kind: DataKind, amount_bytes: u64, seed: u64) -> Self {
-        Self { amount: Size(amount_bytes), kind, seed, spread: Spread::default() }
-    }
-
-    /// The same data elsewhere.
-    #[must_use]
-    pub fn with_spread(mut self, spread: Spread) -> Self {
-        self.spread = spread;
-        self
-    }
-}
-
-impl Fault {
-    /// A fault that strikes the first occasion on any file of any machine.
-    #[must_use]
-    pub fn new(on: Direction, kind: FaultKind) -> Self {
-        Self { on, disk: None, machine: None, kind, after: 0, times: once() }
-    }
-
-    /// The same fault only on the disk with this index.
-    #[must_use]
-    pub fn with_disk(mut self, index: usize) -> Self {
-        self.disk = Some(index);
-        self
-    }
-
-    /// The same fault so many times.
-    #[must_use]
-    pub fn with_times(mut self, times: u32) -> Self {
-        self.times = times;
-        self
-    }
-
-    fn check(&self, at: &str) -> Result<(), ScenarioError> {
-        if let FaultKind::Status(code) = self.kind
-            && !(400..=599).contains(&code)
-        {
-            return Err(wrong(format!("{at}.kind.status"), "must be between 400 and 599"));
-        }
-        Ok(())
-    }
-}
-
-impl Size {
-    /// This many bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: u64) -> Self {
-        Self(bytes)
-    }
-
-    /// Number of bytes.
-    #[must_use]
-    pub fn bytes(self) -> u64 {
-        self.0
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let (number, unit) = text.split_at(digits);
-        let shift = match unit.trim_start() {
-            "" | "B" => 0,
-            "KiB" => 10,
-            "MiB" => 20,
-            "GiB" => 30,
-            "TiB" => 40,
-            _ => return None,
-        };
-        number.parse::<u64>().ok()?.checked_mul(1 << shift).map(Self)
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SizeVisitor)
-    }
-}
-
-struct SizeVisitor;
-
-impl Visitor<'_> for SizeVisitor {
-    type Value = Size;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of bytes, or a string such as \"4GiB\" (KiB, MiB, GiB, TiB)")
-    }
-
-    fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Size, E> {
-        Ok(Size(bytes))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
-        Size::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-    }
-}
-
 impl Default for Scenario {
     fn default() -> Self {
         Self {
@@ -591,7 +263,7 @@ impl Default for Scenario {
             esxi: false,
             switches: Vec::new(),
             pools: vec!["pool0".to_owned(), "pool1".to_owned()],
-            machines: default_machines(),
+            machines: machine::default_machines(),
             lease_timeout_s: 300,
             lease_vanishes: false,
             lease_timeout_shown: None,
@@ -618,71 +290,6 @@ impl Default for Host {
     }
 }
 
-impl Default for Machine {
-    fn default() -> Self {
-        Self {
-            name: "machine".to_owned(),
-            cpus: 1,
-            memory_mib: 512,
-            powered_on: false,
-            folder: String::new(),
-            host: String::new(),
-            guest_id: "otherLinux64Guest".to_owned(),
-            controller: Controller::default(),
-            disks: Vec::new(),
-            networks: Vec::new(),
-            nvram: Size(0),
-            snapshots: Vec::new(),
-        }
-    }
-}
-
-fn default_machines() -> Vec<Machine> {
-    let network = || vec!["VM Network".to_owned()];
-    let disk = |capacity_mib: u64, amount_mib: u64, kind, seed| {
-        DiskSpec::new(capacity_mib << 20).with_data(Data::new(kind, amount_mib << 20, seed))
-    };
-    vec![
-        Machine {
-            disks: vec![disk(64, 4, DataKind::Mixed, 1)],
-            networks: network(),
-            nvram: Size(8684),
-            ..Machine::new("small")
-        },
-        Machine {
-            cpus: 2,
-            memory_mib: 2048,
-            host: "host1".to_owned(),
-            controller: Controller::Paravirtual,
-            disks: vec![
-                disk(256, 16, DataKind::Mixed, 2),
-                disk(128, 8, DataKind::Random, 3),
-                disk(32, 0, DataKind::Zero, 4),
-            ],
-            networks: vec!["VM Network".to_owned(), "Storage Network".to_owned()],
-            ..Machine::new("database")
-        },
-        Machine {
-            powered_on: true,
-            disks: vec![disk(64, 4, DataKind::Text, 5)],
-            networks: network(),
-            ..Machine::new("running")
-        },
-        Machine {
-            folder: "backup/daily".to_owned(),
-            powered_on: true,
-            disks: vec![disk(64, 4, DataKind::Mixed, 6)],
-            networks: network(),
-            snapshots: vec!["before update".to_owned()],
-            ..Machine::new("with-snapshot")
-        },
-    ]
-}
-
-fn once() -> u32 {
-    1
-}
-
 fn unique<'a>(at: &str, names: impl Iterator<Item = &'a str>) -> Result<(), ScenarioError> {
     let mut seen = BTreeSet::new();
     for name in names {
@@ -699,18 +306,6 @@ fn unique<'a>(at: &str, names: impl Iterator<Item = &'a str>) -> Result<(), Scen
 fn wrong(at: impl Into<String>, problem: impl Into<String>) -> ScenarioError {
     ScenarioError::Value { at: at.into(), problem: problem.into() }
 }
-
-/// Bytes in a sector, here and everywhere in VMDK.
-const SECTOR_BYTES: u64 = 512;
-
-/// 62 TiB, vSphere's limit for a virtual disk.
-const CAPACITY_BYTES_MAX: u64 = 62 << 40;
-
-/// Four SCSI controllers with 64 disks each, the most that vSphere gives a machine.
-const DISKS_MAX: usize = 256;
-
-/// NVRAM files are a few hundred KiB; they are made in memory.
-const NVRAM_BYTES_MAX: u64 = 16 << 20;
 
 /// One kilobyte per second: slower than any test wants to wait.
 const MB_PER_S_MIN: f64 = 0.001;
@@ -778,18 +373,6 @@ mod tests {
                 Err(ScenarioError::Value { at, .. }) => assert_eq!(at, path, "{text}"),
                 other => panic!("{text}: {other:?}"),
             }
-        }
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, bytes) in
-            [("0", 0), ("512", 512), ("64KiB", 65536), ("4 GiB", 4 << 30), ("1TiB", 1 << 40)]
-        {
-            assert_eq!(Size::parse(text), Some(Size(bytes)), "{text}");
-        }
-        for text in ["", "GiB", "-1", "1.5GiB", "4GB", "4gib", "99999999999TiB"] {
-            assert_eq!(Size::parse(text), None, "{text}");
         }
     }
 }
