@@ -11,6 +11,8 @@ pub use view::{Disk, EnvelopeVersion, FileRef, HardwareItem, Network, VirtualSys
 
 use read::Parts;
 
+use crate::name::FileName;
+
 /// An OVF descriptor of version 1.x or 2.x.
 ///
 /// It is a view: the bytes it was read from are kept and never altered, so that they can be sent,
@@ -86,6 +88,45 @@ impl Envelope {
     #[must_use]
     pub fn references(&self) -> &[FileRef] {
         &self.parts.references
+    }
+
+    /// The text with its references in another order: that of `order`, then the others as they
+    /// were.  Nothing else changes.
+    ///
+    /// The files of an OVA stand in the order of the references (DSP0243 1.1.0 §5.3).
+    ///
+    /// ```
+    /// # use ovftransfer_ovf::{Envelope, FileName};
+    /// let text = r#"<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"
+    ///                         xmlns:o="http://schemas.dmtf.org/ovf/envelope/1">
+    ///     <References> <File o:id="1" o:href="a"/> <!-- --> <File o:id="2" o:href="b"/> </References>
+    ///     <VirtualSystem o:id="vm"/></Envelope>"#;
+    /// let envelope = Envelope::parse(text)?;
+    /// let turned = envelope.with_references_in(&[FileName::new("b")?, FileName::new("a")?]);
+    /// assert!(turned.contains(
+    ///     r#"<References> <File o:id="2" o:href="b"/> <!-- --> <File o:id="1" o:href="a"/> </Ref"#
+    /// ));
+    /// assert_eq!(envelope.with_references_in(&[]), text);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_references_in(&self, order: &[FileName]) -> String {
+        let rank = |file: &&FileRef| {
+            order.iter().position(|name| name == file.href()).unwrap_or(order.len())
+        };
+        let mut sorted: Vec<&FileRef> = self.references().iter().collect();
+        sorted.sort_by_key(rank);
+        let source = self.text();
+        let piece = |from: usize, to: usize| source.get(from..to).unwrap_or_default();
+        let mut text = String::with_capacity(source.len());
+        let mut from = 0;
+        for (place, file) in self.references().iter().zip(sorted) {
+            text.push_str(piece(from, place.at.start));
+            text.push_str(piece(file.at.start, file.at.end));
+            from = place.at.end;
+        }
+        text.push_str(piece(from, source.len()));
+        text
     }
 
     /// The file with an id.

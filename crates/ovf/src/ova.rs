@@ -8,4 +8,4 @@ mod writer;
 
 pub use error::{OvaError, OvaWarning};
 pub use index::{Member, Ova};
-pub use writer::{WriteError, Writer};
+pub use writer::{END, WriteError, Writer, member_header, member_padding};

@@ -31,6 +31,15 @@ pub(crate) struct Exported {
     pub(crate) is_disk: bool,
 }
 
+/// What the files of a package are called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Naming<'n> {
+    /// The name of the package, without an extension.
+    pub(crate) base: &'n str,
+    /// What the names of disks begin with.
+    pub(crate) prefix: &'n str,
+}
+
 /// Chooses the devices that are exported: all disks, the NVRAM if it is wanted, nothing else.
 ///
 /// # Errors
@@ -39,7 +48,7 @@ pub(crate) struct Exported {
 /// `disks_min` disks: a package without one of the machine's disks must not look like a good one.
 pub(crate) fn for_export(
     devices: &[LeaseDevice],
-    base: &str,
+    naming: &Naming<'_>,
     nvram: bool,
     disks_min: usize,
 ) -> Result<Vec<Exported>, Error> {
@@ -55,7 +64,7 @@ pub(crate) fn for_export(
             left_out.push(target);
             continue;
         }
-        let file = exported_name(base, &target, is_nvram)?;
+        let file = exported_name(naming, &target, is_nvram)?;
         if let Some(other) = chosen.iter().find(|other| same_file(&other.file, &file)) {
             return Err(Error::Refused {
                 problem: format!("the server offers {} and {file}, which are one", other.file),
@@ -72,7 +81,7 @@ pub(crate) fn for_export(
 }
 
 /// The name in the package of a file that the server calls `target`.
-fn exported_name(base: &str, target: &str, is_nvram: bool) -> Result<FileName, Error> {
+fn exported_name(naming: &Naming<'_>, target: &str, is_nvram: bool) -> Result<FileName, Error> {
     let unusable = |reason: &str| Error::Refused {
         problem: format!("the server offers a file that cannot be stored: {target:?}{reason}"),
     };
@@ -82,7 +91,8 @@ fn exported_name(base: &str, target: &str, is_nvram: bool) -> Result<FileName, E
     if has_extension(target, "partial") {
         return Err(unusable(", a name for files that are not complete"));
     }
-    let name = if is_nvram { format!("{base}.nvram") } else { format!("{base}-{target}") };
+    let Naming { base, prefix } = naming;
+    let name = if is_nvram { format!("{base}.nvram") } else { format!("{prefix}{target}") };
     FileName::new(name).map_err(|error| unusable(&format!(": {error}")))
 }
 
@@ -115,6 +125,8 @@ mod tests {
 
     use super::*;
 
+    const WEB: Naming<'static> = Naming { base: "web", prefix: "web-" };
+
     fn device(key: &str, import_key: &str, target: &str, disk: &str) -> Object {
         Object::untyped()
             .with("key", key.to_owned())
@@ -137,7 +149,7 @@ mod tests {
             device("/vm-1/c", "", "cd.iso", "false"),
         ]);
         let names = |nvram| -> Vec<String> {
-            let chosen = for_export(&devices, "web", nvram, 1).unwrap();
+            let chosen = for_export(&devices, &WEB, nvram, 1).unwrap();
             chosen.into_iter().map(|exported| exported.file.to_string()).collect()
         };
         assert_eq!(names(true), ["web-disk-0.vmdk", "web.nvram"]);
@@ -147,7 +159,7 @@ mod tests {
     #[test]
     fn names_that_would_leave_the_folder_are_refused() {
         let devices = devices([device("/vm-1/a", "", "../disk-0.vmdk", "true")]);
-        assert!(for_export(&devices, "web", true, 0).is_err());
+        assert!(for_export(&devices, &WEB, true, 0).is_err());
     }
 
     #[test]
@@ -157,7 +169,7 @@ mod tests {
                 device("/vm-1/a", "", "disk-0.vmdk", "true"),
                 device("/vm-1/b", "", target, "true"),
             ]);
-            let error = for_export(&offered, "web", true, 2).unwrap_err();
+            let error = for_export(&offered, &WEB, true, 2).unwrap_err();
             assert!(matches!(error, Error::Refused { .. }), "{target}: {error}");
         }
     }
@@ -168,7 +180,7 @@ mod tests {
             device("/vm-1/a", "", "disk-0.vmdk", "true"),
             device("/vm-1/b", "", "disk-1.VMDK", "false"),
         ]);
-        let chosen = for_export(&offered, "web", true, 2).unwrap();
+        let chosen = for_export(&offered, &WEB, true, 2).unwrap();
         assert!(chosen.len() == 2 && chosen.iter().all(|one| one.is_disk), "{chosen:?}");
     }
 
@@ -178,10 +190,10 @@ mod tests {
             device("/vm-1/a", "", "disk-0.vmdk", "true"),
             device("/vm-1/b", "", "disk-1.raw", "false"),
         ]);
-        let error = for_export(&offered, "web", true, 2).unwrap_err();
+        let error = for_export(&offered, &WEB, true, 2).unwrap_err();
         assert!(error.to_string().contains("web-disk-0.vmdk"), "{error}");
         assert!(error.to_string().contains("disk-1.raw"), "{error}");
-        for_export(&offered, "web", true, 1).unwrap();
+        for_export(&offered, &WEB, true, 1).unwrap();
     }
 
     /// Fault 8 of the reference client: the key in place of the import key.

@@ -24,8 +24,12 @@ use ovftransfer_vim::value::MoRef;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::artefact::Artefact;
+use crate::artefact::Output;
+use crate::artefact::Place;
 use crate::devices;
 use crate::devices::Exported;
+use crate::devices::Naming;
 use crate::error::Error;
 use crate::handle::Transfer;
 use crate::inspect::Hasher;
@@ -41,10 +45,6 @@ use crate::server::Server;
 use crate::server::server_algorithm;
 use crate::server::warn;
 use crate::store::file::Existing;
-use crate::store::file::FileDestination;
-use crate::store::file::blocking;
-use crate::store::file::partial_path;
-use crate::store::folder::PackageFolder;
 use crate::transfer::Job;
 use crate::transfer::Moved;
 use crate::transfer::discard;
@@ -57,8 +57,8 @@ use crate::transfer::run;
 pub struct Export {
     /// The machine's path in the inventory: `/datacenter/vm/folder/name`.
     pub source: String,
-    /// `x.ovf`, or a folder in which the package gets a folder of its own.
-    pub destination: PathBuf,
+    /// Where the package goes: a folder, `x.ovf`, `x.ova`, a pipe, a store.
+    pub destination: Output,
     /// The snapshot to export, by name or by path in the tree of snapshots; the machine may run.
     pub snapshot: Option<String>,
     /// The algorithm of the package's manifest.
@@ -67,12 +67,15 @@ pub struct Export {
     pub overwrite: bool,
     /// Whether the NVRAM belongs to the package.  Without it a machine with EFI may not start.
     pub nvram: bool,
+    /// Where files of an archive wait for their place; `None` is beside the archive, or the
+    /// system's folder for temporary files if the archive goes into a pipe.
+    pub spool_dir: Option<PathBuf>,
 }
 
 impl Export {
     /// Exports `source` into `destination`, with SHA-256 and the NVRAM.
     #[must_use]
-    pub fn new(source: impl Into<String>, destination: impl Into<PathBuf>) -> Self {
+    pub fn new(source: impl Into<String>, destination: impl Into<Output>) -> Self {
         Self {
             source: source.into(),
             destination: destination.into(),
@@ -80,6 +83,7 @@ impl Export {
             algorithm: DigestAlgorithm::Sha256,
             overwrite: false,
             nvram: true,
+            spool_dir: None,
         }
     }
 
@@ -101,10 +105,9 @@ impl Export {
         if snapshot.is_none() && facts.power_state != PowerState::Off {
             return Err(Error::Refused { problem: is_running(&facts) });
         }
-        let (folder, base) = PackageFolder::resolve(&self.destination, &facts.name);
-        let (at, name, existing) = (folder.clone(), base.clone(), self.existing());
-        blocking(move || PackageFolder::check_names(&at, &name, &[], existing)).await?;
-        Ok(ExportPlan { server: server.clone(), request: self, facts, snapshot, folder, base })
+        let place = Place::resolve(self.destination.clone(), &facts.name);
+        place.check(self.existing()).await?;
+        Ok(ExportPlan { server: server.clone(), request: self, facts, snapshot, place })
     }
 
     const fn existing(&self) -> Existing {
@@ -130,8 +133,7 @@ pub struct ExportPlan {
     request: Export,
     facts: VmFacts,
     snapshot: Option<MoRef>,
-    folder: PathBuf,
-    base: String,
+    place: Place,
 }
 
 impl fmt::Display for ExportPlan {
@@ -140,7 +142,7 @@ impl fmt::Display for ExportPlan {
         if let Some(snapshot) = &self.request.snapshot {
             write!(f, ", snapshot {snapshot}")?;
         }
-        writeln!(f, "\n  to {}", self.descriptor().display())?;
+        writeln!(f, "\n  to {}", self.place)?;
         for disk in &self.facts.disks {
             writeln!(f, "  {}: {} bytes of capacity", disk.label, disk.capacity_bytes)?;
         }
@@ -155,10 +157,11 @@ impl ExportPlan {
         &self.facts.name
     }
 
-    /// The descriptor that will be written.
+    /// The file that will lead to the package: its descriptor or its archive.  A package in a pipe
+    /// or a store has none.
     #[must_use]
-    pub fn descriptor(&self) -> PathBuf {
-        self.folder.join(format!("{}.ovf", self.base))
+    pub fn path(&self) -> Option<PathBuf> {
+        self.place.path()
     }
 
     /// How many disks the server must offer at least.
@@ -197,25 +200,26 @@ impl Running {
     async fn run(self, cancel: CancellationToken) -> Result<Report, Error> {
         let started = Instant::now();
         let plan = &self.plan;
-        let (path, base) = (plan.folder.clone(), plan.base.clone());
-        let folder = PackageFolder::create(path, base, plan.request.existing()).await?;
-        let exported = self.lease_and_move(&folder, &cancel).await;
-        let (lease, moved) = match exported {
+        let artefact =
+            plan.place.create(plan.request.existing(), plan.request.spool_dir.clone()).await?;
+        let exported = self.lease_and_move(&artefact, &cancel).await;
+        let Exporting { lease, moved, streamed } = match exported {
             Ok(exported) => exported,
             Err(error) => {
-                folder.discard().await;
+                artefact.discard().await;
                 return Err(error);
             }
         };
         let files = report::files(&moved, &self.meter);
-        let descriptor = publish(folder, moved).await?;
+        let package = artefact.publish(moved).await?;
         Ok(Report {
             name: self.plan.facts.name.clone(),
             entity: self.plan.facts.vm.clone(),
             lease,
-            descriptor: Some(descriptor),
+            package,
             files,
             beats: self.meter.beats(),
+            streamed: streamed - started,
             took: started.elapsed(),
         })
     }
@@ -223,45 +227,57 @@ impl Running {
     /// Everything that happens under the lease.
     async fn lease_and_move(
         &self,
-        folder: &PackageFolder,
+        artefact: &Artefact,
         cancel: &CancellationToken,
-    ) -> Result<(String, Vec<Moved>), Error> {
+    ) -> Result<Exporting, Error> {
         let api = self.plan.server.hold(self.plan.take_lease(), cancel).await?;
         let name = api.name();
         let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(cancel).await?;
         let offered = lease.info().devices.clone();
+        let mut streamed = Instant::now();
+        let at = &mut streamed;
         let moved = run(lease, &self.meter, cancel, |api, scope| async move {
-            self.work(&offered, folder, &api, &scope).await
+            self.work(&offered, artefact, &api, &scope, at).await
         })
         .await?;
-        Ok((name, moved))
+        Ok(Exporting { lease: name, moved, streamed })
     }
 
     async fn work(
         &self,
         offered: &[LeaseDevice],
-        folder: &PackageFolder,
+        artefact: &Artefact,
         lease: &Arc<dyn LeaseApi>,
         scope: &CancellationToken,
+        streamed: &mut Instant,
     ) -> Result<Vec<Moved>, Error> {
-        let base = self.plan.base.as_str();
-        let nvram = self.plan.request.nvram;
-        let exported = devices::for_export(offered, base, nvram, self.plan.disks_min())?;
-        folder.check(exported.iter().map(|one| one.file.clone()).collect()).await?;
+        let (plan, request) = (&self.plan, &self.plan.request);
+        let naming = Naming { base: plan.place.base(), prefix: &plan.place.prefix() };
+        let exported = devices::for_export(offered, &naming, request.nvram, plan.disks_min())?;
+        let descriptor = small_file(plan.place.base(), "ovf")?;
+        let names = || exported.iter().map(|one| one.file.clone()).collect();
+        artefact.reserve(&descriptor, names(), request.algorithm).await?;
         let keys: Vec<_> = exported.iter().map(|file| file.device.key.clone()).collect();
         let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
         let mut jobs: Vec<Job> =
-            exported.iter().map(|file| self.job(file, folder, by_server)).collect();
+            exported.iter().map(|file| self.job(file, artefact, by_server)).collect();
         // The largest first: it decides when all are done.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.meter.weight_bytes()));
         let lanes = jobs.into_iter().map(|job| vec![job]).collect();
-        let moved = move_all(lanes, lease, &self.options.shared(), scope).await?;
-        let contents = self.contents(&exported, &moved);
-        match self.describe(contents, folder, scope).await {
-            Ok(()) if scope.is_cancelled() => {
-                discard(moved).await;
-                Err(Error::Cancelled)
+        let mut moved = move_all(lanes, lease, &self.options.shared(), scope).await?;
+        *streamed = Instant::now();
+        let described = async {
+            let order = artefact.order(names()).await?;
+            moved.sort_by_key(|one| order.iter().position(|file| file == one.proof.file()));
+            if order.len() != moved.len() {
+                let problem = "the archive has lost a file (a defect)".to_owned();
+                return Err(Error::Refused { problem });
             }
+            let contents = Contents::of(&moved, request.algorithm);
+            self.describe(descriptor, contents, artefact, scope).await?;
+            if scope.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+        };
+        match described.await {
             Ok(()) => Ok(moved),
             Err(error) => {
                 discard(moved).await;
@@ -273,7 +289,7 @@ impl Running {
     fn job(
         &self,
         exported: &Exported,
-        folder: &PackageFolder,
+        artefact: &Artefact,
         by_server: Option<DigestAlgorithm>,
     ) -> Job {
         let device = &exported.device;
@@ -286,15 +302,15 @@ impl Running {
         let inspect =
             Inspect { algorithms: vec![self.plan.request.algorithm], disk: exported.is_disk };
         let inspect = by_server.into_iter().fold(inspect, Inspect::also);
-        let path = folder.path(&exported.file);
+        let (destination, sink_at) = artefact.destination(&exported.file);
         let host = format!("{}:{}", device.url.host(), device.url.port());
         Job {
             key: device.key.clone(),
             source_at: host.clone(),
             host,
             source: Arc::new(source),
-            sink_at: partial_path(&path).display().to_string(),
-            destination: Arc::new(FileDestination::new(path, folder.existing())),
+            sink_at,
+            destination,
             inspect,
             position,
             promised: None,
@@ -313,27 +329,12 @@ impl Running {
         same.map_or(1, |disk| disk.capacity_bytes)
     }
 
-    /// What descriptor and manifest say about the files, in the order of the server's devices.
-    fn contents(&self, exported: &[Exported], moved: &[Moved]) -> Contents {
-        let find = |one: &Exported| moved.iter().find(|moved| *moved.proof.file() == one.file);
-        let files: Vec<&Moved> = exported.iter().filter_map(find).collect();
-        let algorithm = self.plan.request.algorithm;
-        let digest_of = |moved: &&Moved| {
-            let mut digests = moved.digests.iter();
-            let digest = digests.find(|digest| digest.algorithm() == algorithm)?;
-            Some((moved.proof.file().clone(), *digest))
-        };
-        Contents {
-            digests: files.iter().filter_map(digest_of).collect(),
-            files: files.iter().map(|moved| described(moved)).collect(),
-        }
-    }
-
-    /// Writes descriptor and manifest under their `.partial` names, while the lease is held.
+    /// Writes descriptor and manifest, not yet under their final names, while the lease is held.
     async fn describe(
         &self,
+        descriptor: FileName,
         contents: Contents,
-        folder: &PackageFolder,
+        artefact: &Artefact,
         scope: &CancellationToken,
     ) -> Result<(), Error> {
         let plan = &self.plan;
@@ -353,22 +354,43 @@ impl Running {
         for warning in &made.warnings {
             warn(&self.options, format!("descriptor: {warning}"));
         }
-        let descriptor = small_file(folder.base(), "ovf")?;
-        check_described(&made.descriptor, &params.files)?;
-        let bytes = made.descriptor.as_bytes();
+        let envelope = check_described(&made.descriptor, &params.files)?;
+        let order: Vec<FileName> = contents.digests.iter().map(|(file, _)| file.clone()).collect();
+        let bytes = artefact.fit(envelope.with_references_in(&order).into_bytes()).await?;
+        let algorithm = plan.request.algorithm;
         let mut manifest = Manifest::new();
-        add(&mut manifest, &descriptor, Hasher::digest(plan.request.algorithm, bytes))?;
+        add(&mut manifest, &descriptor, Hasher::digest(algorithm, &bytes))?;
         for (file, digest) in contents.digests {
             add(&mut manifest, &file, digest)?;
         }
-        folder.stage(manifest.to_bytes(), made.descriptor.into_bytes()).await
+        artefact.stage(descriptor, manifest.to_bytes(), bytes).await
     }
 }
 
-/// What descriptor and manifest say about the files.
+/// What descriptor and manifest say about the files, in their order.
 struct Contents {
     files: Vec<OvfFile>,
     digests: Vec<(FileName, Digest)>,
+}
+
+impl Contents {
+    fn of(moved: &[Moved], algorithm: DigestAlgorithm) -> Self {
+        let digest_of = |moved: &Moved| {
+            let mut digests = moved.digests.iter();
+            let digest = digests.find(|digest| digest.algorithm() == algorithm)?;
+            Some((moved.proof.file().clone(), *digest))
+        };
+        let digests = moved.iter().filter_map(digest_of).collect();
+        Self { files: moved.iter().map(described).collect(), digests }
+    }
+}
+
+/// What an export has done when its lease is over.
+struct Exporting {
+    lease: String,
+    moved: Vec<Moved>,
+    /// When the last byte had come and was proven.
+    streamed: Instant,
 }
 
 /// What the server is told about a file, so that the descriptor is right by construction.
@@ -394,7 +416,7 @@ fn described(moved: &Moved) -> OvfFile {
 ///
 /// [`Error::Refused`] if it does not name exactly these files, each once; if it says another size
 /// (it may leave the size out); or if it cannot be read, as nobody else could read it then.
-fn check_described(descriptor: &str, files: &[OvfFile]) -> Result<(), Error> {
+fn check_described(descriptor: &str, files: &[OvfFile]) -> Result<Envelope, Error> {
     let refused = |problem: String| Error::Refused {
         problem: format!("it made a descriptor that does not fit: {problem}"),
     };
@@ -415,31 +437,11 @@ fn check_described(descriptor: &str, files: &[OvfFile]) -> Result<(), Error> {
             return Err(refused(format!("{path} has {size_bytes} bytes in it, but {moved} moved")));
         }
     }
-    Ok(())
+    Ok(envelope)
 }
 
 fn is_of(reference: &FileRef, file: &OvfFile) -> bool {
     reference.href().as_str() == file.path
-}
-
-/// Gives everything its final name: files first, then the manifest, then the descriptor.
-///
-/// If that stops half-way, what was moved is removed again.
-async fn publish(mut folder: PackageFolder, moved: Vec<Moved>) -> Result<PathBuf, Error> {
-    let mut waiting = moved.into_iter();
-    let outcome = async {
-        folder.make_way().await?;
-        for file in waiting.by_ref() {
-            folder.commit(file.sink, &file.proof).await?;
-        }
-        folder.publish().await
-    }
-    .await;
-    if outcome.is_err() {
-        discard(waiting.collect()).await;
-        folder.discard().await;
-    }
-    outcome
 }
 
 fn add(manifest: &mut Manifest, file: &FileName, digest: Digest) -> Result<(), Error> {

@@ -386,6 +386,7 @@ impl Running {
             this.work(offered, &api, &scope).await
         })
         .await?;
+        let streamed = started.elapsed();
         let files = report::files(&moved, &self.meter);
         for file in moved {
             // For a device URL the lease is the commit, and it has been completed.
@@ -395,7 +396,8 @@ impl Running {
             name: self.plan.name(),
             entity: entity_of(&info)?.clone(),
             lease: lease_name,
-            descriptor: None,
+            package: None,
+            streamed,
             files,
             beats: self.meter.beats(),
             took: started.elapsed(),

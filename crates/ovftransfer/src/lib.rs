@@ -37,7 +37,7 @@
 //! let report = export.plan(&server).await?.start(Options::default()).finish().await?;
 //! println!("{} bytes, every one proven", report.bytes());
 //!
-//! let package = Package::open(report.descriptor.as_deref().unwrap_or(folder.path()))?;
+//! let package = Package::open(report.package.as_deref().unwrap_or(folder.path()))?;
 //! let mut import = Import::new(package, "/DC0/host/Cluster0");
 //! import.name = Some("again".to_owned());
 //! import.datastore = Some("datastore0".to_owned());
@@ -51,6 +51,7 @@
 //!
 //! The calls need a tokio runtime with its I/O and time drivers.
 
+mod artefact;
 mod check;
 mod copy;
 mod devices;
@@ -84,6 +85,7 @@ pub use ovftransfer_vim::tls::Thumbprint;
 pub use ovftransfer_vim::tls::Trust;
 pub use ovftransfer_vim::transport::TransportError;
 
+pub use crate::artefact::Output;
 pub use crate::check::CheckedFile;
 pub use crate::check::check_package;
 pub use crate::error::DeviceStatus;
@@ -105,6 +107,11 @@ pub use crate::report::FileReport;
 pub use crate::report::Report;
 pub use crate::server::Options;
 pub use crate::server::Server;
+pub use crate::store::ByteStream;
+pub use crate::store::Sink;
+pub use crate::store::Source;
+pub use crate::store::Store;
 pub use crate::store::package::Package;
+pub use crate::store::pipe::Pipe;
 pub use crate::verify::Verification;
 pub use crate::verify::Verified;

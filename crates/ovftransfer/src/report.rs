@@ -20,13 +20,17 @@ pub struct Report {
     pub entity: MoRef,
     /// The part of the lease's id that may be shown.
     pub lease: String,
-    /// The descriptor that was written, for exports.
-    pub descriptor: Option<PathBuf>,
+    /// The file that leads to the package that an export wrote: its descriptor or its archive.
+    /// A package in a pipe or a store has none.
+    pub package: Option<PathBuf>,
     /// One entry for each file that moved, in the order of the plan.
     pub files: Vec<FileReport>,
     /// Heartbeats that the server answered.
     pub beats: u64,
-    /// From the request for the lease to its completion.
+    /// From the request for the lease until the last byte had moved and was proven.
+    pub streamed: Duration,
+    /// From the request for the lease to the end: the package lies under its name, or the machine
+    /// is there.
     pub took: Duration,
 }
 

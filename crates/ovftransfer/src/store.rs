@@ -3,23 +3,28 @@
 //! [`Source`] and [`Destination`] are the two ends of every stream.  Device URLs of a lease, files
 //! in a folder and members of an OVA are all behind them; so is a vendor's own store.
 
+pub(crate) mod archive;
+pub(crate) mod custom;
 pub(crate) mod device;
 pub(crate) mod file;
 pub(crate) mod folder;
 pub(crate) mod lock;
 pub(crate) mod package;
+pub(crate) mod pipe;
+pub(crate) mod spool;
 
 use std::fmt;
 use std::io;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-pub(crate) use ovftransfer_vim::transport::ByteStream;
+use ovftransfer_ovf::FileName;
+pub use ovftransfer_vim::transport::ByteStream;
 
 use crate::verify::Verified;
 
 /// Where one file's bytes come from: a device URL, a file, a member of an OVA.
-pub(crate) trait Source: fmt::Debug + Send + Sync {
+pub trait Source: fmt::Debug + Send + Sync {
     /// Opens the file at byte 0.  A retry calls this again.
     ///
     /// # Errors
@@ -42,6 +47,31 @@ pub(crate) trait Destination: fmt::Debug + Send + Sync {
     fn create(&self) -> BoxFuture<'_, io::Result<Box<dyn Sink>>>;
 }
 
+/// Takes the files of a package: where an export goes that ends in neither a folder nor an OVA.
+///
+/// # Contract
+///
+/// Sinks of several files are written at the same time.  They are committed one after the other:
+/// disks and the like first, then the manifest (`.mf`), the descriptor (`.ovf`) last, so that
+/// whoever finds a descriptor finds everything that it names.  What an earlier, failed package of
+/// the same name has left may be overwritten; nothing else may.
+pub trait Store: fmt::Debug + Send + Sync {
+    /// Makes an empty sink for a file of the package.  May be called again for the same file after
+    /// the sink before has been aborted.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store; [`io::ErrorKind::AlreadyExists`] if the file is there and is to stay.
+    fn create<'a>(&'a self, file: &'a FileName) -> BoxFuture<'a, io::Result<Box<dyn Sink>>>;
+
+    /// Removes a file that was committed, because a later one of the package could not be.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: something is left behind.
+    fn remove<'a>(&'a self, file: &'a FileName) -> BoxFuture<'a, io::Result<()>>;
+}
+
 /// Takes one file's bytes.
 ///
 /// # Contract
@@ -50,7 +80,7 @@ pub(crate) trait Destination: fmt::Debug + Send + Sync {
 /// come at any time.  Nothing may be visible at the destination under the file's final name before
 /// [`commit`](Sink::commit), and nothing may be left of it after [`abort`](Sink::abort).  A sink
 /// that is dropped without either may leave something behind, but never under the final name.
-pub(crate) trait Sink: fmt::Debug + Send {
+pub trait Sink: fmt::Debug + Send {
     /// Appends `batch`, in order.  Waits while the destination is busy; that wait is the only
     /// back-pressure.  If the wait is given up, the sink is only good for `abort`.
     ///

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 20] = [
     "meter",
     "event",
     "error",
@@ -17,6 +17,7 @@ const LAYERS: [&str; 19] = [
     "lease",
     "copy",
     "transfer",
+    "artefact",
     "report",
     "handle",
     "server",

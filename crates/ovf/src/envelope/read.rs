@@ -81,6 +81,7 @@ impl<'a, 'input> Reader<'a, 'input> {
                 size_bytes: self.number(node, "size")?,
                 compression: self.attribute(node, "compression").and_then(non_empty),
                 chunk_size_bytes: self.number(node, "chunkSize")?,
+                at: node.range(),
             });
         }
         Ok(references)

@@ -1,5 +1,7 @@
 //! The parts of a descriptor, as values.
 
+use std::ops::Range;
+
 use super::units;
 use crate::name::FileName;
 
@@ -21,6 +23,8 @@ pub struct FileRef {
     pub(super) size_bytes: Option<u64>,
     pub(super) compression: Option<String>,
     pub(super) chunk_size_bytes: Option<u64>,
+    /// The whole element, in the text.
+    pub(super) at: Range<usize>,
 }
 
 impl FileRef {

@@ -54,11 +54,9 @@ impl<W: Write> Writer<W> {
         if !self.folded.insert(file.as_str().to_lowercase()) {
             return Err(WriteError::Duplicate { file: file.clone() });
         }
-        let header = header(file, size_bytes)?;
-        self.write(header.as_bytes())?;
+        self.write(&member_header(file, size_bytes)?)?;
         self.copy(file, size_bytes, source)?;
-        let padding_bytes = size_bytes.next_multiple_of(BLOCK_BYTES) - size_bytes;
-        self.write(ZEROS.get(..usize::try_from(padding_bytes).unwrap_or(0)).unwrap_or_default())?;
+        self.write(member_padding(size_bytes))?;
         self.is_broken = false;
         Ok(())
     }
@@ -72,7 +70,7 @@ impl<W: Write> Writer<W> {
         if self.is_broken {
             return Err(WriteError::Broken);
         }
-        self.write(&ZEROS)?;
+        self.write(&END)?;
         self.sink.flush().map_err(|source| WriteError::Write { source })?;
         Ok(self.sink)
     }
@@ -169,7 +167,12 @@ pub enum WriteError {
     },
 }
 
-fn header(file: &FileName, size_bytes: u64) -> Result<Header, WriteError> {
+/// The header of a member, as [`Writer`] writes it: for archives that are not written in order.
+///
+/// # Errors
+///
+/// [`WriteError::NameTooLong`].
+pub fn member_header(file: &FileName, size_bytes: u64) -> Result<[u8; 512], WriteError> {
     let mut header =
         if size_bytes < USTAR_BYTES_END { Header::new_ustar() } else { Header::new_gnu() };
     header.set_path(file.as_str()).map_err(|_| WriteError::NameTooLong { file: file.clone() })?;
@@ -180,7 +183,14 @@ fn header(file: &FileName, size_bytes: u64) -> Result<Header, WriteError> {
     header.set_mtime(MTIME_S);
     header.set_size(size_bytes);
     header.set_cksum();
-    Ok(header)
+    Ok(*header.as_bytes())
+}
+
+/// What follows a member of `size_bytes`: zeros up to the next block of 512 bytes.
+#[must_use]
+pub fn member_padding(size_bytes: u64) -> &'static [u8] {
+    let len = size_bytes.next_multiple_of(BLOCK_BYTES) - size_bytes;
+    END.get(..usize::try_from(len).unwrap_or(0)).unwrap_or_default()
 }
 
 /// Sizes from here on do not fit into the eleven octal digits of ustar: 8 GiB.
@@ -192,5 +202,5 @@ const MTIME_S: u64 = 315_532_800;
 /// Bytes that are copied at once; as large as a grain, so that a disk is not read in crumbs.
 const COPY_BYTES: usize = 64 << 10;
 
-/// The two blocks that end an archive.
-const ZEROS: [u8; 1024] = [0; 1024];
+/// The two blocks of zeros that end an archive.
+pub const END: [u8; 1024] = [0; 1024];

@@ -235,18 +235,7 @@ impl Work for FileWriter {
     type Error = io::Error;
 
     fn batch(&mut self, batch: Batch) -> io::Result<()> {
-        let mut slices: Vec<IoSlice<'_>> = batch.iter().map(|chunk| IoSlice::new(chunk)).collect();
-        let mut rest = slices.as_mut_slice();
-        IoSlice::advance_slices(&mut rest, 0);
-        while !rest.is_empty() {
-            match self.file.write_vectored(rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => IoSlice::advance_slices(&mut rest, len),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.unsynced_bytes += batch.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+        self.unsynced_bytes += write_batch(&mut self.file, &batch)?;
         if self.unsynced_bytes >= SYNC_BYTES {
             self.file.sync_data()?;
             self.unsynced_bytes = 0;
@@ -258,6 +247,22 @@ impl Work for FileWriter {
         // A failed sync is final: after it the kernel may have dropped the pages.
         self.file.sync_all()
     }
+}
+
+/// Appends a batch to a file; returns its length in bytes.
+pub(crate) fn write_batch(file: &mut File, batch: &[Bytes]) -> io::Result<u64> {
+    let mut slices: Vec<IoSlice<'_>> = batch.iter().map(|chunk| IoSlice::new(chunk)).collect();
+    let mut rest = slices.as_mut_slice();
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match file.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(len) => IoSlice::advance_slices(&mut rest, len),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(batch.iter().map(|chunk| chunk.len() as u64).sum())
 }
 
 /// Writes a small file under its `.partial` name and makes it durable.
@@ -335,7 +340,7 @@ const READ_BYTES: usize = 256 << 10;
 
 /// Data is synced in steps of this size while the stream runs, so that the sync at the end, which
 /// the proof waits for, has little left to do, and dirty pages never pile up.
-const SYNC_BYTES: u64 = 64 << 20;
+pub(crate) const SYNC_BYTES: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {

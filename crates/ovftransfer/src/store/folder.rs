@@ -73,19 +73,7 @@ impl PackageFolder {
     ) -> Result<(), Error> {
         let own = ["ovf", "mf"].map(|extension| format!("{base}.{extension}"));
         let names = own.iter().map(String::as_str).chain(files.iter().map(FileName::as_str));
-        for path in names.map(|name| folder.join(name)) {
-            let problem = match fs::symlink_metadata(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(Error::Local { action: "read", path, source }),
-                Ok(_) if path.is_dir() => "is a folder; choose another name",
-                Ok(_) if existing == Existing::Keep => {
-                    "exists; overwrite it, or choose another name"
-                }
-                Ok(_) => continue,
-            };
-            return Err(Error::Refused { problem: format!("{} {problem}", path.display()) });
-        }
-        Ok(())
+        names.map(|name| folder.join(name)).try_for_each(|path| check_name(path, existing))
     }
 
     /// Makes the folder, if need be, and takes it for this package alone.
@@ -101,7 +89,7 @@ impl PackageFolder {
     ) -> Result<Self, Error> {
         blocking(move || {
             let made = make_folders(&folder)?;
-            let taken = take(&folder, &base).and_then(|lock| {
+            let taken = take(&folder.join(format!("{base}.ovf"))).and_then(|lock| {
                 // Somebody may have finished one since the plan was made.
                 match Self::check_names(&folder, &base, &[], existing) {
                     Ok(()) => Ok(lock),
@@ -123,11 +111,6 @@ impl PackageFolder {
             }
         })
         .await
-    }
-
-    /// The base name of all files of the package.
-    pub(crate) fn base(&self) -> &str {
-        &self.base
     }
 
     /// What becomes of files that are there already.
@@ -230,8 +213,24 @@ impl PackageFolder {
     }
 }
 
+/// Refuses a final name that cannot be given.
+///
+/// # Errors
+///
+/// [`Error::Refused`] if it is a folder's, or that of a file which is to be kept.
+pub(crate) fn check_name(path: PathBuf, existing: Existing) -> Result<(), Error> {
+    let problem = match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(Error::Local { action: "read", path, source }),
+        Ok(_) if path.is_dir() => "is a folder; choose another name",
+        Ok(_) if existing == Existing::Keep => "exists; overwrite it, or choose another name",
+        Ok(_) => return Ok(()),
+    };
+    Err(Error::Refused { problem: format!("{} {problem}", path.display()) })
+}
+
 /// Makes `folder` and what is missing above it; returns what was made, the outermost first.
-fn make_folders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn make_folders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut missing = Vec::new();
     let mut at = folder;
     while !at.as_os_str().is_empty() && !at.exists() {
@@ -266,38 +265,35 @@ fn sync_parent(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes the package `base` in `folder`.
-fn take(folder: &Path, base: &str) -> Result<PackageLock, Error> {
-    let path = partial_path(&folder.join(format!("{base}.ovf")));
-    PackageLock::take(path.clone()).map_err(|source| {
-        let folder = folder.display();
+/// Takes the package whose descriptor, or archive, is to have the name `path`.
+pub(crate) fn take(path: &Path) -> Result<PackageLock, Error> {
+    let partial = partial_path(path);
+    PackageLock::take(partial.clone()).map_err(|source| {
+        let (path, partial) = (path.display(), partial);
         let problem = if source.kind() == io::ErrorKind::WouldBlock {
-            format!("another export is writing a package {base} into the folder {folder}")
+            format!("another export is writing {path}")
         } else if source.kind() == io::ErrorKind::AlreadyExists {
-            format!(
-                "another export may be writing a package {base} into the folder {folder}; if none \
-                 is, remove {}",
-                path.display()
-            )
+            let partial = partial.display();
+            format!("another export may be writing {path}; if none is, remove {partial}")
         } else {
-            return Error::Local { action: "create", path, source };
+            return Error::Local { action: "create", path: partial, source };
         };
         Error::Refused { problem }
     })
 }
 
-fn writing(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+pub(crate) fn writing(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
     let path = path.to_owned();
     |source| Error::Local { action: "write", path, source }
 }
 
-fn naming(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+pub(crate) fn naming(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
     let path = path.to_owned();
     |source| Error::Local { action: "give its name to", path, source }
 }
 
 /// Removes folders, the innermost first.
-fn remove_folders(made: Vec<PathBuf>) {
+pub(crate) fn remove_folders(made: Vec<PathBuf>) {
     for folder in made.into_iter().rev() {
         log_failure(fs::remove_dir(&folder), &folder);
     }
@@ -307,7 +303,7 @@ fn remove(path: &Path) {
     log_failure(fs::remove_file(path), path);
 }
 
-fn log_failure(outcome: io::Result<()>, path: &Path) {
+pub(crate) fn log_failure(outcome: io::Result<()>, path: &Path) {
     match outcome {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(path = %path.display(), %error, "could not be removed");
@@ -317,7 +313,7 @@ fn log_failure(outcome: io::Result<()>, path: &Path) {
 }
 
 /// A base name that every file system and every product takes.
-fn safe_base(name: &str) -> String {
+pub(crate) fn safe_base(name: &str) -> String {
     let base: String = name
         .chars()
         .map(|c| if c.is_control() || r#"/\:*?"<>|"#.contains(c) { '_' } else { c })

@@ -54,6 +54,12 @@ impl PackageLock {
         &self.path
     }
 
+    /// Empties the file, and opens it once more, to be read and written from its start.
+    pub(crate) fn fresh(&self) -> io::Result<File> {
+        self.file.set_len(0)?;
+        File::options().read(true).write(true).open(&self.path)
+    }
+
     /// Makes `bytes` the content of the file, and durable.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let mut file = &self.file;

@@ -3,6 +3,8 @@
 //! The clock is the real one, so disks and limits are small.
 #![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
 
+mod outputs;
+
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use ovftransfer::Import;
 use ovftransfer::Limits;
 use ovftransfer::Locator;
 use ovftransfer::Options;
+use ovftransfer::Output;
 use ovftransfer::Package;
 use ovftransfer::Report;
 use ovftransfer::Secret;
@@ -76,7 +79,11 @@ impl World {
     }
 
     async fn export(&self) -> Result<Report, Error> {
-        let export = Export::new("/DC0/vm/web", self.folder.path());
+        self.export_to(self.folder.path()).await
+    }
+
+    async fn export_to(&self, output: impl Into<Output>) -> Result<Report, Error> {
+        let export = Export::new("/DC0/vm/web", output);
         export.plan(&self.server).await?.start(options()).finish().await
     }
 
@@ -147,7 +154,7 @@ async fn goes_out_and_comes_back(wire: Wire) {
     let out = world.export().await.unwrap();
     assert_eq!(out.files.len(), 2);
     assert!(out.files.iter().all(|file| file.by_server && file.attempts == 1), "{out:?}");
-    let descriptor = out.descriptor.unwrap();
+    let descriptor = out.package.unwrap();
     assert_eq!(descriptor, world.folder.path().join("web/web.ovf"));
     let mut names: Vec<String> = world
         .files()
@@ -199,7 +206,7 @@ async fn a_flipped_bit_is_seen_in_both_directions() {
     world.assert_clean();
 
     let sound = World::new([]).await;
-    let package = sound.export().await.unwrap().descriptor.unwrap();
+    let package = sound.export().await.unwrap().package.unwrap();
     let flip = on_import(FaultKind::FlipBitAt(1_000_000)).with_disk(0).with_times(9);
     let world = World::new([flip]).await;
     let error = world.import(&package, "again").await.unwrap_err();
@@ -212,7 +219,7 @@ async fn a_flipped_bit_is_seen_in_both_directions() {
 #[tokio::test]
 async fn an_import_that_fails_leaves_no_machine() {
     let sound = World::new([]).await;
-    let package = sound.export().await.unwrap().descriptor.unwrap();
+    let package = sound.export().await.unwrap().package.unwrap();
     for (kind, expected) in [
         (FaultKind::WrongDigest, ErrorKind::DigestMismatch),
         (FaultKind::InitializeError("no luck".to_owned()), ErrorKind::Refused),
@@ -229,7 +236,7 @@ async fn an_import_that_fails_leaves_no_machine() {
 #[tokio::test]
 async fn an_upload_that_breaks_is_sent_again() {
     let sound = World::new([]).await;
-    let package = sound.export().await.unwrap().descriptor.unwrap();
+    let package = sound.export().await.unwrap().package.unwrap();
     for kind in [FaultKind::ResetAfterBytes(2_000_000), FaultKind::Status(503)] {
         let world = World::new([on_import(kind.clone()).with_disk(0)]).await;
         let report = world.import(&package, "again").await.unwrap();
@@ -272,7 +279,7 @@ async fn a_lost_session_is_a_lost_lease() {
 #[tokio::test]
 async fn cancelling_cleans_up_at_any_moment() {
     let sound = World::new([]).await;
-    let package = sound.export().await.unwrap().descriptor.unwrap();
+    let package = sound.export().await.unwrap().package.unwrap();
     for after_ms in [0, 5, 20, 60, 200, 600] {
         let world = World::with(|scenario| {
             scenario.initialize_delay_ms = 40;
@@ -314,7 +321,7 @@ async fn dropping_the_handle_ends_the_lease() {
 #[tokio::test]
 async fn a_name_that_exists_is_refused_before_anything_is_made() {
     let world = World::new([]).await;
-    let package = world.export().await.unwrap().descriptor.unwrap();
+    let package = world.export().await.unwrap().package.unwrap();
     let error = world.import(&package, "web").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("exists"), "{error}");

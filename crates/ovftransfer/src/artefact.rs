@@ -1,0 +1,305 @@
+//! What an export makes, wherever it goes.
+
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ovftransfer_ovf::DigestAlgorithm;
+use ovftransfer_ovf::FileName;
+
+use crate::error::Error;
+use crate::store::Destination;
+use crate::store::Store;
+use crate::store::archive::PackageArchive;
+use crate::store::custom::PackageStore;
+use crate::store::file::Existing;
+use crate::store::file::FileDestination;
+use crate::store::file::blocking;
+use crate::store::file::partial_path;
+use crate::store::folder::PackageFolder;
+use crate::store::folder::check_name;
+use crate::store::folder::safe_base;
+use crate::store::pipe::PackagePipe;
+use crate::store::pipe::Pipe;
+use crate::transfer::Moved;
+use crate::transfer::discard;
+
+/// Where a package goes.
+///
+/// A path becomes one by its name: `x.ova` is an archive, all else a folder or a descriptor.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// A folder in which the package gets a folder of its own, or `x.ovf`, beside which the other
+    /// files go.
+    Folder(PathBuf),
+    /// One file, an OVA.
+    Archive(PathBuf),
+    /// An OVA that is written when everything is proven; until then it waits in temporary files.
+    Pipe(Pipe),
+    /// A store of the caller's.
+    Store(Arc<dyn Store>),
+}
+
+impl From<PathBuf> for Output {
+    fn from(path: PathBuf) -> Self {
+        let is_archive = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("ova"));
+        if is_archive { Self::Archive(path) } else { Self::Folder(path) }
+    }
+}
+
+impl From<&Path> for Output {
+    fn from(path: &Path) -> Self {
+        path.to_owned().into()
+    }
+}
+
+impl From<&PathBuf> for Output {
+    fn from(path: &PathBuf) -> Self {
+        path.clone().into()
+    }
+}
+
+impl From<&str> for Output {
+    fn from(path: &str) -> Self {
+        PathBuf::from(path).into()
+    }
+}
+
+impl From<String> for Output {
+    fn from(path: String) -> Self {
+        PathBuf::from(path).into()
+    }
+}
+
+impl From<Pipe> for Output {
+    fn from(pipe: Pipe) -> Self {
+        Self::Pipe(pipe)
+    }
+}
+
+/// An output with the names that a machine's package has there.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    output: Output,
+    /// The folder of the package, or the path of the archive.
+    path: PathBuf,
+    /// The base name of descriptor and manifest.
+    base: String,
+}
+
+impl Place {
+    /// Finds the names for the package of `machine`.
+    pub(crate) fn resolve(output: Output, machine: &str) -> Self {
+        let (path, base) = match &output {
+            Output::Folder(path) => PackageFolder::resolve(path, machine),
+            Output::Archive(path) => {
+                let base = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or(machine);
+                (path.clone(), archive_base(base))
+            }
+            Output::Pipe(_) => (PathBuf::from("-"), archive_base(machine)),
+            Output::Store(_) => (PathBuf::new(), safe_base(machine)),
+        };
+        Self { output, path, base }
+    }
+
+    /// Refuses a place that is taken.
+    pub(crate) async fn check(&self, existing: Existing) -> Result<(), Error> {
+        let (path, base) = (self.path.clone(), self.base.clone());
+        match self.output {
+            Output::Folder(_) => {
+                blocking(move || PackageFolder::check_names(&path, &base, &[], existing)).await
+            }
+            Output::Archive(_) => blocking(move || check_name(path, existing)).await,
+            Output::Pipe(_) | Output::Store(_) => Ok(()),
+        }
+    }
+
+    /// Takes the place.
+    pub(crate) async fn create(
+        &self,
+        existing: Existing,
+        spools: Option<PathBuf>,
+    ) -> Result<Artefact, Error> {
+        let (path, base) = (self.path.clone(), self.base.clone());
+        Ok(match &self.output {
+            Output::Folder(_) => {
+                Artefact::Folder(PackageFolder::create(path, base, existing).await?)
+            }
+            Output::Archive(_) => {
+                Artefact::Archive(PackageArchive::create(path, spools, existing).await?)
+            }
+            Output::Pipe(pipe) => Artefact::Pipe(PackagePipe::new(pipe.clone(), spools)),
+            Output::Store(store) => Artefact::Store(PackageStore::new(Arc::clone(store))),
+        })
+    }
+
+    /// The base name of descriptor and manifest.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What the names of disks begin with.  The archive is a folder of its own, and short names
+    /// fit into its headers.
+    pub(crate) fn prefix(&self) -> String {
+        match self.output {
+            Output::Archive(_) | Output::Pipe(_) => String::new(),
+            Output::Folder(_) | Output::Store(_) => format!("{}-", self.base),
+        }
+    }
+
+    /// The file that leads to the package: its descriptor or its archive.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match self.output {
+            Output::Folder(_) => Some(self.path.join(format!("{}.ovf", self.base))),
+            Output::Archive(_) => Some(self.path.clone()),
+            Output::Pipe(_) | Output::Store(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.output, self.path()) {
+            (_, Some(path)) => path.display().fmt(f),
+            (Output::Pipe(_), None) => f.write_str("a pipe, as an OVA"),
+            (output, None) => write!(f, "{output:?}"),
+        }
+    }
+}
+
+/// A base name for the members of an archive: short, and of letters that every reader of tar takes.
+fn archive_base(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii() { c } else { '_' };
+    safe_base(&name.chars().map(plain).take(ARCHIVE_BASE_CHARS).collect::<String>())
+}
+
+/// A package that is being written.
+#[derive(Debug)]
+pub(crate) enum Artefact {
+    Archive(PackageArchive),
+    Folder(PackageFolder),
+    Pipe(PackagePipe),
+    Store(PackageStore),
+}
+
+impl Artefact {
+    /// Makes room for the files of the package, before the first byte.
+    pub(crate) async fn reserve(
+        &self,
+        descriptor: &FileName,
+        files: Vec<FileName>,
+        algorithm: DigestAlgorithm,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Archive(archive) => archive.reserve(descriptor, &files, algorithm),
+            Self::Folder(folder) => folder.check(files).await?,
+            Self::Pipe(_) | Self::Store(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Where the bytes of a file go, and what messages call it.
+    pub(crate) fn destination(&self, file: &FileName) -> (Arc<dyn Destination>, String) {
+        match self {
+            Self::Archive(archive) => {
+                (archive.destination(file), archive.partial().display().to_string())
+            }
+            Self::Folder(folder) => {
+                let path = folder.path(file);
+                let at = partial_path(&path).display().to_string();
+                (Arc::new(FileDestination::new(path, folder.existing())), at)
+            }
+            Self::Pipe(pipe) => (pipe.destination(file), pipe.spools().display().to_string()),
+            Self::Store(store) => (store.destination(file), file.to_string()),
+        }
+    }
+
+    /// The order of the files in the package, which is that of its references.
+    pub(crate) async fn order(&self, planned: Vec<FileName>) -> Result<Vec<FileName>, Error> {
+        match self {
+            Self::Archive(archive) => archive.order().await,
+            Self::Folder(_) | Self::Pipe(_) | Self::Store(_) => Ok(planned),
+        }
+    }
+
+    /// The descriptor as it will stand in the package.
+    pub(crate) async fn fit(&self, descriptor: Vec<u8>) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Archive(archive) => archive.fit(descriptor).await,
+            Self::Folder(_) | Self::Pipe(_) | Self::Store(_) => Ok(descriptor),
+        }
+    }
+
+    /// Writes manifest and descriptor, not yet under their final names, and makes all durable.
+    pub(crate) async fn stage(
+        &self,
+        name: FileName,
+        manifest: Vec<u8>,
+        descriptor: Vec<u8>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Archive(archive) => archive.seal(name, manifest, descriptor).await,
+            Self::Folder(folder) => folder.stage(manifest, descriptor).await,
+            Self::Pipe(pipe) => pipe.stage(&name, &manifest, &descriptor),
+            Self::Store(store) => store.stage(name, manifest, descriptor).await,
+        }
+    }
+
+    /// Makes the package visible: files first, then the manifest, then the descriptor.
+    ///
+    /// If that stops half-way, what was moved is removed again.  Returns the file that leads to
+    /// the package, if there is one.
+    pub(crate) async fn publish(self, moved: Vec<Moved>) -> Result<Option<PathBuf>, Error> {
+        match self {
+            Self::Archive(archive) => match archive.publish().await {
+                Ok(path) => Ok(Some(path)),
+                Err(error) => {
+                    archive.discard().await;
+                    Err(error)
+                }
+            },
+            Self::Folder(folder) => publish_folder(folder, moved).await.map(Some),
+            Self::Pipe(pipe) => {
+                let order = moved.iter().map(|moved| moved.proof.file().clone()).collect();
+                pipe.publish(order).await.map(|()| None)
+            }
+            Self::Store(store) => {
+                let files = moved.into_iter().map(|moved| (moved.sink, moved.proof)).collect();
+                store.publish(files).await.map(|()| None)
+            }
+        }
+    }
+
+    /// Removes what was made.
+    pub(crate) async fn discard(self) {
+        match self {
+            Self::Archive(archive) => archive.discard().await,
+            Self::Folder(folder) => folder.discard().await,
+            // Spools have no names.
+            Self::Pipe(_) => {}
+            Self::Store(store) => store.discard().await,
+        }
+    }
+}
+
+async fn publish_folder(mut folder: PackageFolder, moved: Vec<Moved>) -> Result<PathBuf, Error> {
+    let mut waiting = moved.into_iter();
+    let outcome = async {
+        folder.make_way().await?;
+        for file in waiting.by_ref() {
+            folder.commit(file.sink, &file.proof).await?;
+        }
+        folder.publish().await
+    }
+    .await;
+    if outcome.is_err() {
+        discard(waiting.collect()).await;
+        folder.discard().await;
+    }
+    outcome
+}
+
+/// Longest base name of members: 100 bytes fit into a header, with an extension.
+const ARCHIVE_BASE_CHARS: usize = 80;

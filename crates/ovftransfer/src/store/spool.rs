@@ -1,0 +1,104 @@
+//! Files that wait until it is known where they go.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use ovftransfer_ovf::FileName;
+
+use crate::store::Sink;
+use crate::store::file::blocking;
+use crate::store::file::write_batch;
+use crate::verify::Verified;
+use crate::worker::Batch;
+use crate::worker::Work;
+use crate::worker::Worker;
+
+/// A file that has come whole and waits for its place.
+#[derive(Debug)]
+pub(crate) struct Spooled {
+    pub(crate) file: FileName,
+    pub(crate) content: File,
+    pub(crate) size_bytes: u64,
+}
+
+/// Takes files that have come whole.
+pub(crate) trait Collect: fmt::Debug + Send + Sync + 'static {
+    /// Takes one; called on a thread that may block, but not for long.
+    fn collect(&self, spooled: Spooled) -> io::Result<()>;
+}
+
+/// Writes one file into a spool: a temporary file without a name, which is gone with the process
+/// however that ends.
+///
+/// It is never synced: what is proven is written once more, at its place.
+#[derive(Debug)]
+pub(crate) struct SpoolSink<C> {
+    file: FileName,
+    writer: Worker<SpoolWriter>,
+    collector: C,
+}
+
+impl<C: Collect + Clone> SpoolSink<C> {
+    pub(crate) async fn create(file: FileName, folder: &Path, collector: C) -> io::Result<Self> {
+        let folder = folder.to_owned();
+        let content = blocking(move || tempfile::tempfile_in(folder)).await?;
+        let writer = Worker::new(SpoolWriter { content, size_bytes: 0 });
+        Ok(Self { file, writer, collector })
+    }
+}
+
+impl<C: Collect + Clone> Sink for SpoolSink<C> {
+    fn write(&mut self, batch: Vec<Bytes>) -> BoxFuture<'_, io::Result<()>> {
+        self.writer.feed(batch).boxed()
+    }
+
+    fn finish(&mut self) -> BoxFuture<'_, io::Result<()>> {
+        async move {
+            let finished = self.writer.finish().await?;
+            let SpoolWriter { content, size_bytes } = finished.ok_or_else(had_failed)?;
+            let (file, collector) = (self.file.clone(), self.collector.clone());
+            blocking(move || collector.collect(Spooled { file, content, size_bytes })).await
+        }
+        .boxed()
+    }
+
+    /// Nothing: the file becomes visible with its package.
+    fn commit(self: Box<Self>, _proof: &Verified) -> BoxFuture<'static, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    /// Nothing: a spool has no name.
+    fn abort(self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+/// What a sink says that is finished although it had failed.
+pub(crate) fn had_failed() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "it had failed")
+}
+
+#[derive(Debug)]
+struct SpoolWriter {
+    content: File,
+    size_bytes: u64,
+}
+
+impl Work for SpoolWriter {
+    type Output = Self;
+    type Error = io::Error;
+
+    fn batch(&mut self, batch: Batch) -> io::Result<()> {
+        self.size_bytes += write_batch(&mut self.content, &batch)?;
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<Self> {
+        Ok(self)
+    }
+}

@@ -1,0 +1,290 @@
+//! Where exports go: an OVA, a pipe, a store of the caller's.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use ovftransfer::FileName;
+use ovftransfer::Output;
+use ovftransfer::Pipe;
+use ovftransfer::Sink;
+use ovftransfer::Store;
+use ovftransfer::Verified;
+use ovftransfer_ovf::ova::Ova;
+
+use super::*;
+
+/// Four disks of different sizes, two streams at a time: some go to their place, some wait.
+async fn four_disks(faults: Vec<Fault>) -> World {
+    World::with(|scenario| {
+        let disk = |mib, seed| {
+            DiskSpec::new(64 * MIB).with_data(Data::new(DataKind::Random, mib * MIB, seed))
+        };
+        scenario.machines[0].disks = vec![disk(3, 1), disk(9, 2), disk(1, 3), disk(5, 4)];
+        scenario.machines[0].nvram = ovftransfer_simulator::scenario::Size::from_bytes(8684);
+        scenario.faults = faults;
+        for host in &mut scenario.hosts {
+            host.throttle_mb_per_s_per_stream = Some(20.0);
+        }
+    })
+    .await
+}
+
+fn members(archive: &[u8]) -> Vec<String> {
+    let ova = Ova::index(&archive.to_vec()).unwrap();
+    assert!(ova.warnings().is_empty(), "{:?}", ova.warnings());
+    ova.members().iter().map(|member| member.name().to_string()).collect()
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+const MEMBERS: [&str; 7] =
+    ["disk-0.vmdk", "disk-1.vmdk", "disk-2.vmdk", "disk-3.vmdk", "x.mf", "x.nvram", "x.ovf"];
+
+#[tokio::test]
+async fn a_machine_goes_into_one_file_and_comes_back() {
+    for wire in [Wire::Json, Wire::Soap] {
+        let world = World::over(wire, |_| {}).await;
+        let ova = world.folder.path().join("new/x.ova");
+        let report = world.export_to(&ova).await.unwrap();
+        assert_eq!(report.package.as_ref(), Some(&ova));
+        assert!(report.streamed <= report.took, "{report:?}");
+        assert_eq!(world.files(), [ova.clone()], "and nothing else is left");
+        world.import(&ova, "again").await.unwrap();
+        assert_eq!(world.disks("again"), world.disks("web"));
+    }
+}
+
+#[tokio::test]
+async fn an_archive_has_the_descriptor_first_and_the_files_in_its_order() {
+    let world = four_disks(Vec::new()).await;
+    let ova = world.folder.path().join("x.ova");
+    world.export_to(&ova).await.unwrap();
+    let names = members(&fs::read(&ova).unwrap());
+    assert_eq!(names[..2], ["x.ovf", "x.mf"]);
+    assert_eq!(sorted(names.clone()), MEMBERS);
+    let package = Package::open(&ova).unwrap();
+    let references = package.envelope().references();
+    let order: Vec<String> = references.iter().map(|file| file.href().to_string()).collect();
+    assert_eq!(order, names[2..]);
+    world.import(&ova, "again").await.unwrap();
+    assert_eq!(world.disks("again"), world.disks("web"));
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_is_started_again_at_its_place_or_in_its_spool() {
+    for disk in 0..4 {
+        let world =
+            four_disks(vec![on_export(FaultKind::ResetAfterBytes(400_000)).with_disk(disk)]).await;
+        let ova = world.folder.path().join("x.ova");
+        let report = world.export_to(&ova).await.unwrap();
+        assert_eq!(report.files.iter().map(|file| file.attempts).max(), Some(2));
+        world.import(&ova, "again").await.unwrap();
+        assert_eq!(world.disks("again"), world.disks("web"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_proven_becomes_no_archive() {
+    for kind in [
+        FaultKind::WrongDigest,
+        FaultKind::FlipBitAt(300_000),
+        FaultKind::TruncateAfterBytes(300_000),
+        FaultKind::LeaseLostAfterBytes(2_000_000),
+        FaultKind::Status(404),
+    ] {
+        let world = four_disks(vec![on_export(kind.clone()).with_times(99)]).await;
+        let error = world.export_to(&world.folder.path().join("new/x.ova")).await.unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::Refused, "{kind:?}: {}", error.chain());
+        world.assert_clean();
+    }
+}
+
+#[tokio::test]
+async fn cancelling_removes_the_archive_and_its_spools() {
+    for after_bytes in [1, 1_000_000, 6_000_000, 17_000_000] {
+        let world = four_disks(Vec::new()).await;
+        let export = Export::new("/DC0/vm/web", world.folder.path().join("new/x.ova"));
+        let transfer = export.plan(&world.server).await.unwrap().start(options());
+        while transfer.meter().bytes() < after_bytes {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        transfer.cancel();
+        let error = transfer.finish().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{}", error.chain());
+        world.assert_clean();
+    }
+}
+
+#[tokio::test]
+async fn an_archive_that_exists_stays_unless_it_is_to_be_replaced() {
+    let world = World::new([]).await;
+    let ova = world.folder.path().join("x.ova");
+    fs::write(&ova, b"theirs").unwrap();
+    let error = world.export_to(&ova).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{}", error.chain());
+    assert_eq!(fs::read(&ova).unwrap(), b"theirs");
+    let mut export = Export::new("/DC0/vm/web", &ova);
+    export.overwrite = true;
+    export.plan(&world.server).await.unwrap().start(options()).finish().await.unwrap();
+    assert_eq!(members(&fs::read(&ova).unwrap()).len(), 4);
+    assert_eq!(world.files(), [ova]);
+}
+
+/// Remembers what was written, and whether it was asked for anything after it was closed.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_gets_a_whole_archive_or_nothing() {
+    let world = four_disks(Vec::new()).await;
+    let written = Written::default();
+    let mut export = Export::new("/DC0/vm/web", Pipe::new(written.clone()));
+    export.spool_dir = Some(world.folder.path().to_owned());
+    let report = export.plan(&world.server).await.unwrap().start(options()).finish().await.unwrap();
+    assert_eq!(report.package, None);
+    assert_eq!(world.files(), Vec::<PathBuf>::new());
+    let archive = written.0.lock().unwrap().clone();
+    assert_eq!(members(&archive)[..2], ["web.ovf", "web.mf"]);
+    let ova = world.folder.path().join("x.ova");
+    fs::write(&ova, &archive).unwrap();
+    world.import(&ova, "again").await.unwrap();
+    assert_eq!(world.disks("again"), world.disks("web"));
+
+    let world = four_disks(vec![on_export(FaultKind::WrongDigest).with_disk(3)]).await;
+    let written = Written::default();
+    let error = world.export_to(Pipe::new(written.clone())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{}", error.chain());
+    assert_eq!(written.0.lock().unwrap().len(), 0);
+    world.assert_clean();
+}
+
+/// A pipe whose reader has gone.
+struct Broken;
+
+impl Write for Broken {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_that_breaks_is_told() {
+    let world = World::new([]).await;
+    let error = world.export_to(Pipe::new(Broken)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LocalFile, "{}", error.chain());
+}
+
+/// A store in memory: what is visible, in the order in which it became so.
+#[derive(Debug, Default)]
+struct Memory {
+    visible: Arc<Mutex<Vec<(FileName, Vec<u8>)>>>,
+    /// A file that cannot be committed.
+    refuses: Option<&'static str>,
+}
+
+#[derive(Debug)]
+struct MemorySink {
+    file: FileName,
+    bytes: Vec<u8>,
+    is_refused: bool,
+    visible: Arc<Mutex<Vec<(FileName, Vec<u8>)>>>,
+}
+
+impl Store for Memory {
+    fn create<'a>(&'a self, file: &'a FileName) -> BoxFuture<'a, io::Result<Box<dyn Sink>>> {
+        let sink = MemorySink {
+            file: file.clone(),
+            bytes: Vec::new(),
+            is_refused: self.refuses == Some(file.as_str()),
+            visible: Arc::clone(&self.visible),
+        };
+        async move { Ok(Box::new(sink) as Box<dyn Sink>) }.boxed()
+    }
+
+    fn remove<'a>(&'a self, file: &'a FileName) -> BoxFuture<'a, io::Result<()>> {
+        self.visible.lock().unwrap().retain(|(visible, _)| visible != file);
+        async { Ok(()) }.boxed()
+    }
+}
+
+impl Sink for MemorySink {
+    fn write(&mut self, batch: Vec<Bytes>) -> BoxFuture<'_, io::Result<()>> {
+        for chunk in batch {
+            self.bytes.extend_from_slice(&chunk);
+        }
+        async { Ok(()) }.boxed()
+    }
+
+    fn finish(&mut self) -> BoxFuture<'_, io::Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn commit(self: Box<Self>, proof: &Verified) -> BoxFuture<'static, io::Result<()>> {
+        assert_eq!((proof.file(), proof.bytes()), (&self.file, self.bytes.len() as u64));
+        async move {
+            if self.is_refused {
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
+            self.visible.lock().unwrap().push((self.file, self.bytes));
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn abort(self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_store_gets_every_file_and_the_descriptor_last() {
+    let world = World::new([]).await;
+    let store = Arc::new(Memory::default());
+    world.export_to(Output::Store(Arc::clone(&store) as Arc<dyn Store>)).await.unwrap();
+    let visible = store.visible.lock().unwrap().clone();
+    let names: Vec<&str> = visible.iter().map(|(file, _)| file.as_str()).collect();
+    assert_eq!(names, ["web-disk-0.vmdk", "web-disk-1.vmdk", "web.mf", "web.ovf"]);
+    for (file, bytes) in &visible {
+        fs::write(world.folder.path().join(file.as_str()), bytes).unwrap();
+    }
+    world.import(&world.folder.path().join("web.ovf"), "again").await.unwrap();
+    assert_eq!(world.disks("again"), world.disks("web"));
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_the_last_file_keeps_none() {
+    for refuses in ["web-disk-0.vmdk", "web-disk-1.vmdk", "web.mf", "web.ovf"] {
+        let world = World::new([]).await;
+        let store = Arc::new(Memory { refuses: Some(refuses), ..Memory::default() });
+        let output = Output::Store(Arc::clone(&store) as Arc<dyn Store>);
+        let error = world.export_to(output).await.unwrap_err();
+        assert!(error.to_string().contains(refuses), "{}", error.chain());
+        let visible: BTreeMap<_, _> = store.visible.lock().unwrap().iter().cloned().collect();
+        assert!(visible.is_empty(), "{:?}", visible.keys());
+    }
+}
