@@ -96,7 +96,7 @@ pub(crate) struct ImportArgs {
 pub(crate) struct ExportArgs {
     /// vi://[user@]host[:port]/dc/vm/folder/name
     pub(crate) source: String,
-    /// Folder that gets NAME/NAME.ovf, or x.ovf to name the descriptor
+    /// x.ova, a folder that gets NAME/NAME.ovf, x.ovf, or - for an OVA on stdout
     pub(crate) dest: PathBuf,
     /// Export this snapshot instead of the machine, which may then run
     #[arg(long, value_name = "NAME")]
@@ -110,6 +110,9 @@ pub(crate) struct ExportArgs {
     /// Leave out the machine's NVRAM
     #[arg(long)]
     pub(crate) no_nvram: bool,
+    /// Where disks of an OVA wait for their place [default: beside the OVA]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool_dir: Option<PathBuf>,
     /// Read the server and print the plan, but change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -35,6 +35,8 @@ pub(crate) struct Console {
     pub(crate) quiet: bool,
     /// Says more than usual about every file.
     pub(crate) verbose: bool,
+    /// Results go to standard error, because standard output is taken.
+    is_stdout_taken: bool,
     stdout: Arc<Mutex<Stdout>>,
 }
 
@@ -61,8 +63,14 @@ impl Console {
             json: global.json,
             quiet: global.quiet,
             verbose: global.verbose > 0,
+            is_stdout_taken: false,
             stdout: Arc::default(),
         }
+    }
+
+    /// The same console when somebody else writes to standard output.
+    pub(crate) fn to_stderr(&self) -> Self {
+        Self { is_stdout_taken: true, ..self.clone() }
     }
 
     /// Tells how things go, on standard error.
@@ -100,6 +108,9 @@ impl Console {
     /// Prints what was asked for, on standard output.
     pub(crate) fn data(&self, line: impl fmt::Display) {
         let text = format!("{line}\n");
+        if self.is_stdout_taken {
+            return self.stderr(&text);
+        }
         self.bars.suspend(|| self.write(&text));
     }
 

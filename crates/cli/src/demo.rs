@@ -95,7 +95,7 @@ impl Demo<'_> {
         let exported = self.finish("export", |options| plan.start(options)).await?;
         add_rows(&mut rows, "export", &exported);
 
-        let descriptor = exported.descriptor.clone().unwrap_or_else(|| self.folder.to_owned());
+        let descriptor = exported.package.clone().unwrap_or_else(|| self.folder.to_owned());
         self.step("verify the export");
         self.verify(&descriptor, &mut rows).await?;
 

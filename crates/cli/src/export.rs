@@ -1,10 +1,14 @@
 //! `export`: a machine becomes a package.
 
+use std::io;
+use std::io::IsTerminal;
 use std::path::Path;
 
 use ovftransfer::DigestAlgorithm;
 use ovftransfer::Export;
 use ovftransfer::ExportPlan;
+use ovftransfer::Output;
+use ovftransfer::Pipe;
 use ovftransfer::Server;
 use serde_json::json;
 
@@ -25,22 +29,26 @@ pub(crate) async fn run(
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    check_destination(&args.dest)?;
+    let output = output(&args.dest, console)?;
+    let is_piped = matches!(output, Output::Pipe(_));
+    // The archive has standard output for itself.
+    let console = &if is_piped { console.to_stderr() } else { console.clone() };
     let connection = Connection::resolve(&args.source, Root::Vm, &args.connection, environment)?;
     let server = interrupts.race(connection.connect()).await?;
-    let outcome = export(&args, &server, &connection, console, interrupts).await;
+    let outcome = export(&args, output, &server, &connection, console, interrupts).await;
     transfer::logout(&server, &outcome, interrupts).await;
     outcome
 }
 
 async fn export(
     args: &ExportArgs,
+    output: Output,
     server: &Server,
     connection: &Connection,
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    let request = request(args, &connection.path);
+    let request = request(args, &connection.path, output);
     let plan = async { Ok(request.plan(server).await?) };
     let plan = interrupts.race(plan).await?;
     if args.dry_run {
@@ -48,21 +56,22 @@ async fn export(
         return Ok(());
     }
     let (options, events) = transfer::options(&args.transfer);
-    let descriptor = plan.descriptor();
-    let left_behind = format!(
-        "{} may be blocked on {} until the lease times out, and .partial files may be in {}",
+    let mut left_behind = format!(
+        "{} may be blocked on {} until the lease times out",
         plan.machine(),
         connection.server(),
-        descriptor.parent().unwrap_or(&descriptor).display(),
     );
+    if let Some(folder) = plan.path().as_deref().and_then(Path::parent) {
+        left_behind.push_str(&format!(", and .partial files may be in {}", folder.display()));
+    }
     let running = plan.start(options);
     let report = transfer::finish(running, events, left_behind, console, interrupts).await?;
     tell::report(console, "export", &report);
     Ok(())
 }
 
-fn request(args: &ExportArgs, source: &str) -> Export {
-    let mut request = Export::new(source, &args.dest);
+fn request(args: &ExportArgs, source: &str, output: Output) -> Export {
+    let mut request = Export::new(source, output);
     request.snapshot.clone_from(&args.snapshot);
     request.algorithm = match args.sha {
         Sha::Sha1 => DigestAlgorithm::Sha1,
@@ -71,21 +80,29 @@ fn request(args: &ExportArgs, source: &str) -> Export {
     };
     request.overwrite = args.overwrite;
     request.nvram = !args.no_nvram;
+    request.spool_dir.clone_from(&args.spool_dir);
     request
 }
 
-/// Refuses what other tools take and we cannot yet.
-fn check_destination(destination: &Path) -> Result<(), Failure> {
+/// Where the package goes, and how that is refused which would be of no use.
+fn output(destination: &Path, console: &Console) -> Result<Output, Failure> {
     let text = destination.to_string_lossy();
-    let is_ova = destination.extension().is_some_and(|e| e.eq_ignore_ascii_case("ova"));
-    let what = match &*text {
-        "-" => "to standard output",
-        text if text.contains("://") => "to a URL",
-        _ if is_ova => "to an OVA",
-        _ => return Ok(()),
-    };
-    Err(Failure::usage(format!("{text}: a package cannot be written {what} yet"))
-        .hint("give a folder, which gets NAME/NAME.ovf, or the descriptor, x.ovf"))
+    if text.contains("://") {
+        return Err(Failure::usage(format!("{text}: a package cannot be written to a URL"))
+            .hint("give x.ova, a folder, or - for standard output"));
+    }
+    if text != "-" {
+        return Ok(Output::from(destination));
+    }
+    if console.json {
+        return Err(Failure::usage("-: standard output cannot take the archive and --json both")
+            .hint("export to x.ova, or leave out --json"));
+    }
+    if io::stdout().is_terminal() {
+        return Err(Failure::usage("-: standard output is a terminal, an archive is no text")
+            .hint("redirect it into a file or a pipe"));
+    }
+    Ok(Pipe::new(io::stdout()).into())
 }
 
 fn show(plan: &ExportPlan, console: &Console) {
@@ -94,7 +111,7 @@ fn show(plan: &ExportPlan, console: &Console) {
         let fields = json!({
             "command": "export",
             "name": plan.machine(),
-            "descriptor": plan.descriptor().display().to_string(),
+            "package": plan.path().map(|path| path.display().to_string()),
             "text": text.trim_end(),
         });
         console.object("plan", fields);

@@ -136,10 +136,11 @@ pub(crate) fn report_object(console: &Console, command: &str, report: &Report) {
             "name": report.name,
             "entity": report.entity.to_string(),
             "lease": report.lease,
-            "descriptor": report.descriptor.as_ref().map(|path| path.display().to_string()),
+            "package": report.package.as_ref().map(|path| path.display().to_string()),
             "files": report.files.iter().map(file_object).collect::<Vec<_>>(),
             "bytes": report.bytes(),
             "beats": report.beats,
+            "streamed_ms": millis(report.streamed),
             "took_ms": millis(report.took),
         }),
     );
@@ -148,10 +149,11 @@ pub(crate) fn report_object(console: &Console, command: &str, report: &Report) {
 /// Tells what a transfer did.
 pub(crate) fn report(console: &Console, command: &str, report: &Report) {
     report_object(console, command, report);
-    match &report.descriptor {
-        Some(descriptor) => {
-            console.result(format_args!("{}: exported to {}", report.name, descriptor.display()));
+    match &report.package {
+        Some(package) => {
+            console.result(format_args!("{}: exported to {}", report.name, package.display()));
         }
+        None if command == "export" => console.result(format_args!("{}: exported", report.name)),
         None => console.result(format_args!("{}: imported as {}", report.name, report.entity)),
     }
     let rows: Vec<Vec<String>> = report.files.iter().map(file_row).collect();

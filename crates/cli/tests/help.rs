@@ -109,8 +109,8 @@ fn bad_arguments_are_usage_errors() {
 #[test]
 fn what_cannot_be_done_yet_says_what_can() {
     for (args, words) in [
-        (&["export", "vi://u@h/dc/vm/a", "a.ova"][..], &["OVA", "x.ovf"][..]),
-        (&["export", "vi://u@h/dc/vm/a", "-"], &["standard output", "x.ovf"]),
+        (&["export", "vi://u@h/dc/vm/a", "https://h/a.ova"][..], &["URL", "x.ova"][..]),
+        (&["export", "vi://u@h/dc/vm/a", "-", "--json"], &["--json", "x.ova"]),
         (&["import", "-", "vi://u@h/dc/host/c"], &["standard input", "x.ova"]),
         (&["import", "https://h/a.ova", "vi://u@h/dc/host/c"], &["URL", "x.ova"]),
         (&["verify", "-"], &["standard input", "x.ova"]),

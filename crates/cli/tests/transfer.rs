@@ -74,6 +74,29 @@ fn an_ova_goes_in() {
 }
 
 #[test]
+fn a_machine_comes_out_as_an_ova_in_a_file_and_in_a_pipe() {
+    let lab = Lab::new(EMPTY);
+    lab.import(&lab.ova(), "web").expect(0, &[]);
+    let ova = lab.path("web.ova");
+    let exported = lab.run(&["export", "/DC0/vm/web", text(&ova)]);
+    exported.expect(0, &[]);
+    assert!(exported.stdout.contains("web.ova"), "{}", exported.stdout);
+    lab.run(&["verify", text(&ova)]).expect(0, &[]);
+
+    let piped = lab.command(&["export", "/DC0/vm/web", "-"]).output().unwrap();
+    let told = String::from_utf8(piped.stderr.clone()).unwrap();
+    assert!(piped.status.success() && told.contains("web: exported"), "{told}");
+    let second = lab.path("second.ova");
+    fs::write(&second, &piped.stdout).unwrap();
+    for (package, name) in [(&ova, "first"), (&second, "second")] {
+        lab.import(package, name).expect(0, &[]);
+        assert_eq!(lab.digests(name), lab.digests("web"));
+    }
+    lab.run(&["export", "/DC0/vm/web", text(&ova)]).expect(12, &["exists"]);
+    lab.expect_machines(3);
+}
+
+#[test]
 fn places_have_short_names() {
     let lab = Lab::new(r#"{"machines": [{"name": "old", "folder": "backup/daily"}]}"#);
     let package = lab.package();

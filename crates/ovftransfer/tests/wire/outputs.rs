@@ -58,7 +58,7 @@ async fn a_machine_goes_into_one_file_and_comes_back() {
         let report = world.export_to(&ova).await.unwrap();
         assert_eq!(report.package.as_ref(), Some(&ova));
         assert!(report.streamed <= report.took, "{report:?}");
-        assert_eq!(world.files(), [ova.clone()], "and nothing else is left");
+        assert_eq!(world.files(), std::slice::from_ref(&ova), "and nothing else is left");
         world.import(&ova, "again").await.unwrap();
         assert_eq!(world.disks("again"), world.disks("web"));
     }
@@ -199,10 +199,13 @@ async fn a_pipe_that_breaks_is_told() {
     assert_eq!(error.kind(), ErrorKind::LocalFile, "{}", error.chain());
 }
 
-/// A store in memory: what is visible, in the order in which it became so.
+/// Files that are visible, in the order in which they became so.
+type Visible = Arc<Mutex<Vec<(FileName, Vec<u8>)>>>;
+
+/// A store in memory.
 #[derive(Debug, Default)]
 struct Memory {
-    visible: Arc<Mutex<Vec<(FileName, Vec<u8>)>>>,
+    visible: Visible,
     /// A file that cannot be committed.
     refuses: Option<&'static str>,
 }
@@ -212,7 +215,7 @@ struct MemorySink {
     file: FileName,
     bytes: Vec<u8>,
     is_refused: bool,
-    visible: Arc<Mutex<Vec<(FileName, Vec<u8>)>>>,
+    visible: Visible,
 }
 
 impl Store for Memory {
