@@ -291,3 +291,90 @@ async fn a_store_that_refuses_the_last_file_keeps_none() {
         assert!(visible.is_empty(), "{:?}", visible.keys());
     }
 }
+
+/// A machine that runs, with a slow host, and its names in the list of snapshots.
+async fn running(wire: Wire, faults: Vec<Fault>) -> World {
+    World::over(wire, |scenario| {
+        scenario.machines[0].powered_on = true;
+        scenario.faults = faults;
+        for host in &mut scenario.hosts {
+            host.throttle_mb_per_s_per_stream = Some(20.0);
+        }
+    })
+    .await
+}
+
+async fn snapshots(world: &World) -> Vec<String> {
+    let vms = world.simulator.vms();
+    vms.iter().find(|vm| vm.name == "web").unwrap().snapshots.clone()
+}
+
+fn live(world: &World) -> Export {
+    let mut export = Export::new("/DC0/vm/web", world.folder.path().join("x.ova"));
+    export.live = true;
+    export
+}
+
+#[tokio::test]
+async fn a_machine_that_runs_is_exported_by_a_snapshot_that_goes_again() {
+    for wire in [Wire::Json, Wire::Soap] {
+        let world = running(wire, Vec::new()).await;
+        let error = world.export().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        let plan = live(&world).plan(&world.server).await.unwrap();
+        assert!(plan.to_string().contains("snapshot"), "{plan}");
+        let transfer = plan.start(options());
+        while transfer.meter().bytes() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(snapshots(&world).await, ["ovftransfer-export"]);
+        transfer.finish().await.unwrap();
+        assert_eq!(snapshots(&world).await, Vec::<String>::new());
+        world.import(&world.folder.path().join("x.ova"), "again").await.unwrap();
+        assert_eq!(world.disks("again"), world.disks("web"));
+    }
+}
+
+#[tokio::test]
+async fn the_snapshot_goes_too_when_the_export_fails_or_is_cancelled() {
+    let world = running(Wire::Auto, vec![on_export(FaultKind::WrongDigest)]).await;
+    let plan = live(&world).plan(&world.server).await.unwrap();
+    let error = plan.start(options()).finish().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{}", error.chain());
+    assert_eq!(snapshots(&world).await, Vec::<String>::new());
+    world.assert_clean();
+
+    for after_bytes in [0, 1, 500_000] {
+        let world = running(Wire::Auto, Vec::new()).await;
+        let transfer = live(&world).plan(&world.server).await.unwrap().start(options());
+        while transfer.meter().bytes() < after_bytes {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        transfer.cancel();
+        let error = transfer.finish().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{after_bytes}: {}", error.chain());
+        assert_eq!(snapshots(&world).await, Vec::<String>::new());
+        world.assert_clean();
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_is_off_needs_no_snapshot() {
+    let world = World::new([]).await;
+    live(&world).plan(&world.server).await.unwrap().start(options()).finish().await.unwrap();
+    let kinds: Vec<String> =
+        world.simulator.tasks().iter().map(|task| task.description_id.clone()).collect();
+    assert!(!kinds.iter().any(|kind| kind.contains("napshot")), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn options_of_the_descriptor_are_those_of_the_server() {
+    let world = World::new([]).await;
+    let mut export = Export::new("/DC0/vm/web", world.folder.path().join("x.ova"));
+    export.options = vec!["mac".to_owned(), "extraconfig".to_owned()];
+    drop(export.clone().plan(&world.server).await.unwrap());
+    export.options.push("no-such-option".to_owned());
+    let error = export.plan(&world.server).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.chain());
+    assert!(error.to_string().contains("no-such-option") && error.to_string().contains("mac"));
+}
