@@ -122,6 +122,9 @@ pub(crate) struct ExportArgs {
     /// Option of the server for the descriptor: mac, uuid, extraconfig, ..
     #[arg(long = "export-option", value_name = "NAME")]
     pub(crate) export_options: Vec<String>,
+    /// Take a lease for each disk, for servers that serve one disk of a lease
+    #[arg(long)]
+    pub(crate) lease_per_disk: bool,
     /// Where disks of an OVA wait for their place [default: beside the OVA]
     #[arg(long, value_name = "DIR")]
     pub(crate) spool_dir: Option<PathBuf>,

@@ -83,6 +83,7 @@ fn request(args: &ExportArgs, source: &str, output: Output) -> Export {
     request.live = args.live;
     request.images = args.images;
     request.options.clone_from(&args.export_options);
+    request.lease_per_disk = args.lease_per_disk;
     request.spool_dir.clone_from(&args.spool_dir);
     request
 }

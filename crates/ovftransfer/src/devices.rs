@@ -86,6 +86,21 @@ pub(crate) fn for_export(
     Ok(chosen)
 }
 
+/// Finds a chosen device among those of another lease.
+///
+/// # Errors
+///
+/// [`Error::Refused`] if the lease does not offer it.
+pub(crate) fn same<'d>(
+    exported: &Exported,
+    devices: &'d [LeaseDevice],
+) -> Result<&'d LeaseDevice, Error> {
+    let found = devices.iter().find(|device| device.key == exported.device.key);
+    found.ok_or_else(|| Error::Refused {
+        problem: format!("the server does not offer {} any more", exported.file),
+    })
+}
+
 impl Selection<'_> {
     /// The name in the package of a file that the server calls `target`.
     fn name(&self, device: &LeaseDevice, target: &str, is_nvram: bool) -> Result<FileName, Error> {

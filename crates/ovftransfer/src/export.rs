@@ -45,6 +45,8 @@ pub struct Export {
     /// Options of the server for the descriptor, such as `mac`, `uuid`, `extraconfig` and
     /// `nodevicesubtypes` (`OvfManager.ovfExportOption`, since API 5.1).
     pub options: Vec<String>,
+    /// A lease for each disk, one after the other, for servers that serve only one disk of a lease.
+    pub lease_per_disk: bool,
     /// Where files of an archive wait for their place; `None` is beside the archive, or the
     /// system's folder for temporary files if the archive goes into a pipe.
     pub spool_dir: Option<PathBuf>,
@@ -64,6 +66,7 @@ impl Export {
             nvram: true,
             images: false,
             options: Vec::new(),
+            lease_per_disk: false,
             spool_dir: None,
         }
     }

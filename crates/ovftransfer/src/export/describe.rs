@@ -18,14 +18,25 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    pub(super) fn of(moved: &[Moved], algorithm: DigestAlgorithm) -> Self {
-        let digest_of = |moved: &Moved| {
-            let mut digests = moved.digests.iter();
-            let digest = digests.find(|digest| digest.algorithm() == algorithm)?;
-            Some((moved.proof.file().clone(), *digest))
-        };
-        let digests = moved.iter().filter_map(digest_of).collect();
-        Self { files: moved.iter().map(described).collect(), digests }
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if the files are not those of `order`, or have no such digest.
+    pub(super) fn of<'m>(
+        moved: impl Iterator<Item = &'m Moved>,
+        order: &[FileName],
+        algorithm: DigestAlgorithm,
+    ) -> Result<Self, Error> {
+        let moved: Vec<&Moved> = moved.collect();
+        let lost = || Error::Refused { problem: "a file was lost (a defect)".to_owned() };
+        let mut contents = Self { files: Vec::new(), digests: Vec::new() };
+        for file in order {
+            let one = moved.iter().find(|one| one.proof.file() == file).ok_or_else(lost)?;
+            let mut digests = one.digests.iter();
+            let digest = digests.find(|digest| digest.algorithm() == algorithm).ok_or_else(lost)?;
+            contents.files.push(described(one));
+            contents.digests.push((file.clone(), *digest));
+        }
+        if order.len() == moved.len() { Ok(contents) } else { Err(lost()) }
     }
 }
 

@@ -29,6 +29,7 @@ use crate::inspect::Inspect;
 use crate::inspect::Position;
 use crate::lease::Lease;
 use crate::lease::LeaseApi;
+use crate::meter::FileMeter;
 use crate::meter::Meter;
 use crate::report;
 use crate::report::Report;
@@ -63,7 +64,7 @@ impl Running {
                 self.lease_and_move(None, &artefact, &cancel).await
             }
         };
-        let Exporting { lease, moved, streamed } = match exported {
+        let Exporting { leases, moved, streamed, .. } = match exported {
             Ok(exported) => exported,
             Err(error) => {
                 artefact.discard().await;
@@ -75,7 +76,7 @@ impl Running {
         Ok(Report {
             name: plan.subject.name().to_owned(),
             entity: plan.subject.entity().clone(),
-            lease,
+            lease: leases.join(", "),
             package,
             files,
             beats: self.meter.beats(),
@@ -108,7 +109,7 @@ impl Running {
         }
     }
 
-    /// Everything that happens under the lease.
+    /// Everything that happens under a lease, or under one after the other.
     async fn lease_and_move(
         &self,
         temporary: Option<&MoRef>,
@@ -116,19 +117,42 @@ impl Running {
         cancel: &CancellationToken,
     ) -> Result<Exporting, Error> {
         let plan = &self.plan;
-        let taking = plan.subject.take_lease(&plan.server, temporary);
-        let api = plan.server.hold(taking, cancel).await?;
-        let name = api.name();
+        let snapshot = temporary.or_else(|| plan.subject.snapshot());
+        let mut exporting = Exporting::new();
+        loop {
+            match self.under_lease(snapshot, &mut exporting, artefact, cancel).await {
+                Ok(()) if exporting.is_complete() => return Ok(exporting),
+                Ok(()) => {}
+                Err(error) => {
+                    discard(exporting.moved).await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Moves all files, or the next one, under a lease of its own.
+    async fn under_lease(
+        &self,
+        snapshot: Option<&MoRef>,
+        exporting: &mut Exporting,
+        artefact: &Artefact,
+        cancel: &CancellationToken,
+    ) -> Result<(), Error> {
+        let plan = &self.plan;
+        let api = plan.server.hold(plan.subject.take_lease(&plan.server, snapshot), cancel).await?;
+        exporting.leases.push(api.name());
         let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(cancel).await?;
         let offered = lease.info().devices.clone();
-        let snapshot = temporary.or_else(|| plan.subject.snapshot());
-        let mut streamed = Instant::now();
-        let at = &mut streamed;
+        let so_far = &mut *exporting;
         let moved = run(lease, &self.meter, cancel, |api, scope| async move {
-            self.work(&offered, snapshot, artefact, &api, &scope, at).await
+            self.work(&offered, snapshot, so_far, artefact, &api, &scope).await
         })
         .await?;
-        Ok(Exporting { lease: name, moved, streamed })
+        exporting.moved.extend(moved);
+        let order = &exporting.order;
+        exporting.moved.sort_by_key(|one| order.iter().position(|file| file == one.proof.file()));
+        Ok(())
     }
 
     /// The names of the files, and which of them belong to the package.
@@ -153,58 +177,78 @@ impl Running {
         &self,
         offered: &[LeaseDevice],
         snapshot: Option<&MoRef>,
+        exporting: &mut Exporting,
         artefact: &Artefact,
         lease: &Arc<dyn LeaseApi>,
         scope: &CancellationToken,
-        streamed: &mut Instant,
     ) -> Result<Vec<Moved>, Error> {
         let (plan, request) = (&self.plan, &self.plan.request);
-        let exported = self.choose(offered)?;
         let descriptor = small_file(plan.place.base(), "ovf")?;
-        let names = || exported.iter().map(|one| one.file.clone()).collect();
-        artefact.reserve(&descriptor, names(), request.algorithm).await?;
-        let keys: Vec<_> = exported.iter().map(|file| file.device.key.clone()).collect();
+        if exporting.chosen.is_empty() {
+            exporting.chosen = self.choose(offered)?;
+            artefact.reserve(&descriptor, exporting.names(), request.algorithm).await?;
+            for exported in &exporting.chosen {
+                let weight_bytes = self.weight_of(exported);
+                exporting.meters.push(self.meter.add_file(&exported.file, weight_bytes));
+            }
+        }
+        let batch = exporting.next_batch(request.lease_per_disk);
+        let keys: Vec<_> = batch.iter().map(|(file, _)| file.device.key.clone()).collect();
         let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
-        let mut jobs: Vec<Job> =
-            exported.iter().map(|file| self.job(file, artefact, by_server)).collect();
+        let mut jobs = Vec::new();
+        for (exported, meter) in batch {
+            let device = devices::same(&exported, offered)?;
+            jobs.push(self.job(&exported, device, meter, artefact, by_server));
+        }
         // The largest first: it decides when all are done.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.meter.weight_bytes()));
         let lanes = jobs.into_iter().map(|job| vec![job]).collect();
-        let mut moved = move_all(lanes, lease, &self.options.shared(), scope).await?;
-        *streamed = Instant::now();
-        let described = async {
-            let order = artefact.order(names()).await?;
-            moved.sort_by_key(|one| order.iter().position(|file| file == one.proof.file()));
-            if order.len() != moved.len() {
-                let problem = "the archive has lost a file (a defect)".to_owned();
-                return Err(Error::Refused { problem });
+        let moved = move_all(lanes, lease, &self.options.shared(), scope).await?;
+        exporting.streamed = Instant::now();
+        if exporting.moved.len() + moved.len() < exporting.chosen.len() {
+            return Ok(moved);
+        }
+        // No reference to a sink may live across the waits: sinks are not shared.
+        let contents = match artefact.order(exporting.names()).await {
+            Ok(order) => {
+                exporting.order = order;
+                let all = exporting.moved.iter().chain(&moved);
+                Contents::of(all, &exporting.order, request.algorithm)
             }
-            let contents = Contents::of(&moved, request.algorithm);
-            self.describe(descriptor, contents, snapshot, artefact, scope).await?;
-            if scope.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+            Err(error) => Err(error),
         };
-        match described.await {
-            Ok(()) => Ok(moved),
-            Err(error) => {
+        let described = match contents {
+            Ok(contents) => self.describe(descriptor, contents, snapshot, artefact, scope).await,
+            Err(error) => Err(error),
+        };
+        match described {
+            Ok(()) if !scope.is_cancelled() => Ok(moved),
+            described => {
                 discard(moved).await;
-                Err(error)
+                Err(described.err().unwrap_or(Error::Cancelled))
             }
+        }
+    }
+
+    /// What a file weighs in the progress: its size, or the capacity of the disk.
+    fn weight_of(&self, exported: &Exported) -> u64 {
+        match exported.is_disk {
+            true => self.plan.subject.capacity_of(&exported.device),
+            false => exported.device.file_bytes.unwrap_or(0),
         }
     }
 
     fn job(
         &self,
         exported: &Exported,
+        device: &LeaseDevice,
+        meter: Arc<FileMeter>,
         artefact: &Artefact,
         by_server: Option<DigestAlgorithm>,
     ) -> Job {
-        let device = &exported.device;
         let mut source = self.plan.server.device(device);
         source.size_bytes = if exported.is_disk { None } else { device.file_bytes };
-        let (weight_bytes, position) = match exported.is_disk {
-            true => (self.plan.subject.capacity_of(device), Position::Disk),
-            false => (device.file_bytes.unwrap_or(0), Position::Bytes),
-        };
+        let position = if exported.is_disk { Position::Disk } else { Position::Bytes };
         let inspect =
             Inspect { algorithms: vec![self.plan.request.algorithm], disk: exported.is_disk };
         let inspect = by_server.into_iter().fold(inspect, Inspect::also);
@@ -220,7 +264,7 @@ impl Running {
             inspect,
             position,
             promised: None,
-            meter: self.meter.add_file(&exported.file, weight_bytes),
+            meter,
             file: exported.file.clone(),
         }
     }
@@ -266,10 +310,50 @@ impl Running {
     }
 }
 
-/// What an export has done when its lease is over.
+/// What an export has done so far.
 struct Exporting {
-    lease: String,
+    leases: Vec<String>,
+    /// The files of the package, in the server's order.
+    chosen: Vec<Exported>,
+    /// Their counters.
+    meters: Vec<Arc<FileMeter>>,
     moved: Vec<Moved>,
+    /// The files in the order of the references, once all are there.
+    order: Vec<FileName>,
     /// When the last byte had come and was proven.
     streamed: Instant,
+}
+
+impl Exporting {
+    fn new() -> Self {
+        Self {
+            leases: Vec::new(),
+            chosen: Vec::new(),
+            meters: Vec::new(),
+            moved: Vec::new(),
+            order: Vec::new(),
+            streamed: Instant::now(),
+        }
+    }
+
+    fn names(&self) -> Vec<FileName> {
+        self.chosen.iter().map(|exported| exported.file.clone()).collect()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.moved.len() == self.chosen.len()
+    }
+
+    /// The files that move under the next lease: all, or one disk with everything that is none.
+    fn next_batch(&self, one_disk: bool) -> Vec<(Exported, Arc<FileMeter>)> {
+        let is_moved = |one: &Exported| self.moved.iter().any(|m| *m.proof.file() == one.file);
+        let waiting = self.chosen.iter().zip(&self.meters).filter(|(one, _)| !is_moved(one));
+        let mut has_disk = false;
+        let mut fits =
+            |one: &Exported| !(one_disk && one.is_disk) || !std::mem::replace(&mut has_disk, true);
+        waiting
+            .filter(|(one, _)| fits(one))
+            .map(|(one, meter)| (one.clone(), Arc::clone(meter)))
+            .collect()
+    }
 }

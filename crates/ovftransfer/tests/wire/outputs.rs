@@ -378,3 +378,26 @@ async fn options_of_the_descriptor_are_those_of_the_server() {
     assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.chain());
     assert!(error.to_string().contains("no-such-option") && error.to_string().contains("mac"));
 }
+
+#[tokio::test]
+async fn every_disk_can_have_a_lease_of_its_own() {
+    let world = four_disks(Vec::new()).await;
+    let mut export = Export::new("/DC0/vm/web", world.folder.path().join("x.ova"));
+    export.lease_per_disk = true;
+    let plan = export.clone().plan(&world.server).await.unwrap();
+    let report = plan.start(options()).finish().await.unwrap();
+    assert_eq!(report.files.len(), 5);
+    let leases = world.simulator.leases();
+    assert_eq!(leases.len(), 4);
+    assert!(leases.iter().all(|lease| lease.state == LeaseState::Done), "{leases:?}");
+    world.import(&world.folder.path().join("x.ova"), "again").await.unwrap();
+    assert_eq!(world.disks("again"), world.disks("web"));
+
+    // What the first leases have brought goes too when a later one fails.
+    let world = four_disks(vec![on_export(FaultKind::WrongDigest).with_disk(3)]).await;
+    export.destination = world.folder.path().into();
+    let plan = export.plan(&world.server).await.unwrap();
+    let error = plan.start(options()).finish().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{}", error.chain());
+    assert_eq!(world.files(), Vec::<PathBuf>::new());
+}
