@@ -349,10 +349,10 @@ impl Exporting {
         let is_moved = |one: &Exported| self.moved.iter().any(|m| *m.proof.file() == one.file);
         let waiting = self.chosen.iter().zip(&self.meters).filter(|(one, _)| !is_moved(one));
         let mut has_disk = false;
-        let mut fits =
-            |one: &Exported| !(one_disk && one.is_disk) || !std::mem::replace(&mut has_disk, true);
+        let mut is_second =
+            |one: &Exported| one_disk && one.is_disk && std::mem::replace(&mut has_disk, true);
         waiting
-            .filter(|(one, _)| fits(one))
+            .filter(|(one, _)| !is_second(one))
             .map(|(one, meter)| (one.clone(), Arc::clone(meter)))
             .collect()
     }
