@@ -401,3 +401,67 @@ async fn every_disk_can_have_a_lease_of_its_own() {
     assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{}", error.chain());
     assert_eq!(world.files(), Vec::<PathBuf>::new());
 }
+
+/// A vApp of two machines with disks and NVRAM, and nothing else.
+async fn vapp(wire: Wire, powered_on: bool) -> World {
+    World::over(wire, |scenario| {
+        let machine = |name: &str, seed| {
+            let mut machine = Machine::new(name);
+            let data = |seed| Data::new(DataKind::Mixed, 2 * MIB, seed);
+            let disk = |seed| DiskSpec::new(16 * MIB).with_data(data(seed));
+            machine.disks = vec![disk(seed), disk(seed + 1)];
+            machine.nvram = ovftransfer_simulator::scenario::Size::from_bytes(8684);
+            machine.networks = vec!["VM Network".to_owned()];
+            machine.powered_on = powered_on && name == "back";
+            machine
+        };
+        let machines = vec![machine("front", 1), machine("back", 11)];
+        scenario.machines.clear();
+        scenario.vapps = vec![ovftransfer_simulator::scenario::VappSpec::new("shop", machines)];
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_vapp_goes_out_with_all_its_machines_and_comes_back() {
+    for (wire, output) in [(Wire::Json, "x.ova"), (Wire::Soap, "out")] {
+        let world = vapp(wire, false).await;
+        let export = Export::new("/DC0/vm/shop", world.folder.path().join(output));
+        let plan = export.plan(&world.server).await.unwrap();
+        assert!(plan.to_string().contains("back, Hard disk 2"), "{plan}");
+        let report = plan.start(options()).finish().await.unwrap();
+        assert_eq!(report.files.len(), 6, "{report:?}");
+        let package = report.package.unwrap();
+        let names: Vec<String> = report.files.iter().map(|file| file.file.to_string()).collect();
+        let nvrams = names.iter().filter(|name| name.ends_with(".nvram")).count();
+        assert_eq!(nvrams, 2, "{names:?}");
+
+        let before = [world.disks("front"), world.disks("back")];
+        world.import(&package, "again").await.unwrap();
+        let vms = world.simulator.vms();
+        for (name, disks) in ["front", "back"].iter().zip(before) {
+            let same = vms.iter().filter(|vm| vm.name == *name);
+            let digests = |vm: &ovftransfer_simulator::VmState| -> Vec<String> {
+                vm.disks.iter().map(|disk| format!("{:?}", disk.digest().unwrap())).collect()
+            };
+            let all: Vec<Vec<String>> = same.map(digests).collect();
+            assert_eq!(all, [disks.clone().unwrap(), disks.unwrap()], "{name}");
+        }
+        assert!(world.simulator.leases().iter().all(|lease| lease.state == LeaseState::Done));
+    }
+}
+
+#[tokio::test]
+async fn a_vapp_that_runs_is_refused_with_the_machine_that_does() {
+    for wire in [Wire::Json, Wire::Soap] {
+        let world = vapp(wire, true).await;
+        let export = Export::new("/DC0/vm/shop", world.folder.path());
+        let error = export.clone().plan(&world.server).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.to_string().contains("back"), "{error}");
+        let mut live = export;
+        live.live = true;
+        let error = live.plan(&world.server).await.unwrap_err();
+        assert!(error.to_string().contains("vApp"), "{error}");
+    }
+}
