@@ -56,7 +56,7 @@ fn keys_inside(value: &Value, keys: &mut BTreeSet<String>) {
                 keys_inside(value, keys);
             }
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -92,10 +92,10 @@ fn json_is_what_its_documentation_says() {
     fs::remove_file(package.with_extension("mf")).unwrap();
     run(lab.import(&package, "bare"));
 
-    // A server that refuses heartbeats and resets the first stream, and one that is wrong.
+    // A slow server that refuses a heartbeat and resets a stream, and one that is wrong.
     let lab = Lab::new(
         r#"{"machines": [], "lease_timeout_s": 3,
-                           "hosts": [{"name": "h", "throttle_mb_per_s_per_stream": 1}],
+                           "hosts": [{"name": "h", "throttle_mb_per_s_per_stream": 0.3}],
                            "faults": [{"on": "import", "kind": "heartbeat_refused"},
                                       {"on": "import", "kind": {"reset_after_bytes": 100000}}]}"#,
     );
