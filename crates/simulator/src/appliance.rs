@@ -24,7 +24,7 @@ use ovftransfer_ovf::{
 use ovftransfer_vmdk::VmdkError;
 use sha2::{Digest as _, Sha256};
 
-use crate::descriptor::{self, DiskFile, FileEntry};
+use crate::descriptor::{self, Content, DiskFile, FileEntry};
 use crate::disk::Disk;
 use crate::generate::fill_random;
 use crate::scenario::{Machine, ScenarioError};
@@ -223,7 +223,7 @@ impl Appliance {
             capacity_bytes: disk.capacity_bytes,
             populated_bytes: Some(disk.populated_bytes),
         };
-        descriptor::write(&descriptor::Machine {
+        descriptor::write(&Content::Machine(descriptor::Machine {
             name: self.machine.name.clone(),
             cpus: self.machine.cpus,
             memory_mib: self.machine.memory_mib,
@@ -234,7 +234,7 @@ impl Appliance {
             macs: Vec::new(),
             extra_config: Vec::new(),
             nvram: nvram.map(|(name, len_bytes, _)| entry(name, *len_bytes)),
-        })
+        }))
     }
 }
 

@@ -461,3 +461,5 @@ mod network_tests;
 mod package_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vapp_tests;
