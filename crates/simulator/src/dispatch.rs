@@ -375,7 +375,10 @@ fn vm_call(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
                     Some(other) if other != *this => {
                         return Err(inventory::duplicate_name(&name, &other));
                     }
-                    _ => world.vm_mut(this)?.name = name,
+                    _ => world.vm_mut(this)?.name.clone_from(&name),
+                }
+                if let Some(vapp) = world.vapps.get_mut(&around.id) {
+                    vapp.rename_child(this, &name);
                 }
                 world.refresh(&this.id);
                 Ok(Value::Null)

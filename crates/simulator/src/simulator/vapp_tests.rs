@@ -98,6 +98,12 @@ async fn machines_of_a_vapp_run_and_go_together() {
     assert!(disabled.as_array().unwrap().contains(&json!("ExportVApp")), "{disabled}");
     assert_eq!(bench.fault(&vapp, "ExportVApp", "").await, "InvalidPowerState");
     assert_eq!(state(bench.ok(&vapp, "Destroy_Task", "").await).await, "error");
+    let name = "<newName>front</newName>";
+    bench.ok(&bench.vm("vapp-web"), "Rename_Task", name).await;
+    assert_eq!(bench.get(&vapp, "vAppConfig").await["entityConfig"][1]["tag"], "front");
+    bench.ok(&bench.vm("front"), "Rename_Task", "<newName>vapp-web</newName>").await;
+    let taken = bench.ok(&bench.vm("vapp-web"), "Rename_Task", "<newName>vapp-db</newName>").await;
+    assert_eq!(state(taken).await, "error");
     // One machine that still runs is enough.
     bench.ok(&bench.vm("vapp-web"), "PowerOffVM_Task", "").await;
     assert_eq!(bench.get(&vapp, "summary").await["vAppState"], "started");
