@@ -216,7 +216,7 @@ impl Session {
     /// portgroup is in [`PortgroupConfig::switch`], too.
     pub async fn find_switch(&self, uuid: &str) -> Result<Option<MoRef>, VimError> {
         const METHOD: &str = "QueryDvsByUuid";
-        let manager = self.singleton("dvSwitchManager", METHOD).await?;
+        let manager = self.singleton("dvSwitchManager", METHOD)?;
         match self.connection().call_one(Call::new(&manager, METHOD).with("uuid", uuid)).await {
             Ok(switch) => Ok(switch.as_ref().and_then(Value::moref).cloned()),
             Err(error) if error.is_fault("NotFound") => Ok(None),

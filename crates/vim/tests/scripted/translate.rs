@@ -37,8 +37,8 @@ const NUMBERS: [&str; 9] = [
     "size",
     "totalDiskCapacityInKB",
 ];
-const ARRAY_METHODS: [&str; 2] =
-    ["HttpNfcLeaseGetManifestResponse", "HttpNfcLeaseProbeUrlsResponse"];
+const ARRAY_METHODS: [&str; 3] =
+    ["FindAllByUuidResponse", "HttpNfcLeaseGetManifestResponse", "HttpNfcLeaseProbeUrlsResponse"];
 
 /// Translates an envelope; leaves everything else as it is.
 pub fn to_json(answer: &mut Answer) {
