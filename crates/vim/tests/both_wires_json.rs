@@ -7,6 +7,8 @@
 mod alive;
 #[path = "answers.rs"]
 mod answers;
+#[path = "binding.rs"]
+mod binding;
 #[path = "polling.rs"]
 mod polling;
 #[path = "tasks.rs"]

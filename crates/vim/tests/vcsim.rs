@@ -35,6 +35,8 @@ async fn logs_in_and_out() {
     let denied = other.login("jürgen", &Secret::new("falsch")).await.unwrap_err();
     assert_eq!(denied.kind(), ErrorKind::Denied);
     assert!(denied.is_fault("InvalidLogin"), "{denied}");
+    let endpoint = server.endpoint();
+    assert_eq!(denied.to_string(), format!("Login on {endpoint}: InvalidLogin: Login failure"));
 }
 
 #[tokio::test]
@@ -43,6 +45,8 @@ async fn only_the_pinned_certificate_is_trusted() {
     let wrong = "00112233445566778899aabbccddeeff00112233".parse().unwrap();
     let error = server.connect(Trust::Pinned(wrong)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Tls);
+    let connecting = format!("connecting to {} failed", server.endpoint());
+    assert_eq!(error.to_string(), connecting);
     let VimError::Transport { source, .. } = error else { panic!() };
     assert!(source.to_string().contains("expected 00:11:22"), "{source}");
     let TransportError::Tls { presented: Some(presented), .. } = source else { panic!() };
@@ -317,6 +321,8 @@ async fn machines_are_snapshotted_started_and_stopped() {
     let task = session.remove_snapshot(&snapshot, false).await.unwrap();
     session.watch_task(&task).finished().await.unwrap();
     assert!(session.vm_facts(vm).await.unwrap().snapshots.is_empty());
+    // By updates: this server tells.
+    assert!(!session.is_polling());
 
     let task = session.power_on(vm, None).await.unwrap();
     let failed = session.watch_task(&task).finished().await.unwrap_err();
