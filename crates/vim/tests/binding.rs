@@ -7,7 +7,7 @@ mod scripted;
 
 use std::fmt::{Debug, Write};
 
-use ovftransfer_vim::lease::{ImportKey, LeaseId, LeaseState};
+use ovftransfer_vim::lease::{ImportKey, LeaseId, LeaseMode, LeaseState};
 use ovftransfer_vim::nfc::SourceFile;
 use ovftransfer_vim::ovf::{DescriptorParams, ImportSpecParams, ReadParams};
 use ovftransfer_vim::task::TaskState;
@@ -193,6 +193,7 @@ fn sources_are_printed_without_their_credentials() {
         member_name: Some("disk1.vmdk".to_owned()),
         is_created: false,
         thumbprint: None,
+        http_headers: Vec::new(),
         size_bytes: None,
     };
     let text = format!("{source:?} {source:#?}");
@@ -313,4 +314,71 @@ async fn sessions_log_in_and_out_more_than_once() {
         assert_eq!(carrier.0.as_deref(), Some(carrier.1));
     }
     assert_eq!(script.count("Logout"), 2);
+}
+
+const LEASE_INFO: &str = "<val xsi:type=\"HttpNfcLeaseInfo\"><lease type=\"HttpNfcLease\">l</lease>\
+    <entity type=\"VirtualMachine\">vm-9</entity><deviceUrl><key>/vm-9/c0:0</key>\
+    <importKey></importKey><url>https://esx1/nfc/TICKET/disk-0.vmdk</url>\
+    <sslThumbprint></sslThumbprint><disk>true</disk><targetId>disk-0.vmdk</targetId>\
+    <datastoreKey>https://esx1/nfc/TICKET/</datastoreKey></deviceUrl><deviceUrl>\
+    <key>/vm-9/c0:1</key><url>https://esx1/nfc/TICKET/vm.nvram</url><fileSize>8684</fileSize>\
+    </deviceUrl><totalDiskCapacityInKB>1024</totalDiskCapacityInKB><leaseTimeout>300</leaseTimeout>\
+    <hostMap><datastoreKey>https://esx1/nfc/TICKET/</datastoreKey><hosts>\
+    <url>https://esx1/nfc/TICKET/</url><sslThumbprint></sslThumbprint></hosts><hosts>\
+    <url>https://esx2:8443/nfc/TICKET/</url>\
+    <sslThumbprint>00112233445566778899aabbccddeeff00112233</sslThumbprint></hosts><hosts>\
+    <url>ftp://esx3/</url><sslThumbprint></sslThumbprint></hosts></hostMap><hostMap>\
+    <datastoreKey>other</datastoreKey><hosts><url>https://esx4/</url></hosts></hostMap></val>";
+
+/// All of a lease: its devices with every host that reaches them, and its other properties.
+#[tokio::test(start_paused = true)]
+async fn everything_that_a_lease_says_is_read() {
+    let script = Script::new(|asked| {
+        let method = asked.method()?.to_owned();
+        let object = |kind| format!("<returnval type=\"{kind}\">x</returnval>");
+        let set = |name, val: &str| format!("<propSet><name>{name}</name>{val}</propSet>");
+        Some(match method.as_str() {
+            "CreatePropertyCollector" => Answer::soap(&method, &object("PropertyCollector")),
+            "CreateFilter" => Answer::soap(&method, &object("PropertyFilter")),
+            "WaitForUpdatesEx" => {
+                Answer::soap(&method, "").after(std::time::Duration::from_secs(9))
+            }
+            "RetrievePropertiesEx" => {
+                let properties = [
+                    set("info", LEASE_INFO),
+                    set("state", "<val xsi:type=\"HttpNfcLeaseState\">ready</val>"),
+                    set("initializeProgress", "<val xsi:type=\"xsd:int\">100</val>"),
+                    set("transferProgress", "<val xsi:type=\"xsd:int\">-5</val>"),
+                    set("mode", "<val xsi:type=\"xsd:string\">pushOrGet</val>"),
+                    set(
+                        "capabilities",
+                        "<val xsi:type=\"HttpNfcLeaseCapabilities\"><pullModeSupported>true\
+                         </pullModeSupported><corsSupported>false</corsSupported></val>",
+                    ),
+                ];
+                let object = "<obj type=\"HttpNfcLease\">session[52aa]a</obj>";
+                let all = format!("<objects>{object}{}</objects>", properties.concat());
+                Answer::soap(&method, &format!("<returnval>{all}</returnval>"))
+            }
+            _ => return None,
+        })
+    });
+    let session = connected(&script).await;
+    let mut watch = session.watch_lease(&lease()).await.unwrap();
+    let LeaseState::Ready(info) = watch.changed().await.unwrap() else { panic!() };
+    assert_eq!((info.total_capacity_kib, info.timeout_s), (1024, 300));
+    let [disk, nvram] = info.devices.as_slice() else { panic!("{info:?}") };
+    assert_eq!((disk.is_disk, disk.target_id.as_deref()), (Some(true), Some("disk-0.vmdk")));
+    assert_eq!((nvram.file_bytes, nvram.is_disk, nvram.hosts.len()), (Some(8684), None, 0));
+    // What is no device URL is left out, and nobody else's host is taken.
+    let hosts: Vec<_> = disk.hosts.iter().map(|host| (host.url.host(), host.url.port())).collect();
+    assert_eq!(hosts, [("esx1", 443), ("esx2", 8443)]);
+    assert!(disk.hosts[0].thumbprint.is_none() && disk.hosts[1].thumbprint.is_some());
+    assert_eq!(disk.hosts[1].url.expose(), "https://esx2:8443/nfc/TICKET/");
+    assert!(!format!("{info:?}").contains("TICKET"), "{info:?}");
+
+    let facts = session.lease_facts(&lease()).await.unwrap();
+    assert_eq!((facts.initialize_percent, facts.transfer_percent), (Some(100), Some(0)));
+    assert_eq!(facts.mode, Some(LeaseMode::PushOrGet));
+    assert_eq!((facts.can_pull, facts.can_cors), (Some(true), Some(false)));
 }

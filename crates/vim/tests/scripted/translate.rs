@@ -8,7 +8,9 @@ use super::Answer;
 const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
 
 /// Fields that are arrays also with one element.
-const ARRAYS: [&str; 16] = [
+const ARRAYS: [&str; 18] = [
+    "hostMap",
+    "hosts",
     "changeSet",
     "childSnapshotList",
     "deviceUrl",
