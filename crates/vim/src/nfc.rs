@@ -172,6 +172,8 @@ impl Session {
 
     /// Reads how a lease moves its bytes and how far it is.
     ///
+    /// API: `HttpNfcLease`, since 4.0; all but the initialisation since 6.7.
+    ///
     /// # Errors
     ///
     /// The fault `ManagedObjectNotFound` if the lease is gone.

@@ -142,6 +142,8 @@ impl Session {
 
     /// Logs in.
     ///
+    /// API: `SessionManager.Login`, since 2.0.
+    ///
     /// # Errors
     ///
     /// The fault `InvalidLogin` for a wrong user or password, `NoPermission` for a user who may not
@@ -156,6 +158,8 @@ impl Session {
     }
 
     /// Logs out.  Ends every watch; the server ends the leases of the session by their time-out.
+    ///
+    /// API: `SessionManager.Logout`, since 2.0.
     ///
     /// # Errors
     ///
@@ -209,6 +213,8 @@ impl Session {
     /// The server's clock, as it prints it (RFC 3339).  Any call keeps an idle session alive; this
     /// one does nothing else.
     ///
+    /// API: `ServiceInstance.CurrentTime`, since 2.0.
+    ///
     /// # Errors
     ///
     /// [`VimError::SessionLost`] if the session has ended.
@@ -232,6 +238,8 @@ impl Session {
     }
 
     /// Reads properties of one object.
+    ///
+    /// API: `PropertyCollector.RetrievePropertiesEx`, since 4.1.
     ///
     /// # Errors
     ///
@@ -258,6 +266,8 @@ impl Session {
     }
 
     /// Follows the state of a lease.  All watches of a session share one request to the server.
+    ///
+    /// API: `PropertyCollector.WaitForUpdatesEx`, since 4.1, on a collector of its own.
     ///
     /// # Errors
     ///

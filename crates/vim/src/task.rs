@@ -189,6 +189,8 @@ impl Session {
 
     /// Reads the state of a task.
     ///
+    /// API: `Task.info`, since 2.0.
+    ///
     /// # Errors
     ///
     /// The fault `ManagedObjectNotFound` some minutes after the task's end.
@@ -202,6 +204,8 @@ impl Session {
 
     /// Cancels a task.  That of a lease ends the lease with an error, also from another session.
     ///
+    /// API: `Task.CancelTask`, since 2.0.
+    ///
     /// # Errors
     ///
     /// The faults `NotSupported` (cannot be cancelled) and `InvalidState` (has ended).
@@ -211,6 +215,8 @@ impl Session {
     }
 
     /// Tasks that run on `entity` or have ended lately, in the server's order.
+    ///
+    /// API: `ManagedEntity.recentTask`, since 2.0.
     ///
     /// # Errors
     ///

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use ovftransfer_vim::lease::{LeaseId, LeaseState};
 use ovftransfer_vim::task::TaskState;
-use ovftransfer_vim::{ErrorKind, LeaseWatch, MoRef};
+use ovftransfer_vim::{ErrorKind, LeaseWatch, MoRef, Wire};
 use tokio::time::Instant;
 
-use scripted::{Answer, Asked, Script, connected};
+use scripted::{Answer, Asked, Script, connected, wire};
 
 fn lease(id: &str) -> LeaseId {
     LeaseId::new(MoRef::new("HttpNfcLease", format!("session[52aa]{id}")))
@@ -85,7 +85,13 @@ async fn ready(watch: &mut LeaseWatch) {
 /// Whatever part of the collector is missing, the watch is the same.
 #[tokio::test(start_paused = true)]
 async fn servers_without_updates_are_polled() {
+    // What a gateway of VI JSON says of a path that it does not know; SOAP has one path for all.
+    let no_path = match wire() {
+        Wire::Json => Answer::raw(404, "<html>404</html>"),
+        _ => Answer::fault("NotImplemented", "", ""),
+    };
     let refusals = [
+        ("CreateFilter", no_path),
         ("CreatePropertyCollector", Answer::fault("MethodNotFound", "gibt es nicht", "")),
         ("CreateFilter", Answer::fault("NotSupported", "", "")),
         ("WaitForUpdatesEx", Answer::fault("NotSupported", "geht nicht", "")),

@@ -125,6 +125,8 @@ pub struct ImportTarget {
 impl Session {
     /// Reads what an export needs to know about a machine.
     ///
+    /// API: `VirtualMachine`, since 2.0.
+    ///
     /// # Errors
     ///
     /// The fault `ManagedObjectNotFound`; [`VimError::Protocol`] for a disk without a capacity.
