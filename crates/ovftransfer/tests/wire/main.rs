@@ -3,6 +3,7 @@
 //! The clock is the real one, so disks and limits are small.
 #![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
 
+mod esxi;
 mod outputs;
 
 use std::path::Path;
