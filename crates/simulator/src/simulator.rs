@@ -425,6 +425,8 @@ const REQUEST_BYTES_MAX: usize = 20_000_000;
 const NVRAM_SEED: u64 = 0x6e76_7261_6d00;
 
 #[cfg(test)]
+mod descriptor_tests;
+#[cfg(test)]
 mod json_tests;
 #[cfg(test)]
 mod network_tests;
