@@ -24,7 +24,7 @@ use ovftransfer_ovf::{
 use ovftransfer_vmdk::VmdkError;
 use sha2::{Digest as _, Sha256};
 
-use crate::descriptor::{self, DiskFile, FileEntry};
+use crate::descriptor::{self, Card, DiskFile, FileEntry};
 use crate::disk::Disk;
 use crate::generate::fill_random;
 use crate::scenario::{Machine, ScenarioError};
@@ -223,6 +223,8 @@ impl Appliance {
             capacity_bytes: disk.capacity_bytes,
             populated_bytes: Some(disk.populated_bytes),
         };
+        let card =
+            |network: &String| Card { network: network.clone(), sub_type: "VmxNet3", mac: None };
         descriptor::write(&descriptor::Machine {
             name: self.machine.name.clone(),
             cpus: self.machine.cpus,
@@ -230,8 +232,8 @@ impl Appliance {
             guest_id: self.machine.guest_id.clone(),
             controller: self.machine.controller,
             disks: disks.iter().map(disk).collect(),
-            networks: self.machine.networks.clone(),
-            macs: Vec::new(),
+            cards: self.machine.networks.iter().map(card).collect(),
+            images: Vec::new(),
             extra_config: Vec::new(),
             nvram: nvram.map(|(name, len_bytes, _)| entry(name, *len_bytes)),
         })

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::descriptor::{self, DiskFile, FileEntry};
+use crate::descriptor::{self, Card, DiskFile, FileEntry};
 use crate::dvs;
 use crate::fault::Fault;
 use crate::hardware::{self, key_of, kind_of, transferable};
@@ -103,8 +103,14 @@ pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Valu
     };
     let mut warnings = Vec::new();
     let mut files = Vec::new();
+    let mut images = Vec::new();
     for (device, label) in transferable(devices) {
-        let Some(disk) = key_of(device).and_then(|key| disks.get(&key)) else { continue };
+        let Some(disk) = key_of(device).and_then(|key| disks.get(&key)) else {
+            // Images go along only if the caller names their files.
+            let file = file_of(&format!("/{}/{label}", moref.id), "");
+            images.extend(file.map(|(file, _)| file).filter(|file| !file.href.is_empty()));
+            continue;
+        };
         let default = format!("disk-{}.vmdk", files.len());
         match file_of(&format!("/{}/{label}", moref.id), &default) {
             Some((file, populated_bytes)) => {
@@ -131,16 +137,19 @@ pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Valu
     let nvram = vm.files.get(NVRAM).filter(|_| !listed.is_empty());
     let nvram =
         nvram.and_then(|_| file_of(&format!("/{}/{NVRAM}", moref.id), "")).map(|(file, _)| file);
-    let networks = devices.iter().filter_map(network_of);
-    let networks =
-        networks.map(|network| unescape_name(world.objects.text(&network, "name"))).collect();
-    let macs = devices.iter().filter(|device| !device["macAddress"].is_null());
-    let macs = macs.map(|device| text(&device["macAddress"]).to_owned());
     let options = &parameters["exportOption"];
     let extra = vm.spec["extraConfig"].as_array().into_iter().flatten();
     let extra = extra.filter(|option| option["key"] != NVRAM).filter_map(|option| {
         let value = option["value"].get("_value").unwrap_or(&option["value"]);
         Some((option["key"].as_str()?.to_owned(), value.as_str()?.to_owned()))
+    });
+    let mac = |card: &Value| {
+        card["macAddress"].as_str().filter(|_| has_option(options, MAC)).map(str::to_owned)
+    };
+    let cards = devices.iter().filter_map(|device| {
+        let network = network_of(device)?;
+        let network = unescape_name(world.objects.text(&network, "name"));
+        Some(Card { network, sub_type: card_sub_type(kind_of(device)), mac: mac(device) })
     });
     let has_pvscsi = devices.iter().any(|device| kind_of(device) == "ParaVirtualSCSIController");
     let machine = descriptor::Machine {
@@ -150,8 +159,8 @@ pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Valu
         guest_id: vm.spec["guestId"].as_str().unwrap_or("otherGuest64").to_owned(),
         controller: if has_pvscsi { Controller::Paravirtual } else { Controller::Lsilogic },
         disks: files,
-        networks,
-        macs: if has_option(options, MAC) { macs.collect() } else { Vec::new() },
+        cards: cards.collect(),
+        images,
         extra_config: if has_option(options, EXTRA_CONFIG) { extra.collect() } else { Vec::new() },
         nvram,
     };
@@ -564,6 +573,19 @@ fn existing(world: &World, value: &Value, parameter: &str) -> Result<Moref, Faul
     match world.objects.get(&moref) {
         Some(_) => Ok(moref),
         None => Err(Fault::not_found(&moref)),
+    }
+}
+
+/// The sub-type by which a descriptor knows a network card.
+fn card_sub_type(kind: &str) -> &'static str {
+    match kind {
+        "VirtualE1000" => "E1000",
+        "VirtualE1000e" => "E1000e",
+        "VirtualPCNet32" => "PCNet32",
+        "VirtualSriovEthernetCard" => "SriovEthernetCard",
+        "VirtualVmxnet" => "VmxNet",
+        "VirtualVmxnet2" => "VmxNet2",
+        _ => "VmxNet3",
     }
 }
 

@@ -179,8 +179,8 @@ impl Bench {
         let before = Element::parse(text).and_then(|root| reader::machine(&root));
         let mut after = Element::parse(&described).and_then(|root| reader::machine(&root));
         if let Some(after) = &mut after {
-            for card in &mut after.cards {
-                *card = names.get(card).cloned().unwrap_or_default();
+            for (network, _) in &mut after.cards {
+                *network = names.get(network).cloned().unwrap_or_default();
             }
             after.cards.sort();
         }

@@ -16,8 +16,8 @@ pub(crate) struct Machine {
     pub(crate) memory_mib: u64,
     /// Capacity of each disk in bytes, sorted.
     pub(crate) disks: Vec<u64>,
-    /// Network of each card, sorted.
-    pub(crate) cards: Vec<String>,
+    /// Network and kind of each card, sorted.
+    pub(crate) cards: Vec<(String, String)>,
 }
 
 /// An element; names are without their prefix.
@@ -147,8 +147,11 @@ pub(crate) fn machine(envelope: &Element) -> Option<Machine> {
         disks.push(capacity(envelope, disk.attribute("capacity")?, option)?.checked_mul(unit)?);
     }
     disks.sort_unstable();
-    let cards = of_type("10").map(|item| item.value("Connection").unwrap_or_default().to_owned());
-    let mut cards: Vec<String> = cards.collect();
+    let cards = of_type("10").map(|item| {
+        let kind = item.value("ResourceSubType").unwrap_or("E1000").to_ascii_lowercase();
+        (item.value("Connection").unwrap_or_default().to_owned(), kind)
+    });
+    let mut cards: Vec<(String, String)> = cards.collect();
     cards.sort();
     Some(Machine {
         cpus: of_type("3").next().as_ref().and_then(quantity).unwrap_or(1),
