@@ -189,13 +189,16 @@ pub(crate) fn unregister(world: &mut World, moref: &Moref) {
     let networks = networks_of(&vm.devices);
     dvs::release(world, moref);
     world.objects.unlink(&vm.folder, "childEntity", moref);
-    for parent in [Some(vm.pool), Some(vm.datastore), host].into_iter().flatten().chain(networks) {
+    for parent in
+        [Some(vm.pool), Some(vm.datastore.clone()), host].into_iter().flatten().chain(networks)
+    {
         world.objects.unlink(&parent, "vm", moref);
     }
     for snapshot in &vm.snapshots {
         world.objects.remove(&snapshot.moref);
     }
     world.objects.remove(moref);
+    world.count_space(&vm.datastore);
 }
 
 /// The folder at `path` below `from`, made where it is missing.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -254,8 +254,41 @@ impl World {
                 self.objects.set(&moref, &name, value);
             }
         }
+        let datastore = vm.datastore.clone();
         for (snapshot, value) in snapshots {
             self.objects.put(snapshot, None, value);
+        }
+        self.count_space(&datastore);
+    }
+
+    /// Shows how much space the machines of a datastore leave on it and on the cluster around it.
+    pub(crate) fn count_space(&mut self, datastore: &Moref) {
+        let inside = self.vms.values().filter(|vm| vm.datastore == *datastore);
+        let stored = inside.filter_map(|vm| {
+            self.objects.value(&vm.moref, "storage")["perDatastoreUsage"][0]["committed"].as_i64()
+        });
+        // Half of it belongs to somebody else.
+        let capacity = self.objects.value(datastore, "summary")["capacity"].as_i64().unwrap_or(0);
+        self.set_space(datastore, (capacity / 2).saturating_sub(stored.sum()));
+        let Some(pod) = self.objects.reference(datastore, "parent") else { return };
+        if pod.kind == "StoragePod" {
+            let inside = self.objects.value(&pod, "childEntity").as_array().cloned();
+            let inside = inside.unwrap_or_default();
+            let free = inside.iter().filter_map(Moref::from_value).filter_map(|datastore| {
+                self.objects.value(&datastore, "summary")["freeSpace"].as_i64()
+            });
+            let free = free.sum();
+            self.set_space(&pod, free);
+        }
+    }
+
+    fn set_space(&mut self, store: &Moref, free_bytes: i64) {
+        for name in ["summary", "info"] {
+            let mut value = self.objects.value(store, name).clone();
+            if value.is_object() && value["freeSpace"] != free_bytes {
+                value["freeSpace"] = json!(free_bytes);
+                self.objects.set(store, name, value);
+            }
         }
     }
 }
