@@ -1,5 +1,7 @@
 //! `OvfManager`: from a descriptor to an import spec, and from a machine to a descriptor.
 
+mod collection;
+mod describe;
 mod envelope;
 mod inspect;
 mod sections;
@@ -8,20 +10,19 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::descriptor::{self, Card, DiskFile, FileEntry};
 use crate::dvs;
 use crate::fault::Fault;
-use crate::hardware::{self, key_of, kind_of, transferable};
+use crate::hardware::{self, kind_of};
 use crate::inventory;
 use crate::lease::{NVRAM, is_pool};
 use crate::object::Moref;
+pub(crate) use crate::ovf::describe::create_descriptor;
 use crate::ovf::envelope::{Disk, Envelope, FileRef, HardwareItem, VirtualSystem};
-use crate::ovf::inspect::{EXTRA_CONFIG, LAX, MAC};
+use crate::ovf::inspect::LAX;
 pub(crate) use crate::ovf::inspect::{parse_descriptor, publish, validate_host};
 use crate::ovf::sections::Sections;
-use crate::scenario::Controller;
 use crate::types;
-use crate::vm::{network_of, unescape_name};
+use crate::vm::unescape_name;
 use crate::world::World;
 
 /// `OvfManager.CreateImportSpec`.
@@ -55,12 +56,11 @@ pub(crate) fn create_import_spec(world: &World, arguments: &Value) -> Result<Val
         }
     };
     // With an error there is no spec.
-    let spec = result.filter(|_| import.errors.is_empty()).map(|spec| {
-        json!({
-            "_typeName": "VirtualMachineImportSpec",
-            "configSpec": spec,
-            "resPoolEntity": pool.value(),
-        })
+    let spec = result.filter(|_| import.errors.is_empty()).map(|mut spec| {
+        if kind_of(&spec) == "VirtualMachineImportSpec" {
+            spec["resPoolEntity"] = pool.value();
+        }
+        spec
     });
     Ok(json!({
         "_typeName": "OvfCreateImportSpecResult",
@@ -68,107 +68,6 @@ pub(crate) fn create_import_spec(world: &World, arguments: &Value) -> Result<Val
         "importSpec": spec,
         "warning": faults(&import.warnings),
         "error": faults(&import.errors),
-    }))
-}
-
-/// `OvfManager.CreateDescriptor`.
-///
-/// # Errors
-///
-/// `ManagedObjectNotFound`, and `InvalidArgument` for an object that is no machine.
-pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Value, Fault> {
-    let moref = existing(world, &arguments["obj"], "obj")?;
-    if moref.kind != "VirtualMachine" {
-        return Err(Fault::invalid_argument("obj"));
-    }
-    let vm = world.vm(&moref)?;
-    let parameters = &arguments["cdp"];
-    let (devices, disks) = match Moref::from_value(&parameters["snapshot"]) {
-        Some(wanted) => {
-            let found = vm.snapshots.iter().find(|snapshot| snapshot.moref == wanted);
-            let found = found.ok_or_else(|| Fault::not_found(&wanted))?;
-            (&found.devices, &found.disks)
-        }
-        None => (&vm.devices, &vm.disks),
-    };
-    let listed: &[Value] = parameters["ovfFiles"].as_array().map_or(&[], Vec::as_slice);
-    let file_of = |key: &str, default: &str| {
-        if listed.is_empty() {
-            return Some((FileEntry { href: default.to_owned(), size_bytes: 0 }, None));
-        }
-        let file = listed.iter().find(|file| file["deviceId"] == key)?;
-        let size_bytes = file["size"].as_u64().unwrap_or_default();
-        let entry = FileEntry { href: text(&file["path"]).to_owned(), size_bytes };
-        Some((entry, file["populatedSize"].as_u64()))
-    };
-    let mut warnings = Vec::new();
-    let mut files = Vec::new();
-    let mut images = Vec::new();
-    for (device, label) in transferable(devices) {
-        let Some(disk) = key_of(device).and_then(|key| disks.get(&key)) else {
-            // Images go along only if the caller names their files.
-            let file = file_of(&format!("/{}/{label}", moref.id), "");
-            images.extend(file.map(|(file, _)| file).filter(|file| !file.href.is_empty()));
-            continue;
-        };
-        let default = format!("disk-{}.vmdk", files.len());
-        match file_of(&format!("/{}/{label}", moref.id), &default) {
-            Some((file, populated_bytes)) => {
-                files.push(DiskFile {
-                    file,
-                    capacity_bytes: disk.capacity_bytes(),
-                    populated_bytes,
-                });
-            }
-            None => warnings.push(
-                Fault::new("OvfUnableToExportDisk", format!("Unable to export disk '{label}'."))
-                    .with("diskName", label),
-            ),
-        }
-    }
-    for file in listed {
-        let key = text(&file["deviceId"]);
-        let known =
-            transferable(devices).iter().any(|(_, label)| key == format!("/{}/{label}", moref.id));
-        if !known && key != format!("/{}/{NVRAM}", moref.id) {
-            return Err(Fault::invalid_argument("cdp.ovfFiles.deviceId"));
-        }
-    }
-    let nvram = vm.files.get(NVRAM).filter(|_| !listed.is_empty());
-    let nvram =
-        nvram.and_then(|_| file_of(&format!("/{}/{NVRAM}", moref.id), "")).map(|(file, _)| file);
-    let options = &parameters["exportOption"];
-    let extra = vm.spec["extraConfig"].as_array().into_iter().flatten();
-    let extra = extra.filter(|option| option["key"] != NVRAM).filter_map(|option| {
-        let value = option["value"].get("_value").unwrap_or(&option["value"]);
-        Some((option["key"].as_str()?.to_owned(), value.as_str()?.to_owned()))
-    });
-    let mac = |card: &Value| {
-        card["macAddress"].as_str().filter(|_| has_option(options, MAC)).map(str::to_owned)
-    };
-    let cards = devices.iter().filter_map(|device| {
-        let network = network_of(device)?;
-        let network = unescape_name(world.objects.text(&network, "name"));
-        Some(Card { network, sub_type: card_sub_type(kind_of(device)), mac: mac(device) })
-    });
-    let has_pvscsi = devices.iter().any(|device| kind_of(device) == "ParaVirtualSCSIController");
-    let machine = descriptor::Machine {
-        name: parameters["name"].as_str().filter(|n| !n.is_empty()).unwrap_or(&vm.name).to_owned(),
-        cpus: u32::try_from(vm.spec["numCPUs"].as_u64().unwrap_or(1)).unwrap_or(1),
-        memory_mib: vm.spec["memoryMB"].as_u64().unwrap_or(512),
-        guest_id: vm.spec["guestId"].as_str().unwrap_or("otherGuest64").to_owned(),
-        controller: if has_pvscsi { Controller::Paravirtual } else { Controller::Lsilogic },
-        disks: files,
-        cards: cards.collect(),
-        images,
-        extra_config: if has_option(options, EXTRA_CONFIG) { extra.collect() } else { Vec::new() },
-        nvram,
-    };
-    Ok(json!({
-        "_typeName": "OvfCreateDescriptorResult",
-        "ovfDescriptor": descriptor::write(&machine),
-        "warning": faults(&warnings),
-        "includeImageFiles": parameters["includeImageFiles"].as_bool().unwrap_or(false),
     }))
 }
 
@@ -188,6 +87,13 @@ struct Import<'a> {
     mapping: BTreeMap<String, Value>,
     /// Values of the properties, by their full keys.
     values: BTreeMap<String, String>,
+}
+
+/// What a machine is called.
+struct Named<'a> {
+    name: &'a str,
+    /// Its name after those of the vApps around it, `shop/front/web`.
+    path: &'a str,
 }
 
 struct Bus {
@@ -214,13 +120,8 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// The `VirtualMachineConfigSpec`, or nothing if there is no machine.
+    /// The `ImportSpec`, or nothing if there is none for such a package.
     fn read(&mut self, envelope: &Envelope) -> Result<Option<Value>, Fault> {
-        let [system] = envelope.systems() else {
-            let what = "Only packages of one virtual machine are supported.";
-            self.errors.push(Fault::new("OvfUnsupportedPackage", what));
-            return Ok(None);
-        };
         let sections = Sections::read(envelope, &self.parameters["msgBundle"]);
         let option = match sections.option(text(&self.parameters["deploymentOption"])) {
             Ok(option) => option,
@@ -231,14 +132,35 @@ impl<'a> Import<'a> {
         };
         self.check_provisioning();
         self.map_networks(envelope)?;
-        let items = chosen(system, &option);
         for section in envelope.unsupported() {
             self.refuse(section.clone(), true);
         }
         let config = sections.config(&option, self.parameters, &mut self.errors);
         self.values = sections::values(&config);
         let wanted = text(&self.parameters["entityName"]);
+        let system = match envelope.systems() {
+            [system] if !sections.is_collection => system,
+            _ => return Ok(collection::read(self, envelope, &option, wanted)),
+        };
         let name = if wanted.is_empty() { system.name().unwrap_or(system.id()) } else { wanted };
+        let named = Named { name, path: name };
+        let nvram = nvram(envelope, system);
+        let spec = self.machine(envelope, (system, &option), named, (config, nvram));
+        Ok(Some(json!({ "_typeName": "VirtualMachineImportSpec", "configSpec": spec })))
+    }
+
+    /// The `VirtualMachineConfigSpec` of one machine under the deployment option `option`.
+    fn machine(
+        &mut self,
+        envelope: &Envelope,
+        (system, option): (&VirtualSystem, &str),
+        Named { name, path }: Named<'_>,
+        (config, nvram): (Value, Option<&FileRef>),
+    ) -> Value {
+        self.changes.clear();
+        self.controllers.clear();
+        self.next_key = -1;
+        let items = chosen(system, option);
         let (cpus, memory_mib) = cpus_and_memory(&items);
         // Controllers before what hangs on them.
         for item in &items {
@@ -247,27 +169,28 @@ impl<'a> Import<'a> {
         for item in &items {
             match item.resource_type() {
                 10 => self.network_card(item),
-                14..=16 => self.removable(item, envelope, name),
-                17 => self.disk(item, envelope, name),
+                14..=16 => self.removable(item, envelope, path),
+                17 => self.disk(item, envelope, path),
                 _ => {}
             }
         }
-        let nvram = self.nvram(envelope, system, name);
+        if let Some(file) = nvram {
+            self.file_item(&format!("/{path}/{NVRAM}"), file, 1, true);
+        }
         let version = self.version(system);
-        let path = format!("[{}]", self.datastore);
-        Ok(Some(json!({
+        json!({
             "_typeName": "VirtualMachineConfigSpec",
             "name": name,
             "version": version,
             "guestId": system.os_type().unwrap_or_else(|| guest_id(system.os_id())),
             "annotation": system.annotation(),
-            "files": { "vmPathName": path },
+            "files": { "vmPathName": format!("[{}]", self.datastore) },
             "numCPUs": cpus,
             "memoryMB": memory_mib,
             "deviceChange": self.changes,
             "vAppConfig": config,
-            "extraConfig": if nvram { json!([{ "key": NVRAM, "value": format!("{name}.nvram") }]) } else { Value::Null },
-        })))
+            "extraConfig": nvram.map(|_| json!([{ "key": NVRAM, "value": format!("{name}.nvram") }])),
+        })
     }
 
     /// The newest of the hardware versions that the machine can have; nothing for the default.
@@ -500,22 +423,6 @@ impl<'a> Import<'a> {
         Some((bus.key, unit, label))
     }
 
-    /// The NVRAM is in no item: it is the file that is left over and named so.
-    fn nvram(&mut self, envelope: &Envelope, system: &VirtualSystem, entity: &str) -> bool {
-        let used = |file: &FileRef| {
-            system.items().iter().any(|item| item.file_ids().any(|id| id == file.id()))
-                || envelope.disks().iter().any(|disk| disk.file_ref() == Some(file.id()))
-        };
-        let found = envelope
-            .references()
-            .iter()
-            .find(|file| file.href().to_ascii_lowercase().ends_with(".nvram") && !used(file));
-        if let Some(file) = found {
-            self.file_item(&format!("/{entity}/{NVRAM}"), file, 1, true);
-        }
-        found.is_some()
-    }
-
     fn file_item(&mut self, device_id: &str, file: &FileRef, kind: u16, create: bool) {
         self.files.push(json!({
             "_typeName": "OvfFileItem",
@@ -542,6 +449,16 @@ impl<'a> Import<'a> {
         self.next_key -= 1;
         key
     }
+}
+
+/// The NVRAM is in no item: it is the file that is left over and named so.
+fn nvram<'a>(envelope: &'a Envelope, system: &VirtualSystem) -> Option<&'a FileRef> {
+    let used = |file: &FileRef| {
+        system.items().iter().any(|item| item.file_ids().any(|id| id == file.id()))
+            || envelope.disks().iter().any(|disk| disk.file_ref() == Some(file.id()))
+    };
+    let mut files = envelope.references().iter();
+    files.find(|file| file.href().to_ascii_lowercase().ends_with(".nvram") && !used(file))
 }
 
 /// The items that exist under the deployment option `option`: of several with one instance id the
@@ -573,19 +490,6 @@ fn existing(world: &World, value: &Value, parameter: &str) -> Result<Moref, Faul
     match world.objects.get(&moref) {
         Some(_) => Ok(moref),
         None => Err(Fault::not_found(&moref)),
-    }
-}
-
-/// The sub-type by which a descriptor knows a network card.
-fn card_sub_type(kind: &str) -> &'static str {
-    match kind {
-        "VirtualE1000" => "E1000",
-        "VirtualE1000e" => "E1000e",
-        "VirtualPCNet32" => "PCNet32",
-        "VirtualSriovEthernetCard" => "SriovEthernetCard",
-        "VirtualVmxnet" => "VmxNet",
-        "VirtualVmxnet2" => "VmxNet2",
-        _ => "VmxNet3",
     }
 }
 

@@ -28,8 +28,14 @@ async fn looks_around(wire: Wire) {
             "/DC0/host/Cluster0/host0",
             "/DC0/host/Cluster0/host1",
             "/DC0/host/Cluster0/Resources/pool0",
+            "/DC0/host/Cluster0/Resources/vapp0/vapp-web",
+            "/DC0/host/host2/host2",
+            "/DC0/host/host2/Resources",
             "/DC0/datastore/datastore1",
+            "/DC0/datastore/pod0/datastore2",
             "/DC0/network/VM Network",
+            "/DC0/network/DVS0",
+            "/DC0/network/DPG0",
         ] {
             assert!(all.lines().any(|line| line == path), "{path} in {all}");
         }

@@ -34,6 +34,7 @@ mod import;
 mod options;
 #[path = "../support/mod.rs"]
 mod support;
+mod vapps;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
