@@ -33,7 +33,7 @@ use support::wire::{Client, moref};
 async fn every_descriptor_is_imported_and_described_again_or_truly_refused() {
     let Some(corpus) = corpus() else { return };
     let mut scenario = Scenario::default();
-    scenario.networks = (0..NETWORKS).map(|index| format!("net {index}")).collect();
+    scenario.networks.extend((0..NETWORKS).map(|index| format!("net {index}")));
     scenario.machines.clear();
     let simulator = Simulator::builder().scenario(scenario).start().await.unwrap();
     let mut bench = Bench::new(&simulator).await;

@@ -114,8 +114,8 @@ async fn a_manifest_is_compared_with_what_the_server_computed(wire: Wire) {
 
 async fn a_datastore_cluster_takes_a_machine(wire: Wire) {
     let mut scenario = Scenario::default();
-    scenario.datastores.push("datastore2".to_owned());
-    scenario.datastore_clusters = vec![DatastoreCluster::new("pod", &["datastore1", "datastore2"])];
+    scenario.datastores.extend(["inner0", "inner1"].map(str::to_owned));
+    scenario.datastore_clusters.push(DatastoreCluster::new("pod", &["inner0", "inner1"]));
     let simulator = Simulator::builder().scenario(scenario).start().await.unwrap();
     let Some(govc) = Govc::find(&simulator, wire) else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -137,10 +137,7 @@ async fn a_datastore_cluster_takes_a_machine(wire: Wire) {
         };
         let mut used = [used("first"), used("second")];
         used.sort();
-        assert!(
-            used[0].starts_with("[datastore1] ") && used[1].starts_with("[datastore2] "),
-            "{used:?}"
-        );
+        assert!(used[0].starts_with("[inner0] ") && used[1].starts_with("[inner1] "), "{used:?}");
     });
     simulator.stop().await;
 }
