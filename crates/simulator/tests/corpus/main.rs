@@ -90,10 +90,8 @@ fn is_true(fault: &str, text: &str) -> bool {
     let fields = |name: &'static str| of("Item").filter_map(move |item| item.value(name));
     match fault {
         "OvfXmlFormat" => root.name != "Envelope",
-        // OVF 0.9, or a vApp.
-        "OvfUnsupportedPackage" => {
-            !text.contains(OVF_1) || of("VirtualSystemCollection").next().is_some()
-        }
+        // OVF 0.9.
+        "OvfUnsupportedPackage" => !text.contains(OVF_1),
         "OvfUnsupportedElementValue" => of("System")
             .any(|one| one.value("VirtualSystemType").is_some_and(|v| !v.contains("vmx-"))),
         // A sound card.
