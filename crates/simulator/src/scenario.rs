@@ -25,8 +25,10 @@
 
 mod fault;
 mod machine;
+mod random;
 mod size;
 mod storage;
+mod strict;
 mod switch;
 mod wire;
 
@@ -36,10 +38,12 @@ use serde::{Deserialize, Serialize};
 
 pub use self::fault::{Direction, Fault, FaultKind};
 pub use self::machine::{Controller, Data, DataKind, DiskSpec, Machine, Spread};
+pub use self::random::{RandomFaults, RandomKind};
 pub use self::size::Size;
 pub use self::storage::DatastoreCluster;
+pub use self::strict::{Quirks, Strict};
 pub use self::switch::{Offload, PortQuirk, PortgroupKind, PortgroupSpec, SwitchSpec};
-pub use self::wire::{ApiVersion, FaultText, ViJson};
+pub use self::wire::{ApiVersion, FaultText, Soap, ViJson};
 
 /// Everything a simulated vCenter is made from.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -71,6 +75,8 @@ pub struct Scenario {
     pub lease_timeout_s: u32,
     /// Ended leases vanish at once (`ManagedObjectNotFound`) instead of staying readable.
     pub lease_vanishes: bool,
+    /// How many seconds an ended lease stays readable, if it does not vanish at once.
+    pub lease_grace_s: u32,
     /// What `leaseTimeout` says in place of the truth, as an old host's 300000000; absent: the truth.
     pub lease_timeout_shown: Option<i32>,
     /// A lease under which nothing moves for so many seconds ends in `Timedout`, however often it
@@ -78,16 +84,30 @@ pub struct Scenario {
     pub no_data_timeout_s: Option<u32>,
     /// Time that every call takes more, in milliseconds.
     pub latency_ms: u64,
+    /// Sessions that are idle for so many seconds end.
+    pub session_idle_s: u32,
     /// Sessions end with the call of this number after their login; absent: they do not.
     pub session_calls_max: Option<u32>,
     /// Time a lease stays in the state `initializing`, in milliseconds.
     pub initialize_delay_ms: u64,
     /// Version of the API; older ones have no VI JSON.
     pub api_version: ApiVersion,
+    /// Rules and habits of the SOAP wire.
+    pub soap: Soap,
     /// Habits of the VI JSON wire.
     pub vi_json: ViJson,
+    /// Imports can be pulled: the host fetches the files from URLs.
+    pub pull_mode: bool,
+    /// One upload can go to several disks: `hostMap`, and `multi?targets=` on the hosts.
+    pub multi_post: bool,
+    /// Rules of a real server that can be switched off.
+    pub strict: Strict,
+    /// Oddities that can be switched on.
+    pub quirks: Quirks,
     /// What goes wrong, tried in this order.
     pub faults: Vec<Fault>,
+    /// What goes wrong by chance; absent: nothing.
+    pub random_faults: Option<RandomFaults>,
 }
 
 /// One simulated ESXi host.
@@ -106,6 +126,23 @@ pub struct Host {
     /// Device URLs have `*` in place of the host, as a host without vCenter gives them; the data
     /// then passes through the API's port.
     pub star_url: bool,
+    /// What `sslThumbprint` of its device URLs says; absent: SHA-1, and nothing with `*`.
+    pub thumbprint: Option<Thumbprint>,
+}
+
+/// What `sslThumbprint` says.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Thumbprint {
+    /// Nothing; there is no `sslCertificate` either.
+    Empty,
+    /// SHA-1 of the certificate that the client will see.
+    Sha1,
+    /// SHA-256 of it.
+    Sha256,
+    /// SHA-1 of another certificate, which is `sslCertificate` then.
+    Wrong,
 }
 
 /// Why a text is no scenario.
@@ -162,6 +199,9 @@ impl Scenario {
         if self.lease_timeout_s == 0 {
             return Err(wrong("lease_timeout_s", "must be at least 1"));
         }
+        if self.session_idle_s == 0 {
+            return Err(wrong("session_idle_s", "must be at least 1"));
+        }
         if self.no_data_timeout_s == Some(0) {
             return Err(wrong("no_data_timeout_s", "must be at least 1"));
         }
@@ -194,7 +234,8 @@ impl Scenario {
         for (index, fault) in self.faults.iter().enumerate() {
             fault.check(&format!("faults[{index}]"))?;
         }
-        Ok(())
+        self.quirks.check()?;
+        self.random_faults.as_ref().map_or(Ok(()), RandomFaults::check)
     }
 
     /// The default scenario on a host without vCenter.
@@ -266,14 +307,22 @@ impl Default for Scenario {
             machines: machine::default_machines(),
             lease_timeout_s: 300,
             lease_vanishes: false,
+            lease_grace_s: 300,
             lease_timeout_shown: None,
             no_data_timeout_s: None,
             latency_ms: 0,
+            session_idle_s: 1800,
             session_calls_max: None,
             initialize_delay_ms: 0,
             api_version: ApiVersion::default(),
+            soap: Soap::default(),
             vi_json: ViJson::default(),
+            pull_mode: true,
+            multi_post: true,
+            strict: Strict::default(),
+            quirks: Quirks::default(),
             faults: Vec::new(),
+            random_faults: None,
         }
     }
 }
@@ -286,6 +335,7 @@ impl Default for Host {
             throttle_mb_per_s: None,
             connection_cap: 32,
             star_url: false,
+            thumbprint: None,
         }
     }
 }
@@ -368,6 +418,11 @@ mod tests {
             (r#"{"machines":[{},{}]}"#, "machines[1]"),
             (r#"{"faults":[{"on":"import","kind":{"status":200}}]}"#, "faults[0].kind.status"),
             (r#"{"lease_timeout_s":0}"#, "lease_timeout_s"),
+            (r#"{"session_idle_s":0}"#, "session_idle_s"),
+            (r#"{"quirks":{"missing":["HttpNfcLease.state"]}}"#, "quirks.missing"),
+            (r#"{"random_faults":{"per_mille":1001}}"#, "random_faults.per_mille"),
+            (r#"{"random_faults":{"kinds":[]}}"#, "random_faults.kinds"),
+            (r#"{"random_faults":{"within":0}}"#, "random_faults.within"),
         ] {
             match Scenario::from_json(text) {
                 Err(ScenarioError::Value { at, .. }) => assert_eq!(at, path, "{text}"),
