@@ -14,6 +14,7 @@ use crate::lock::lock;
 use crate::network;
 use crate::object::{Moref, complete};
 use crate::ovf;
+use crate::pull;
 use crate::session::{self, Client, Session, Wire};
 use crate::soap::{Call, FETCH, unknown_method};
 use crate::task;
@@ -110,6 +111,16 @@ async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<
         }
         "ExportSnapshot" | "ExportVm" | "ImportVApp" => {
             lease_call(vcenter, &who, call).map(Reply::from)
+        }
+        "HttpNfcLeaseProbeUrls" => {
+            pull::probe(&vcenter.world, &call.this, &call.arguments).await.map(Reply::from)
+        }
+        "HttpNfcLeasePullFromUrls_Task" => {
+            let world = &mut lock(&vcenter.world);
+            let begun = pull::begin(world, &who.user, &call.this, &call.arguments)?;
+            let task = begun.task().value();
+            vcenter.pull(begun);
+            Ok(task.into())
         }
         _ => simple(&mut lock(&vcenter.world), &who, call).map(Reply::from),
     }
@@ -426,6 +437,11 @@ fn cancel_task(world: &mut World, task: &Moref) -> Result<Value, Fault> {
     let info = world.objects.value(task, "info");
     if info["state"] != "running" {
         return Err(Fault::invalid_state());
+    }
+    let pulls = world.leases.values().filter_map(|lease| lease.pull.as_ref());
+    if let Some(pull) = pulls.into_iter().find(|pull| pull.task == *task) {
+        pull.cancel.cancel();
+        return Ok(Value::Null);
     }
     let lease =
         world.leases.values().find(|lease| lease.task == *task).map(|lease| lease.moref.clone());

@@ -12,6 +12,7 @@ mod device;
 mod digests;
 mod download;
 mod path;
+mod pull;
 mod ticket;
 mod upload;
 
@@ -24,6 +25,7 @@ use hyper::body::Incoming;
 
 pub(crate) use self::device::{Access, Device};
 pub(crate) use self::path::split as split_path;
+pub(crate) use self::pull::{PullError, pull};
 use self::ticket::Pass;
 pub(crate) use self::ticket::Tickets;
 use crate::scenario::{Direction, Host, Scenario, Strict};

@@ -479,6 +479,8 @@ mod network_tests;
 #[cfg(test)]
 mod package_tests;
 #[cfg(test)]
+mod pull_tests;
+#[cfg(test)]
 mod requirements_tests;
 #[cfg(test)]
 mod tests;

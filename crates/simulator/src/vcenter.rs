@@ -11,6 +11,7 @@ use crate::fault::Fault;
 use crate::lease::{self, Purpose};
 use crate::lock::lock;
 use crate::object::Moref;
+use crate::pull::{self, Begun};
 use crate::world::{LeaseState, World};
 
 /// A vCenter.
@@ -40,6 +41,15 @@ impl Vcenter {
         work.spawn(async move {
             let stop = vcenter.stop.clone();
             stop.run_until_cancelled(drive(&vcenter, &id, purpose)).await;
+        });
+    }
+
+    /// Runs a pull to its end.
+    pub(crate) fn pull(self: &Arc<Self>, begun: Begun) {
+        let vcenter = Arc::clone(self);
+        lock(&self.work).spawn(async move {
+            let stop = vcenter.stop.clone();
+            stop.run_until_cancelled(pull::run(&vcenter.world, begun)).await;
         });
     }
 
