@@ -24,7 +24,9 @@ use tokio_rustls::rustls;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
-use tokio_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, verify_tls12_signature, verify_tls13_signature,
+};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
@@ -137,8 +139,7 @@ impl Remote {
         if let Some(headers) = request.headers_mut() {
             headers.extend(self.headers.clone());
         }
-        let request =
-            request.body(Empty::<Bytes>::new()).map_err(|error| unreachable(&error))?;
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| unreachable(&error))?;
         let answer = tokio::time::timeout(ANSWER_DEADLINE, sender.send_request(request))
             .await
             .map_err(|_| FetchError::Connect("no answer in time".to_owned()))?
@@ -180,8 +181,7 @@ impl Remote {
 
     fn tls(&self, seen: Seen) -> Result<rustls::ClientConfig, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier =
-            Verifier { pin: self.pin.clone(), provider: Arc::clone(&provider), seen };
+        let verifier = Verifier { pin: self.pin.clone(), provider: Arc::clone(&provider), seen };
         Ok(rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()

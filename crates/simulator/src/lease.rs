@@ -260,7 +260,8 @@ fn ready(world: &mut World, id: &str, prepared: Vec<Prepared>) {
         let file = escape(device.target_id(), if quirks.escaped_blanks { "" } else { " " });
         let is_nameless = quirks.images_without_target && device.target_id().ends_with(".iso");
         let target_id = (!is_nameless).then(|| device.target_id());
-        let shown_bytes = file_bytes.map(|bytes| bytes.saturating_add_signed(quirks.file_size_offset));
+        let shown_bytes =
+            file_bytes.map(|bytes| bytes.saturating_add_signed(quirks.file_size_offset));
         urls.push(json!({
             "key": device.key(),
             "importKey": import_key,
@@ -269,7 +270,7 @@ fn ready(world: &mut World, id: &str, prepared: Vec<Prepared>) {
             "sslCertificate": certificate.pem,
             "disk": is_disk,
             "targetId": target_id,
-            "datastoreKey": is_multi.then(|| base.as_str()),
+            "datastoreKey": is_multi.then_some(base.as_str()),
             "fileSize": if is_disk { Value::Null } else { json!(shown_bytes) },
         }));
         if is_disk {
@@ -568,7 +569,10 @@ pub(crate) fn check_state(lease: &Lease, method: &str) -> Result<(), Fault> {
     match lease.state {
         LeaseState::Ready => Ok(()),
         LeaseState::Initializing
-            if matches!(method, "HttpNfcLeaseAbort" | "HttpNfcLeaseProgress") => Ok(()),
+            if matches!(method, "HttpNfcLeaseAbort" | "HttpNfcLeaseProgress") =>
+        {
+            Ok(())
+        }
         LeaseState::Error if lease.fault.as_ref().is_some_and(|f| f.kind() == "Timedout") => {
             Err(timed_out())
         }

@@ -214,9 +214,10 @@ fn direction(method: &Method, pass: &Pass, rules: Rules) -> Option<Direction> {
     };
     // One body goes to many disks by POST only, and is read from one file only.
     let is_one = pass.devices.len() == 1;
-    let fits = pass.devices.iter().all(|device| {
-        takes(device.access()) && (is_one || device.access() == Access::WriteDisk)
-    });
+    let fits = pass
+        .devices
+        .iter()
+        .all(|device| takes(device.access()) && (is_one || device.access() == Access::WriteDisk));
     let on = if method == Method::GET { Direction::Export } else { Direction::Import };
     fits.then_some(on)
 }

@@ -103,12 +103,7 @@ pub(crate) async fn probe(
 }
 
 /// The files of a call, each with its device.
-fn jobs(
-    world: &World,
-    moref: &Moref,
-    method: &str,
-    arguments: &Value,
-) -> Result<Vec<Job>, Fault> {
+fn jobs(world: &World, moref: &Moref, method: &str, arguments: &Value) -> Result<Vec<Job>, Fault> {
     let lease = world.leases.get(&moref.id).ok_or_else(|| Fault::not_found(moref))?;
     lease::check_state(lease, method)?;
     if !world.scenario.pull_mode || lease.direction != Direction::Import {

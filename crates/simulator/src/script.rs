@@ -63,10 +63,8 @@ impl Script {
     /// The same with faults by chance beside them.
     #[must_use]
     pub(crate) fn with_chance(self, faults: Option<&RandomFaults>) -> Self {
-        let chance = |faults: &RandomFaults| Chance {
-            faults: faults.clone(),
-            occasions: Mutex::default(),
-        };
+        let chance =
+            |faults: &RandomFaults| Chance { faults: faults.clone(), occasions: Mutex::default() };
         Self { chance: faults.map(chance), ..self }
     }
 
@@ -123,7 +121,11 @@ impl Script {
     /// The message with which a lease that is being made ends instead.
     pub(crate) fn initialize_error(&self, on: Direction, machine: &str) -> Option<String> {
         let message = |kind: &FaultKind| {
-            if let FaultKind::InitializeError(message) = kind { Some(message.clone()) } else { None }
+            if let FaultKind::InitializeError(message) = kind {
+                Some(message.clone())
+            } else {
+                None
+            }
         };
         let scripted = self.first(on, machine, message);
         scripted.or_else(|| message(&self.by_chance(Occasion::Initialize, on, &[machine])?))

@@ -112,7 +112,8 @@ impl Builder {
         let rules = Rules::of(&scenario);
         let mut hosts = Vec::new();
         for (index, host) in scenario.hosts.iter().enumerate() {
-            let grants = Grants { tickets: Arc::clone(&tickets), script: Arc::clone(&script), rules };
+            let grants =
+                Grants { tickets: Arc::clone(&tickets), script: Arc::clone(&script), rules };
             hosts.push(NfcHost::start(index, host, reachable(address), grants).await?);
         }
         let endpoints: Vec<(String, String)> = hosts
@@ -330,7 +331,8 @@ impl Front {
                     soap::silence(&mut reply.value);
                 }
                 let mut response = xml(StatusCode::OK, soap::answer(&call.method, &reply.value));
-                let cookie = reply.cookie.map(|cookie| session::set_cookie(&cookie, habits.quoted_cookie));
+                let cookie =
+                    reply.cookie.map(|cookie| session::set_cookie(&cookie, habits.quoted_cookie));
                 if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok())
                 {
                     response.headers_mut().insert(SET_COOKIE, cookie);

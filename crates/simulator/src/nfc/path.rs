@@ -17,7 +17,10 @@ pub(super) fn targets(file: &str, query: Option<&str>) -> Option<Vec<String>> {
     let list = query?.strip_prefix("targets=").filter(|_| file == "multi")?;
     let targets: Vec<String> = list.split(',').map(percent_decode).collect::<Option<_>>()?;
     let is_good = targets.len() <= TARGETS_MAX
-        && targets.iter().enumerate().all(|(at, one)| !one.is_empty() && !targets[..at].contains(one));
+        && targets
+            .iter()
+            .enumerate()
+            .all(|(at, one)| !one.is_empty() && !targets[..at].contains(one));
     is_good.then_some(targets)
 }
 

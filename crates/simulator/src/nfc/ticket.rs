@@ -73,7 +73,8 @@ impl Tickets {
         let grant = grants.get(ticket)?;
         let device = |file: &String| {
             let mut all = grant.devices.iter();
-            let found = all.find(|(host, device)| *host == host_index && device.target_id() == file);
+            let found =
+                all.find(|(host, device)| *host == host_index && device.target_id() == file);
             found.map(|(_, device)| Arc::clone(device))
         };
         let devices: Vec<Arc<Device>> = files.iter().map(device).collect::<Option<_>>()?;

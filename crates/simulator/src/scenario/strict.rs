@@ -9,7 +9,10 @@ use super::{ScenarioError, wrong};
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(clippy::struct_excessive_bools, reason = "a list of switches that do not depend on another")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a list of switches that do not depend on another"
+)]
 pub struct Strict {
     /// While a lease holds a machine, whatever would change it is `TaskInProgress`.
     pub block: bool,
@@ -54,7 +57,10 @@ impl Default for Strict {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(clippy::struct_excessive_bools, reason = "a list of switches that do not depend on another")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a list of switches that do not depend on another"
+)]
 pub struct Quirks {
     /// The ticket in device URLs is the lease's id, brackets percent-encoded.
     pub bracketed_tickets: bool,

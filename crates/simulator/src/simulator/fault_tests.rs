@@ -99,7 +99,8 @@ async fn initializing_is_slow_or_fails() {
 #[tokio::test]
 async fn heartbeats_are_refused() {
     for wire in WIRES {
-        let fault = r#"{"faults":[{"on":"export","after":1,"times":2,"kind":"heartbeat_refused"}]}"#;
+        let fault =
+            r#"{"faults":[{"on":"export","after":1,"times":2,"kind":"heartbeat_refused"}]}"#;
         let simulator = start_json(fault).await;
         let peer = Peer::login(&simulator, wire).await;
         let (lease, _) = peer.export("small").await;

@@ -72,7 +72,8 @@ impl Web {
         image.as_object_mut().unwrap().remove("sslThumbprint");
         image["sslCertificate"] = json!(self.identity.certificate_pem());
         let mut nvram = self.file(&key("new.nvram"), "secret.nvram", true);
-        let secret = json!({ "_typeName": "KeyValue", "key": "Authorization", "value": "Basic eA==" });
+        let secret =
+            json!({ "_typeName": "KeyValue", "key": "Authorization", "value": "Basic eA==" });
         nvram["httpHeaders"] = json!([secret]);
         vec![nvram, image, second, first]
     }
@@ -81,7 +82,8 @@ impl Web {
 /// An OVA whose second disk is [`vmdk`] of 12.
 fn ova() -> Bytes {
     let mut ova = ovftransfer_ovf::ova::Writer::new(Vec::new());
-    let members = [("a.ovf", b"<Envelope/>".to_vec()), ("disk-1.vmdk", vmdk(13)), ("disk-2.vmdk", vmdk(12))];
+    let members =
+        [("a.ovf", b"<Envelope/>".to_vec()), ("disk-1.vmdk", vmdk(13)), ("disk-2.vmdk", vmdk(12))];
     for (name, content) in members {
         let name = ovftransfer_ovf::FileName::new(name).unwrap();
         ova.append(&name, content.len() as u64, &mut content.as_slice()).unwrap();
@@ -160,7 +162,10 @@ async fn files_and_devices_must_fit() {
         ("unknown", change(&|files| files[0]["targetDeviceId"] = json!("/x/disk:0"))),
         ("other verb", change(&|files| files[0]["create"] = json!(false))),
         ("no web", change(&|files| files[0]["url"] = json!("ftp://x/y"))),
-        ("two pins", change(&|files| files[0]["sslCertificate"] = json!(web.identity.certificate_pem()))),
+        (
+            "two pins",
+            change(&|files| files[0]["sslCertificate"] = json!(web.identity.certificate_pem())),
+        ),
         ("no pin", change(&|files| files[0]["sslThumbprint"] = json!("AA:BB"))),
     ] {
         assert_eq!(peer.fault(&lease, PULL, wrong.clone()).await, "InvalidArgument", "{what}");

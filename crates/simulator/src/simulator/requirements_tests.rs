@@ -3,21 +3,19 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 
 use super::tests::{Bench, settle};
-use super::wires::{
-    Peer, WIRES, download, open, pause, start, start_json, upload, url_of, vmdk,
-};
+use super::wires::{Peer, WIRES, download, open, pause, start, start_json, upload, url_of, vmdk};
 use super::*;
 use crate::client::{self, Client};
 use crate::disk::hex;
 use crate::scenario::{FaultText, Quirks};
 use crate::types;
 
-fn disk_0(info: &serde_json::Value) -> serde_json::Value {
+fn disk_0(info: &Value) -> Value {
     url_of(info, "disk-0.vmdk")
 }
 
@@ -198,7 +196,7 @@ async fn manifests_are_real_in_both_directions() {
         let simulator = start(Scenario::default()).await;
         let peer = Peer::login(&simulator, wire).await;
         let content = vmdk(3);
-        let check = async |lease: &str, info: &serde_json::Value, is_import: bool| {
+        let check = async |lease: &str, info: &Value, is_import: bool| {
             let (disk, nvram) = (disk_0(info), url_of(info, "new.nvram"));
             let pair = json!({ "_typeName": "KeyValue", "key": disk["key"], "value": "sha256" });
             let pairs = json!({ "deviceUrlsToChecksumTypes": [pair] });
@@ -212,9 +210,8 @@ async fn manifests_are_real_in_both_directions() {
                 assert_eq!(download(&simulator, &nvram).await.unwrap().1, "nvram");
             }
             let lines = peer.manifest(lease).await;
-            let line = |url: &serde_json::Value| {
-                lines.iter().find(|line| line["key"] == url["key"]).unwrap().clone()
-            };
+            let line =
+                |url: &Value| lines.iter().find(|line| line["key"] == url["key"]).unwrap().clone();
             let (disk, nvram) = (line(&disk), line(&nvram));
             assert_eq!(disk["sha1"], hex(&Sha1::digest(&content)));
             assert_eq!(disk["checksum"], hex(&Sha256::digest(&content)));
@@ -280,12 +277,9 @@ async fn ended_leases_are_readable_for_a_while_or_vanish() {
 
 #[tokio::test]
 async fn thumbprints_are_right_wrong_long_or_none() {
-    for (form, version) in [
-        ("sha1", "8.0.3.0"),
-        ("sha256", "9.0.0.0"),
-        ("wrong", "9.0.0.0"),
-        ("empty", "9.0.0.0"),
-    ] {
+    for (form, version) in
+        [("sha1", "8.0.3.0"), ("sha256", "9.0.0.0"), ("wrong", "9.0.0.0"), ("empty", "9.0.0.0")]
+    {
         let text = format!(
             r#"{{"api_version":"{version}","hosts":[{{"thumbprint":"{form}"}},{{"name":"host1"}}]}}"#
         );
@@ -306,7 +300,7 @@ async fn thumbprints_are_right_wrong_long_or_none() {
                 }
             }
             // Since 9.0 the whole certificate is there too, as wrong as the thumbprint.
-            let certificate = url.get("sslCertificate").and_then(serde_json::Value::as_str);
+            let certificate = url.get("sslCertificate").and_then(Value::as_str);
             assert_eq!(certificate.is_some(), matches!(form, "sha256" | "wrong"));
             let is_right = certificate == Some(host.certificate_pem());
             assert_eq!(is_right, form == "sha256");
@@ -488,7 +482,10 @@ async fn results_are_bare_or_boxed_and_either_is_understood() {
         for entity in [folder, boxed] {
             let found = json!({ "entity": entity, "name": "small" });
             let found = peer.ok("SearchIndex:SearchIndex", "FindChild", found).await;
-            assert_eq!(format!("VirtualMachine:{}", found["value"].as_str().unwrap()), peer.vm("small"));
+            assert_eq!(
+                format!("VirtualMachine:{}", found["value"].as_str().unwrap()),
+                peer.vm("small")
+            );
         }
     }
 }
@@ -533,7 +530,7 @@ async fn everything_but_the_state_can_be_missing() {
         let (kind, field) = name.split_once('.').unwrap();
         assert_eq!(bench.get(&lease, "state").await, "ready", "{name}");
         if kind == "HttpNfcLease" {
-            assert_eq!(bench.get(&lease, field).await, serde_json::Value::Null, "{name}");
+            assert_eq!(bench.get(&lease, field).await, Value::Null, "{name}");
         } else {
             let info = bench.get(&lease, "info").await;
             let capabilities = bench.get(&lease, "capabilities").await;
@@ -551,18 +548,17 @@ async fn everything_but_the_state_can_be_missing() {
         let simulator = start_json(&text).await;
         let peer = Peer::login(&simulator, wire).await;
         let (lease, info) = peer.import("new", 1).await;
-        let names = |value: &serde_json::Value| -> Vec<String> {
-            value.as_object().unwrap().keys().cloned().collect()
-        };
+        let names =
+            |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
         assert_eq!(names(&info), ["_typeName", "deviceUrl"]);
         assert_eq!(names(&info["deviceUrl"][0]), ["_typeName", "url"]);
-        assert_eq!(peer.get(&lease, "mode").await, serde_json::Value::Null);
+        assert_eq!(peer.get(&lease, "mode").await, Value::Null);
         assert_eq!(upload(&simulator, "POST", &disk_0(&info), vmdk(1)).await.unwrap(), 200);
         let line = &peer.manifest(&lease).await[0];
         assert!(line.as_object().unwrap().keys().all(|name| name == "_typeName"), "{line}");
         peer.ok(&lease, "HttpNfcLeaseAbort", json!({})).await;
         assert_eq!(peer.get(&lease, "state").await, "error");
-        assert_eq!(peer.get(&lease, "error").await, serde_json::Value::Null);
+        assert_eq!(peer.get(&lease, "error").await, Value::Null);
     }
 }
 
@@ -576,14 +572,14 @@ async fn the_lease_timeout_can_be_nonsense() {
 }
 
 /// Whether a data object of the type `kind` in `value` has the field.
-fn has(value: &serde_json::Value, kind: &str, field: &str) -> bool {
+fn has(value: &Value, kind: &str, field: &str) -> bool {
     match value {
-        serde_json::Value::Array(items) => items.iter().any(|item| has(item, kind, field)),
-        serde_json::Value::Object(fields) => {
+        Value::Array(items) => items.iter().any(|item| has(item, kind, field)),
+        Value::Object(fields) => {
             (value["_typeName"] == kind && fields.contains_key(field))
                 || fields.values().any(|inner| has(inner, kind, field))
         }
-        _ => false,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
@@ -596,10 +592,13 @@ async fn a_machine_under_a_lease_is_blocked() {
         let peer = Peer::login(&simulator, wire).await;
         peer.export("small").await;
         let outcome = peer.call(&peer.vm("small"), "PowerOnVM_Task", &json!({})).await;
-        assert_eq!(outcome.map_err(|fault| fault.kind).err().as_deref(), match blocks {
-            true => Some("TaskInProgress"),
-            false => None,
-        });
+        assert_eq!(
+            outcome.map_err(|fault| fault.kind).err().as_deref(),
+            match blocks {
+                true => Some("TaskInProgress"),
+                false => None,
+            }
+        );
     }
 }
 
@@ -672,7 +671,10 @@ async fn an_upload_that_ends_early_does_not_count() {
             pause().await;
         }
         let line = &peer.manifest(&lease).await[0];
-        assert_eq!((&line["size"], &line["sha1"]), (&json!(5), &json!(hex(&Sha1::digest("short")))));
+        assert_eq!(
+            (&line["size"], &line["sha1"]),
+            (&json!(5), &json!(hex(&Sha1::digest("short"))))
+        );
     }
 }
 
@@ -764,7 +766,8 @@ async fn one_upload_goes_to_many_disks() {
     let peer = Peer::login(&simulator, Wire::Soap).await;
     let (_, info) = peer.import("new", 2).await;
     assert!(info.get("hostMap").is_none());
-    let url = disk_0(&info)["url"].as_str().unwrap().replace("disk-0.vmdk", "multi?targets=disk-0.vmdk");
+    let url =
+        disk_0(&info)["url"].as_str().unwrap().replace("disk-0.vmdk", "multi?targets=disk-0.vmdk");
     let url = json!({ "url": url });
     assert_eq!(upload(&simulator, "POST", &url, vmdk(5)).await.unwrap(), 404);
 }

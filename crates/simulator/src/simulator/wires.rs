@@ -132,7 +132,8 @@ impl<'a> Peer<'a> {
             }
             (500, Wire::Soap) => {
                 let detail = raw.body.split("<detail>").nth(1).unwrap_or_default();
-                let kind = detail.split("xsi:type=\"").nth(1).and_then(|rest| rest.split('"').next());
+                let kind =
+                    detail.split("xsi:type=\"").nth(1).and_then(|rest| rest.split('"').next());
                 let kind = kind.unwrap_or_default().to_owned();
                 Err(Failure { kind, text: raw.body })
             }
