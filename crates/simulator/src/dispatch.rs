@@ -12,9 +12,10 @@ use crate::inventory::{self, fixed};
 use crate::lease;
 use crate::lock::lock;
 use crate::network;
-use crate::object::{Moref, complete};
+use crate::object::{Missing, Moref, complete};
 use crate::ovf;
 use crate::pull;
+use crate::scenario::ApiVersion;
 use crate::session::{self, Client, Session, Wire};
 use crate::soap::{Call, FETCH, unknown_method};
 use crate::task;
@@ -33,6 +34,8 @@ pub(crate) struct Caller {
     pub(crate) cookie: Option<String>,
     /// The other end.
     pub(crate) client: Client,
+    /// Whether it speaks 9.0.0.0 or newer, and so knows the fields that came with it.
+    pub(crate) knows_9: bool,
 }
 
 impl Caller {
@@ -69,6 +72,9 @@ pub(crate) async fn call(
     let mut reply = answer(vcenter, caller, call).await?;
     if let Some(method) = types::method(&call.method) {
         reply.value = complete(reply.value, method.result);
+    }
+    if !caller.knows_9 && lock(&vcenter.world).scenario.api_version >= ApiVersion::V9_0_0_0 {
+        Missing::since_9().strip(&mut reply.value);
     }
     Ok(reply)
 }

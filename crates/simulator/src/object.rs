@@ -87,6 +87,11 @@ impl Missing {
         Self(pairs.map(|(kind, name)| (kind.to_owned(), name.to_owned())).collect())
     }
 
+    /// What came with 9.0.0.0, which clients of older versions must not see.
+    pub(crate) fn since_9() -> Self {
+        Self::of(&["HttpNfcLeaseDeviceUrl.sslCertificate".to_owned()])
+    }
+
     fn has(&self, kind: &str, name: &str) -> bool {
         !self.0.is_empty() && self.0.contains(&(kind.to_owned(), name.to_owned()))
     }

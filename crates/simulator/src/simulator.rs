@@ -364,6 +364,10 @@ fn caller(request: &Request<Incoming>) -> Caller {
             address: address.unwrap_or_default(),
             agent: header(USER_AGENT).unwrap_or_default().to_owned(),
         },
+        knows_9: request.headers().get("soapaction").is_some_and(|action| {
+            let action = action.to_str().unwrap_or_default().trim_matches('"');
+            action.rsplit('/').next().is_some_and(ApiVersion::is_9)
+        }),
     }
 }
 

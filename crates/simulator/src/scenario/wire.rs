@@ -55,6 +55,12 @@ impl ApiVersion {
         }
     }
 
+    /// Whether a version as it stands on the wire is 9.0.0.0 or newer.
+    pub(crate) fn is_9(version: &str) -> bool {
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        major.is_some_and(|major| major >= 9)
+    }
+
     /// Whether such a server answers Hello.
     pub(crate) fn has_hello(self) -> bool {
         self >= Self::V8_0_2_0

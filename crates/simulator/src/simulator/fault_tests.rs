@@ -176,11 +176,15 @@ async fn the_same_seed_does_the_same() {
     let run = async |seed: u64, side_by_side: bool| {
         let text = format!(
             r#"{{"random_faults":{{"seed":{seed},"per_mille":500,"within":"100KiB",
-                "kinds":["reset","status_503","flip_bit","truncate"]}}}}"#
+                "kinds":["reset","status_503","flip_bit","truncate"]}},
+                "machines":[{{"name":"two","disks":[
+                    {{"capacity":"1MiB","data":{{"amount":"256KiB","kind":"random","seed":1}}}},
+                    {{"capacity":"1MiB","data":{{"amount":"256KiB","kind":"random","seed":2}}}}
+                ]}}]}}"#
         );
         let simulator = start_json(&text).await;
         let peer = Peer::login(&simulator, Wire::Json).await;
-        let (_, info) = peer.export("database").await;
+        let (_, info) = peer.export("two").await;
         let outcome = async |file: &str| {
             let mut outcomes = Vec::new();
             for _ in 0..12 {

@@ -28,7 +28,9 @@ pub(super) struct Failure {
 pub(super) struct Peer<'a> {
     pub(super) simulator: &'a Simulator,
     pub(super) wire: Wire,
-    secret: Option<String>,
+    /// Version of the API that it speaks.
+    pub(super) release: &'static str,
+    pub(super) secret: Option<String>,
 }
 
 /// Head and body of a reply, as they came.
@@ -50,7 +52,7 @@ pub(super) async fn start_json(scenario: &str) -> Simulator {
 impl<'a> Peer<'a> {
     /// Nobody yet.
     pub(super) fn anonymous(simulator: &'a Simulator, wire: Wire) -> Self {
-        Self { simulator, wire, secret: None }
+        Self { simulator, wire, release: "8.0.3.0", secret: None }
     }
 
     /// Logs in.
@@ -78,14 +80,14 @@ impl<'a> Peer<'a> {
         let (kind, id) = this.split_once(':').unwrap();
         let (path, headers, body) = match self.wire {
             Wire::Json => {
-                let path = format!("POST /sdk/vim25/8.0.3.0/{kind}/{id}/{method}");
+                let path = format!("POST /sdk/vim25/{}/{kind}/{id}/{method}", self.release);
                 (path, String::new(), parameters.to_string())
             }
             Wire::Soap => {
                 let mut text = soap::write_parameters(method, parameters);
                 text.insert_str(0, &format!("<_this type='{kind}'>{id}</_this>"));
                 let body = envelope(&format!("<{method} xmlns='urn:vim25'>{text}</{method}>"));
-                let headers = "SOAPAction: urn:vim25/8.0.3.0\r\n".to_owned();
+                let headers = format!("SOAPAction: urn:vim25/{}\r\n", self.release);
                 ("POST /sdk".to_owned(), headers, body)
             }
         };
@@ -157,7 +159,7 @@ impl<'a> Peer<'a> {
     pub(super) async fn try_get(&self, object: &str, property: &str) -> Result<Value, Failure> {
         let (kind, id) = object.split_once(':').unwrap();
         if self.wire == Wire::Json {
-            let line = format!("GET /sdk/vim25/8.0.3.0/{kind}/{id}/{property}");
+            let line = format!("GET /sdk/vim25/{}/{kind}/{id}/{property}", self.release);
             let raw = self.request(&line, "", "").await;
             return match raw.status {
                 204 => Ok(Value::Null),
