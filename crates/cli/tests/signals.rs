@@ -217,7 +217,7 @@ fn the_simulator_can_be_a_host_without_vcenter() {
         Done::of(&command.output().unwrap())
     };
     export("small", "auto").expect(0, &[]);
-    assert!(!support::files(&folder.path().join("small")).is_empty());
+    assert!(!files(&folder.path().join("small")).is_empty());
     // Such a host speaks SOAP only.
     assert_ne!(export("other", "json").code, Some(0));
 }

@@ -489,6 +489,8 @@ mod pull_tests;
 #[cfg(test)]
 mod requirements_tests;
 #[cfg(test)]
+mod strict_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod wires;

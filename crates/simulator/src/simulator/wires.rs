@@ -275,6 +275,11 @@ pub(super) fn url_of(info: &Value, file: &str) -> Value {
     found.next().cloned().unwrap_or_else(|| panic!("no {file} in {info}"))
 }
 
+/// The device URL of the first disk.
+pub(super) fn disk_0(info: &Value) -> Value {
+    url_of(info, "disk-0.vmdk")
+}
+
 /// The API's address.
 pub(super) fn api(simulator: &Simulator) -> SocketAddr {
     simulator.url().strip_prefix("https://").unwrap().parse().unwrap()
