@@ -129,7 +129,7 @@ async fn import(session: &Session, descriptor: &str) -> (Vec<FileItem>, LeaseId)
 fn sources(items: &[FileItem], base: &str) -> Vec<SourceFile> {
     let source = |item: &FileItem| SourceFile {
         target: item.import_key.clone(),
-        url: Secret::new(&format!("{base}/{}", item.path)),
+        url: Secret::new(format!("{base}/{}", item.path)),
         member_name: None,
         is_created: item.is_created,
         thumbprint: None,
@@ -161,7 +161,7 @@ async fn hosts_probe_and_pull_a_package() {
         let mut files = sources(&items, &base);
         let reached = session.lease_probe(&lease, &files, Some(10)).await.unwrap();
         assert_eq!(reached, [true, true]);
-        files[1].url = Secret::new(&format!("{base}/none"));
+        files[1].url = Secret::new(format!("{base}/none"));
         let reached = session.lease_probe(&lease, &files, Some(10)).await.unwrap();
         assert_eq!(reached, [true, false]);
         let refused = session.lease_probe(&lease, &[], None).await.unwrap_err();
@@ -190,7 +190,7 @@ async fn a_pull_that_fails_says_why() {
         let (base, _serving) = serve(files).await;
         let (items, lease) = import(&session, &descriptor).await;
         let mut files = sources(&items, &base);
-        files[0].url = Secret::new(&format!("{base}/none"));
+        files[0].url = Secret::new(format!("{base}/none"));
         let task = session.lease_pull(&lease, &files).await.unwrap();
         let TaskState::Error(fault) = end(&session, &task).await else { panic!() };
         assert_eq!(fault.type_name(), "HttpFault");
