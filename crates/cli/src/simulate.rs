@@ -60,7 +60,8 @@ fn reseed(scenario: &mut Scenario, seed: u64) {
     if let Some(faults) = &mut scenario.random_faults {
         faults.seed = faults.seed.wrapping_add(seed);
     }
-    for disk in scenario.machines.iter_mut().flat_map(|machine| &mut machine.disks) {
+    let inside = scenario.vapps.iter_mut().flat_map(|vapp| &mut vapp.machines);
+    for disk in scenario.machines.iter_mut().chain(inside).flat_map(|machine| &mut machine.disks) {
         disk.data.seed = disk.data.seed.wrapping_add(seed);
     }
 }

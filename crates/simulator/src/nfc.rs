@@ -20,11 +20,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 
 pub(crate) use self::device::{Access, Device};
-pub(crate) use self::path::split as split_path;
 pub(crate) use self::pull::{PullError, pull};
 use self::ticket::Pass;
 pub(crate) use self::ticket::Tickets;
@@ -148,6 +147,18 @@ impl NfcService {
         path.starts_with("/nfc/") || path.starts_with("/ha-nfc/")
     }
 
+    /// Whether this host has a file at `path`, under a ticket that is in force.
+    pub(crate) fn has(&self, uri: &Uri) -> bool {
+        self.pass(uri).is_some()
+    }
+
+    fn pass(&self, uri: &Uri) -> Option<Pass> {
+        let Grants { tickets, rules, .. } = &self.shared.grants;
+        let (ticket, file) = path::split(uri.path())?;
+        let targets = rules.multi_post.then(|| path::targets(&file, uri.query())).flatten();
+        tickets.pass(&ticket, self.shared.host_index, &targets.unwrap_or_else(|| vec![file]))
+    }
+
     /// Serves one request for `/nfc/<ticket>/<file>` or `/ha-nfc/<ticket>/<file>`.
     pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         let response = self.answer(request).await;
@@ -159,16 +170,8 @@ impl NfcService {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let Grants { tickets, script, rules } = &self.shared.grants;
-        let uri = request.uri();
-        let Some((ticket, file)) = path::split(uri.path()) else {
-            return refuse(StatusCode::NOT_FOUND, "No such file");
-        };
-        let targets = match rules.multi_post.then(|| path::targets(&file, uri.query())).flatten() {
-            Some(targets) => targets,
-            None => vec![file],
-        };
-        let Some(pass) = tickets.pass(&ticket, self.shared.host_index, &targets) else {
+        let Grants { script, rules, .. } = &self.shared.grants;
+        let Some(pass) = self.pass(request.uri()) else {
             return refuse(StatusCode::NOT_FOUND, "No such ticket or file");
         };
         let Some(connection) = Connection::of(&request) else {

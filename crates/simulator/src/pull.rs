@@ -67,7 +67,7 @@ pub(crate) fn begin(
     if lease.pull.is_some() || lease.moved_bytes() > 0 {
         return Err(Fault::invalid_state());
     }
-    let entity = lease.vm.clone().unwrap_or_else(|| moref.clone());
+    let entity = lease.entity.clone().unwrap_or_else(|| moref.clone());
     let task = task::start(world, &entity, DESCRIPTION_ID, user);
     let cancel = CancellationToken::new();
     let lease = world.leases.get_mut(&moref.id).ok_or_else(|| Fault::not_found(moref))?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Modules of this crate, lowest first: the data plane, then the vCenter on top of it.
-const LAYERS: [&str; 39] = [
+const LAYERS: [&str; 41] = [
     "clock",
     "lock",
     "scenario",
@@ -28,6 +28,7 @@ const LAYERS: [&str; 39] = [
     "soap",
     "json",
     "vm",
+    "vapp",
     "hardware",
     "port",
     "world",
@@ -35,6 +36,7 @@ const LAYERS: [&str; 39] = [
     "inventory",
     "state",
     "task",
+    "rights",
     "view",
     "collector",
     "lease",

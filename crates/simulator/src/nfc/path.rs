@@ -3,7 +3,7 @@
 /// Ticket and file of `/nfc/<ticket>/<file>` or `/ha-nfc/<ticket>/<file>`, percent-decoded.
 ///
 /// Tickets contain brackets, which come raw or encoded.
-pub(crate) fn split(path: &str) -> Option<(String, String)> {
+pub(super) fn split(path: &str) -> Option<(String, String)> {
     let rest = path.strip_prefix("/nfc/").or_else(|| path.strip_prefix("/ha-nfc/"))?;
     let (ticket, file) = rest.split_once('/')?;
     if ticket.is_empty() || file.is_empty() {

@@ -76,7 +76,7 @@ async fn initializing_is_slow_or_fails() {
         let lease = peer.begin_import("new", 1).await;
         let id = format!("HttpNfcLease:{}", lease["value"].as_str().unwrap());
         assert_eq!(peer.get(&id, "state").await, "initializing");
-        assert_eq!(peer.get(&id, "info").await, serde_json::Value::Null);
+        assert_eq!(peer.get(&id, "info").await, Value::Null);
         assert_eq!(peer.fault(&id, "HttpNfcLeaseComplete", json!({})).await, "InvalidState");
         peer.ready(lease).await;
         assert!(begun.elapsed() >= Duration::from_millis(300));
