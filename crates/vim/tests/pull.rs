@@ -107,7 +107,7 @@ async fn package(session: &Session) -> (String, BTreeMap<String, Bytes>) {
 
 /// Begins an import of `descriptor`: what it needs, and the lease.
 async fn import(session: &Session, descriptor: &str) -> (Vec<FileItem>, LeaseId) {
-    let target = session.import_target(&InventoryPath::default()).await.unwrap();
+    let target = session.import_target(&InventoryPath::new("/DC0/host/Cluster0")).await.unwrap();
     let store = session.datastore(target.compute.moref(), Some("datastore0")).await.unwrap();
     let network = session.network(target.compute.moref(), Some("VM Network")).await.unwrap();
     let params = ImportSpecParams {
@@ -134,6 +134,7 @@ fn sources(items: &[FileItem], base: &str) -> Vec<SourceFile> {
         is_created: item.is_created,
         thumbprint: None,
         size_bytes: None,
+        http_headers: Vec::new(),
     };
     items.iter().map(source).collect()
 }
