@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) scenario: Arc<Scenario>,
     /// The hosts, in the cluster and beside it.
     pub(crate) hosts: Vec<HostEntry>,
+    /// What device URLs say of the hosts' certificates; without sockets there are none.
+    pub(crate) certificates: Vec<Certificate>,
     /// The distributed switches.
     pub(crate) switches: Vec<Switch>,
     /// The machines, by id.
@@ -71,6 +73,24 @@ pub(crate) struct HostEntry {
     pub(crate) pool: Moref,
 }
 
+/// What a device URL says of the certificate of its host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Certificate {
+    /// `sslThumbprint`.
+    pub(crate) thumbprint: String,
+    /// `sslCertificate`, on servers that have it.
+    pub(crate) pem: Option<String>,
+}
+
+/// A pull that runs under a lease.
+#[derive(Clone, Debug)]
+pub(crate) struct Pull {
+    /// Its task.
+    pub(crate) task: Moref,
+    /// Cancelled when the task is.
+    pub(crate) cancel: CancellationToken,
+}
+
 /// A lease, from the call that asked for it until nobody can read it any more.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -98,6 +118,8 @@ pub(crate) struct Lease {
     pub(crate) ticket: String,
     /// Its files, in the order of the device URLs.
     pub(crate) devices: Vec<Arc<Device>>,
+    /// The name-based key of each of them; empty on export.
+    pub(crate) import_keys: Vec<String>,
     /// Bytes that had moved when it ended; its files are let go then.
     pub(crate) moved_bytes: u64,
     /// How long it lives without being renewed.
@@ -108,6 +130,8 @@ pub(crate) struct Lease {
     pub(crate) percents: Vec<i64>,
     /// Heartbeats that were refused.
     pub(crate) refused: usize,
+    /// The pull that was begun under it.
+    pub(crate) pull: Option<Pull>,
     /// Cancelled when it ends.
     pub(crate) ended: CancellationToken,
 }
@@ -199,9 +223,10 @@ impl World {
         store: PathBuf,
     ) -> Self {
         Self {
-            objects: Objects::new(),
-            sessions: Sessions::default(),
+            objects: Objects::without(&scenario.quirks.missing),
+            sessions: Sessions::new(Duration::from_secs(scenario.session_idle_s.into())),
             scenario,
+            certificates: Vec::new(),
             hosts: Vec::new(),
             switches: Vec::new(),
             vms: BTreeMap::new(),
