@@ -34,8 +34,14 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Export a machine, or a snapshot of it, as a package
     Export(ExportArgs),
+    /// Show what is in a package, or about a machine on a server
+    Inspect(InspectArgs),
     /// Check a package: digests, and the structure of every disk
     Verify(VerifyArgs),
+    /// Print what can be chosen for an import, for import --options
+    Spec(SpecArgs),
+    /// List the inventory of a server
+    Ls(LsArgs),
     /// Run a simulated vCenter
     ///
     /// Prints one line of JSON with url, username, password and thumbprint when it is ready, and
@@ -82,6 +88,9 @@ pub(crate) struct ImportArgs {
     /// How disks are provisioned [default: the server's choice]
     #[arg(long, value_name = "MODE", value_parser = DISK_MODES)]
     pub(crate) disk_mode: Option<String>,
+    /// Options as JSON, as spec or govc import.spec prints them; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) options: Option<PathBuf>,
     /// Read the server and print the plan, but change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -120,6 +129,63 @@ pub(crate) struct ExportArgs {
     pub(crate) transfer: TransferArgs,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+}
+
+/// Arguments of `inspect`.
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// x.ovf, x.ova, a folder with one .ovf, or vi://[user@]host/dc/vm/name
+    pub(crate) package: PathBuf,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// Arguments of `spec`.
+#[derive(Args, Debug)]
+pub(crate) struct SpecArgs {
+    /// x.ovf, x.ova, or a folder with one .ovf
+    pub(crate) package: PathBuf,
+    /// Also properties that the package does not let its user set
+    #[arg(long)]
+    pub(crate) hidden: bool,
+    /// Also properties of a vApp and of the machines in it, which govc omits
+    #[arg(long)]
+    pub(crate) nested: bool,
+}
+
+/// Arguments of `ls`.
+#[derive(Args, Debug)]
+pub(crate) struct LsArgs {
+    /// vi://[user@]host[:port]/path
+    pub(crate) place: String,
+    /// Only objects of this type; may be repeated
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    pub(crate) types: Vec<ListedType>,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// Types of objects in an inventory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ListedType {
+    /// clusters, and hosts that are in none
+    Cluster,
+    /// datacenters
+    Datacenter,
+    /// datastores
+    Datastore,
+    /// folders and datastore clusters
+    Folder,
+    /// hosts of clusters
+    Host,
+    /// networks and port groups
+    Network,
+    /// resource pools
+    Pool,
+    /// vApps
+    Vapp,
+    /// machines and templates
+    Vm,
 }
 
 /// Arguments of `verify`.

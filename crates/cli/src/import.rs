@@ -1,9 +1,13 @@
 //! `import`: a package becomes a machine.
 
+use std::fs::File;
+use std::io;
+use std::io::Read;
 use std::path::Path;
 
 use ovftransfer::Import;
 use ovftransfer::ImportPlan;
+use ovftransfer::ImportSpecOptions;
 use ovftransfer::NetworkMap;
 use ovftransfer::Package;
 use ovftransfer::Server;
@@ -28,8 +32,15 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     check_package(&args.package)?;
     let connection = Connection::resolve(&args.target, Root::Host, &args.connection, environment)?;
+    let options = match &args.options {
+        Some(file) => Some(interrupts.race(read_options(file)).await?),
+        None => None,
+    };
+    for field in options.iter().flat_map(ImportSpecOptions::unknown) {
+        console.note(format_args!("warning: {field} in the options has no meaning"));
+    }
     let package = interrupts.race(open(&args.package)).await?;
-    let request = request(&args, package, &connection.path, environment);
+    let request = request(&args, options.as_ref(), package, &connection.path, environment);
     let server = interrupts.race(connection.connect()).await?;
     let outcome = import(request, &args, &server, &connection, console, interrupts).await;
     transfer::logout(&server, &outcome, interrupts).await;
@@ -83,8 +94,39 @@ pub(crate) fn check_package(package: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The request: flags first, then govc's variables as defaults.
-fn request(args: &ImportArgs, package: Package, target: &str, environment: &Environment) -> Import {
+/// Reads the options of an import, `-` from standard input, on a thread that may wait.
+async fn read_options(file: &Path) -> Result<ImportSpecOptions, Failure> {
+    let file = file.to_owned();
+    let is_stdin = file.as_os_str() == "-";
+    let name = if is_stdin { "standard input".to_owned() } else { file.display().to_string() };
+    let reading = move || -> io::Result<String> {
+        let mut source: Box<dyn Read> =
+            if is_stdin { Box::new(io::stdin()) } else { Box::new(File::open(file)?) };
+        let mut text = String::new();
+        source.by_ref().take(OPTIONS_BYTES_MAX + 1).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = match tokio::task::spawn_blocking(reading).await {
+        Ok(read) => read.map_err(|error| Failure::local(format!("cannot read {name}"), &error))?,
+        Err(join) => std::panic::resume_unwind(join.into_panic()),
+    };
+    if text.len() as u64 > OPTIONS_BYTES_MAX {
+        return Err(Failure::usage(format!("{name}: more than {OPTIONS_BYTES_MAX} bytes")));
+    }
+    ImportSpecOptions::from_json(&text).map_err(|error| {
+        Failure::usage(format!("{name}: {error}"))
+            .hint("ovftransfer spec PACKAGE prints options to begin with")
+    })
+}
+
+/// The request: flags first, then the options, then govc's variables as defaults.
+fn request(
+    args: &ImportArgs,
+    options: Option<&ImportSpecOptions>,
+    package: Package,
+    target: &str,
+    environment: &Environment,
+) -> Import {
     let place = Place::new(target);
     let or_govc = |flag: &Option<String>, variable: &str| {
         flag.clone().or_else(|| environment.govc(variable).map(str::to_owned))
@@ -100,21 +142,23 @@ fn request(args: &ImportArgs, package: Package, target: &str, environment: &Envi
     }
     .map(|path| place.pool(&path));
     request.host = or_govc(&args.host, "HOST").map(|path| place.host(&path));
-    request.networks = networks(args, environment);
+    request.networks = networks(args);
     request.properties.clone_from(&args.properties);
     request.deployment_option.clone_from(&args.deployment_option);
     request.disk_provisioning.clone_from(&args.disk_mode);
+    if let Some(options) = options {
+        options.fill(&mut request);
+    }
+    // For the networks that nothing else has been said about.
+    if args.networks.is_empty()
+        && let Some(name) = environment.govc("NETWORK")
+    {
+        request.networks.push(NetworkMap::new(None, name));
+    }
     request
 }
 
-fn networks(args: &ImportArgs, environment: &Environment) -> Vec<NetworkMap> {
-    if args.networks.is_empty() {
-        return environment
-            .govc("NETWORK")
-            .map(|name| NetworkMap::new(None, name))
-            .into_iter()
-            .collect();
-    }
+fn networks(args: &ImportArgs) -> Vec<NetworkMap> {
     let map = |network: &crate::args::NetworkArg| {
         NetworkMap::new(network.ovf.clone(), network.network.clone())
     };
@@ -138,3 +182,6 @@ fn show(plan: &ImportPlan, console: &Console) {
         console.data(text.trim_end());
     }
 }
+
+/// The largest file of options; real ones have a line for each property and network.
+const OPTIONS_BYTES_MAX: u64 = 4 << 20;

@@ -3,7 +3,6 @@
 //! Runs over the folder that `OVFTRANSFER_CORPUS` names, else over `shared/corpus/ovf` beside the
 //! workspace, if there is one.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
-#![expect(clippy::print_stdout, reason = "what was read and what was skipped is said")]
 
 use std::env;
 use std::fs;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 23] = [
     "meter",
     "event",
     "error",
@@ -13,6 +13,7 @@ const LAYERS: [&str; 20] = [
     "inspect",
     "verify",
     "store",
+    "overview",
     "governor",
     "lease",
     "copy",
@@ -21,9 +22,11 @@ const LAYERS: [&str; 20] = [
     "report",
     "handle",
     "server",
+    "inventory",
     "devices",
     "check",
     "import",
+    "spec",
     "export",
     "scenarios",
 ];

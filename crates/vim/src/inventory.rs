@@ -13,6 +13,7 @@
 mod facts;
 mod near;
 mod places;
+mod walk;
 
 use crate::connection::Call;
 use crate::error::VimError;
@@ -21,6 +22,8 @@ use crate::session::Session;
 use crate::value::{MoRef, Value};
 
 pub use places::{DatastoreCluster, DatastoreFacts, VappFacts, VappState};
+
+pub use walk::Listed;
 
 pub use facts::{ImportTarget, PowerState, Snapshot, VmDisk, VmFacts};
 

@@ -173,6 +173,21 @@ impl InventoryPath {
         self.0.is_empty()
     }
 
+    /// The path as it stands in a `vi://` locator: names between slashes, percent-encoded.
+    ///
+    /// ```
+    /// # use ovftransfer_vim::InventoryPath;
+    /// let path = InventoryPath::new("/dc/vm").join("web 1/2");
+    /// assert_eq!(path.encoded(), "/dc/vm/web%201%2f2");
+    /// ```
+    #[must_use]
+    pub fn encoded(&self) -> String {
+        if self.0.is_empty() {
+            return "/".to_owned();
+        }
+        self.0.iter().map(|name| format!("/{}", encoded(name))).collect()
+    }
+
     /// The place called `name` in this one.
     #[must_use]
     pub fn join(&self, name: &str) -> Self {
