@@ -1,5 +1,7 @@
 //! From a call to what it does.
 
+mod vapp;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,7 +110,7 @@ async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<
         "WaitForUpdatesEx" | "WaitForUpdates" | "CheckForUpdates" => {
             wait(vcenter, &who, call).await.map(Reply::from)
         }
-        "ExportSnapshot" | "ExportVm" | "ImportVApp" => {
+        "ExportSnapshot" | "ExportVApp" | "ExportVm" | "ImportVApp" => {
             lease_call(vcenter, &who, call).map(Reply::from)
         }
         _ => simple(&mut lock(&vcenter.world), &who, call).map(Reply::from),
@@ -171,6 +173,7 @@ pub(crate) fn receiver(method: &str) -> Option<&'static str> {
         "QueryDvsByUuid" => "DistributedVirtualSwitchManager",
         "startDpuFailover" => "HostNetworkSystem",
         "ImportVApp" => "ResourcePool",
+        "ExportVApp" | "PowerOffVApp_Task" | "PowerOnVApp_Task" => "VirtualApp",
         "CreateSnapshot_Task"
         | "ExportVm"
         | "PowerOffVM_Task"
@@ -275,6 +278,7 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
         "FetchDVPortKeys" | "FetchDVPorts" | "QueryDvsByUuid" | "RefreshDVPortState"
         | "startDpuFailover" => network::call(world, this, &call.method, arguments),
         method if method.starts_with("HttpNfcLease") => lease::call(world, this, method, arguments),
+        _ if this.kind == "VirtualApp" => vapp::call(world, who, call),
         _ => vm_call(world, who, call),
     }
 }
@@ -309,7 +313,7 @@ fn vm_call(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
             if this.kind != "VirtualMachine" {
                 return Err(Fault::new(
                     "NotSupported",
-                    "Only virtual machines can be destroyed here.",
+                    "Only virtual machines and vApps can be destroyed here.",
                 ));
             }
             lease::check_free(world, this)?;
@@ -336,8 +340,9 @@ fn vm_call(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
             lease::check_free(world, this)?;
             let name = unescape_name(&text("newName"));
             Ok(task::run(world, this, "VirtualMachine.rename", &who.user, |world| {
-                let folder = world.vm(this)?.folder.clone();
-                match inventory::child(&world.objects, &folder, &name) {
+                let vm = world.vm(this)?;
+                let around = vm.folder.clone().unwrap_or_else(|| vm.pool.clone());
+                match inventory::child(&world.objects, &around, &name) {
                     Some(other) if other != *this => {
                         return Err(inventory::duplicate_name(&name, &other));
                     }
@@ -441,6 +446,7 @@ fn lease_call(vcenter: &Arc<Vcenter>, who: &Who, call: &Call) -> Result<Value, F
     let mut world = lock(&vcenter.world);
     let caller = (who.key.as_str(), who.user.as_str());
     let (lease, purpose) = match call.method.as_str() {
+        "ExportVApp" => lease::export_vapp(&mut world, caller, &call.this)?,
         "ExportVm" => lease::export_vm(&mut world, caller, &call.this)?,
         "ExportSnapshot" => lease::export_snapshot(&mut world, caller, &call.this)?,
         _ => lease::import(&mut world, caller, &call.this, &call.arguments)?,

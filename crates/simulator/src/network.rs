@@ -77,7 +77,8 @@ fn add_switch(world: &mut World, spec: &SwitchSpec) {
         world.objects.put(group.moref.clone(), None, portgroup_value(&switch, group, &hosts));
         world.objects.link(&fixed::network_folder(), "childEntity", &group.moref);
         world.objects.link(&fixed::datacenter(), "network", &group.moref);
-        for parent in hosts.iter().chain([&fixed::cluster()]) {
+        let computes: Vec<Moref> = world.hosts.iter().map(|host| host.compute.clone()).collect();
+        for parent in hosts.iter().chain(&computes) {
             world.objects.link(parent, "network", &group.moref);
         }
     }
@@ -115,8 +116,7 @@ fn entity(name: &str) -> Value {
 fn portgroup_value(switch: &Switch, group: &Portgroup, hosts: &[Moref]) -> Value {
     let mut value = entity(&group.name);
     value["key"] = json!(group.moref.id);
-    value["summary"] =
-        json!({ "network": group.moref.value(), "name": group.name, "accessible": true });
+    value["summary"] = json!({ "network": group.moref.value(), "name": group.name, "accessible": true, "ipPoolName": "" });
     value["config"] = json!({
         "key": group.moref.id,
         "name": group.name,

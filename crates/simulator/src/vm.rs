@@ -16,9 +16,9 @@ pub(crate) struct Vm {
     pub(crate) moref: Moref,
     /// Its name, as people write it.
     pub(crate) name: String,
-    /// The folder it lies in.
-    pub(crate) folder: Moref,
-    /// The pool it takes its resources from.
+    /// The folder it lies in; none in a vApp.
+    pub(crate) folder: Option<Moref>,
+    /// The pool or vApp it takes its resources from.
     pub(crate) pool: Moref,
     /// Place of its host among the hosts.
     pub(crate) host: usize,
@@ -125,7 +125,8 @@ impl Vm {
         }
         json!({
             "name": escape_name(&self.name),
-            "parent": self.folder.value(),
+            "parent": self.folder.as_ref().map(Moref::value),
+            "parentVApp": self.folder.is_none().then(|| self.pool.value()),
             "overallStatus": "green",
             "configStatus": "green",
             "effectiveRole": [-1],
@@ -347,7 +348,7 @@ impl Vm {
 }
 
 /// `VmConfigInfo` of a machine that was made with the `VmConfigSpec` `spec`.
-fn vapp_config(spec: &Value) -> Value {
+pub(crate) fn vapp_config(spec: &Value) -> Value {
     if spec.is_null() {
         return Value::Null;
     }

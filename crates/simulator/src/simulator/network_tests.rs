@@ -15,6 +15,7 @@ fn with_switch() -> Scenario {
     switch.portgroups = vec![early, PortgroupSpec::new("on the fly", PortgroupKind::Ephemeral)];
     let mut scenario = scenario();
     scenario.switches = vec![switch];
+    scenario.hosts.truncate(2);
     let mut machine = Machine::new("two cards");
     machine.networks = vec!["early".to_owned(), "on the fly".to_owned()];
     scenario.machines.push(machine);
