@@ -185,6 +185,14 @@ fn one_line(text: &str) -> String {
 /// Version of the JSON lines.  Fields and types may be added without a new one.
 const JSON_VERSION: u32 = 1;
 
+/// An object of an object: a field that has no value is absent there, too.
+pub(crate) fn without_nulls(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    object
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -138,8 +138,7 @@ impl Session {
             let option = Object::declared("OptionValue").with("key", *key);
             option.with("value", Value::any_text(value))
         });
-        let spec =
-            Object::declared("VirtualMachineConfigSpec").with_each("extraConfig", options);
+        let spec = Object::declared("VirtualMachineConfigSpec").with_each("extraConfig", options);
         let call = Call::new(vm, "ReconfigVM_Task").with("spec", spec);
         self.connection().call_moref(call).await
     }

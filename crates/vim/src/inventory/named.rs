@@ -243,7 +243,10 @@ impl Session {
 
     async fn parent(&self, entity: &Entity) -> Result<MoRef, VimError> {
         let read = self.read(entity.moref(), &["parent"]).await?;
-        read.value("parent").and_then(Value::moref).cloned().ok_or_else(|| nowhere(entity, "parent"))
+        read.value("parent")
+            .and_then(Value::moref)
+            .cloned()
+            .ok_or_else(|| nowhere(entity, "parent"))
     }
 
     /// The datastore cluster of this name, in whatever folder of datastores it lies.
