@@ -11,7 +11,7 @@ use crate::clock;
 use crate::dvs::{self, Owner};
 use crate::fault::Fault;
 use crate::object::{Moref, Objects};
-use crate::scenario::{DatastoreCluster, Scenario};
+use crate::scenario::{DatastoreCluster, PRIVILEGES, Scenario};
 use crate::types;
 use crate::vm::{self, Vm, allocation, escape_name};
 use crate::world::{HostEntry, World};
@@ -246,6 +246,37 @@ pub(crate) fn unregister(world: &mut World, moref: &Moref) {
     world.refresh_vapp(&pool);
 }
 
+/// Makes a template of a machine, which takes it out of its pool.
+pub(crate) fn mark_as_template(world: &mut World, moref: &Moref) -> Result<(), Fault> {
+    let vm = world.vm_mut(moref)?;
+    vm.is_template = true;
+    let pool = vm.pool.clone();
+    world.objects.unlink(&pool, "vm", moref);
+    world.refresh(&moref.id);
+    Ok(())
+}
+
+/// Makes a machine of a template again, in the pool `pool` and on the host at the place `host`.
+pub(crate) fn mark_as_machine(
+    world: &mut World,
+    moref: &Moref,
+    pool: &Moref,
+    host: usize,
+) -> Result<(), Fault> {
+    let vm = world.vm_mut(moref)?;
+    vm.is_template = false;
+    vm.pool = pool.clone();
+    let old = std::mem::replace(&mut vm.host, host);
+    let at = |place: usize| world.hosts.get(place).map(|host| host.moref.clone());
+    if let (Some(old), Some(new)) = (at(old), at(host)) {
+        world.objects.unlink(&old, "vm", moref);
+        world.objects.link(&new, "vm", moref);
+    }
+    world.objects.link(pool, "vm", moref);
+    world.refresh(&moref.id);
+    Ok(())
+}
+
 /// The folder at `path` below `from`, made where it is missing.
 pub(crate) fn folder(world: &mut World, from: &Moref, path: &str) -> Moref {
     let mut at = from.clone();
@@ -394,12 +425,14 @@ fn services(objects: &mut Objects, instance_uuid: &str, scenario: &Scenario) {
         None,
         json!({ "ovfImportOption": [], "ovfExportOption": [] }),
     );
+    let mut all = vec!["System.Anonymous", "System.Read", "System.View"];
+    all.extend(PRIVILEGES);
     let admin = json!({
         "roleId": -1,
         "system": true,
         "name": "Admin",
         "info": { "label": "Administrator", "summary": "Full access rights" },
-        "privilege": ["System.Anonymous", "System.View", "System.Read", "VApp.Export", "VApp.Import"],
+        "privilege": all,
     });
     objects.put(fixed::authorization_manager(), None, json!({ "roleList": [admin] }));
 }

@@ -519,6 +519,8 @@ pub(crate) fn make_vm(
         disks,
         files: std::collections::BTreeMap::new(),
         powered_on: false,
+        is_template: false,
+        guest_ip: None,
         snapshots: Vec::new(),
         lease: None,
     })

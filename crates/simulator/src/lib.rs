@@ -51,12 +51,14 @@
 //! | | `CreatePropertyCollector`, `DestroyPropertyCollector`, `CreateFilter`, `DestroyPropertyFilter` | |
 //! | | `WaitForUpdatesEx`, `WaitForUpdates`, `CheckForUpdates`, `CancelWaitForUpdates` | real versions; the last answer can be asked for again; never truncated |
 //! | ViewManager | `CreateContainerView`, `CreateListView`, `ModifyListView`, `ResetListView`, `DestroyView` | container views follow the inventory |
-//! | SearchIndex | `FindByInventoryPath`, `FindChild`, `FindByUuid`, `FindAllByUuid`, `FindByDnsName`, `FindByIp` | guests have no names and addresses, so the last two find nothing |
+//! | SearchIndex | `FindByInventoryPath`, `FindChild`, `FindByUuid`, `FindAllByUuid`, `FindByDnsName`, `FindByIp` | the last two by what running guests report: an address and, as host name, the machine's name |
 //! | Folder | `CreateFolder` | |
 //! | VirtualMachine | `PowerOnVM_Task`, `PowerOffVM_Task`, `Destroy_Task`, `Rename_Task`, `UnregisterVM` | refused with `TaskInProgress` while a lease holds the machine |
 //! | | `CreateSnapshot_Task`, `RemoveAllSnapshots_Task`, and `RemoveSnapshot_Task` of the snapshot | |
 //! | | `ExportVm`, and `ExportSnapshot` of the snapshot | `InvalidPowerState`, `TaskInProgress` |
-//! | | `ReconfigVM_Task` | edits of network cards |
+//! | | `ReconfigVM_Task` | edits of network cards; CPUs, memory, guest, annotation, extra configuration |
+//! | | `MarkAsTemplate`, `MarkAsVirtualMachine` | a template is in no pool and does not start |
+//! | AuthorizationManager | `HasPrivilegeOnEntities`, `HasPrivilegeOnEntity`, `FetchUserPrivilegeOnEntities` | one answer for all objects: everything but [`Scenario::missing_privileges`], which the methods that need one refuse with `NoPermission` |
 //! | VmwareDistributedVirtualSwitch | `FetchDVPorts`, `FetchDVPortKeys`, `RefreshDVPortState` | every criterion but `scope`; ports with connectee, cookie, state, conflict as the scenario has them |
 //! | DistributedVirtualSwitchManager | `QueryDvsByUuid` | |
 //! | HostNetworkSystem | `startDpuFailover` | `InvalidArgument` with its property; `MethodNotFound` below 8.0.3.0 |
@@ -99,6 +101,7 @@ mod object;
 mod ovf;
 mod port;
 mod rest;
+mod rights;
 pub mod scenario;
 mod script;
 mod server;

@@ -9,7 +9,7 @@ use crate::inventory::{self, fixed};
 use crate::object::Moref;
 use crate::port::{Connectee, Port, Portgroup, Switch, port_setting};
 use crate::scenario::{PortgroupKind, SwitchSpec};
-use crate::vm::{escape_name, is_network_card};
+use crate::vm::{CHANGEABLE, escape_name, is_network_card};
 use crate::world::World;
 
 /// Adds the switches of the scenario.
@@ -463,19 +463,32 @@ pub(crate) fn reattach(
     Ok(())
 }
 
-/// `VirtualMachine.ReconfigVM_Task`, of network cards: the devices that the machine will have.
+/// `VirtualMachine.ReconfigVM_Task`: the devices that the machine will have.
 ///
 /// # Errors
 ///
-/// `NotSupported` for everything but edits of network cards, `InvalidDeviceSpec` for a card that is
-/// not there.
+/// `NotSupported` for everything but [`CHANGEABLE`] and edits of network cards, `InvalidDeviceSpec`
+/// for a card that is not there, `CpuHotPlugNotSupported` and `MemoryHotPlugNotSupported` for more
+/// of either in a machine that runs.
 pub(crate) fn reconfigured(world: &World, vm: &Moref, spec: &Value) -> Result<Vec<Value>, Fault> {
     let mut devices = world.vm(vm)?.devices.clone();
     let fields = spec.as_object().into_iter().flatten();
     for (name, _) in fields.filter(|(_, value)| !value.is_null()) {
-        if !matches!(name.as_str(), "_typeName" | "deviceChange" | "changeVersion") {
+        let is_known = matches!(name.as_str(), "_typeName" | "deviceChange" | "changeVersion");
+        if !is_known && !CHANGEABLE.contains(&name.as_str()) {
             let what = format!("Changing '{name}' is not supported here.");
             return Err(Fault::new("NotSupported", what));
+        }
+    }
+    if world.vm(vm)?.powered_on {
+        for (field, kind, what) in [
+            ("numCPUs", "CpuHotPlugNotSupported", "CPU hot plug is not supported."),
+            ("memoryMB", "MemoryHotPlugNotSupported", "Memory hot plug is not supported."),
+        ] {
+            let old = &world.vm(vm)?.spec[field];
+            if !spec[field].is_null() && spec[field] != *old {
+                return Err(Fault::new(kind, what));
+            }
         }
     }
     for (index, change) in spec["deviceChange"].as_array().into_iter().flatten().enumerate() {

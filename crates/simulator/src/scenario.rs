@@ -30,6 +30,7 @@
 
 mod fault;
 mod machine;
+mod privilege;
 mod size;
 mod storage;
 mod switch;
@@ -43,6 +44,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::fault::{Direction, Fault, FaultKind};
 pub use self::machine::{Controller, Data, DataKind, DiskSpec, Machine, Spread};
+pub(crate) use self::privilege::PRIVILEGES;
 pub use self::size::Size;
 pub use self::storage::DatastoreCluster;
 pub use self::switch::{Offload, PortQuirk, PortgroupKind, PortgroupSpec, SwitchSpec};
@@ -78,6 +80,12 @@ pub struct Scenario {
     pub machines: Vec<Machine>,
     /// vApps below the cluster's root pool, with machines of their own.
     pub vapps: Vec<VappSpec>,
+    /// The guest of a machine that was started reports an address so many milliseconds later, and
+    /// those that run from the start have one; absent: guests report nothing.
+    pub guest_ip_after_ms: Option<u64>,
+    /// Privileges that the user does not have, such as `VApp.Export`: methods that need one fail
+    /// with `NoPermission`.
+    pub missing_privileges: Vec<String>,
     /// `leaseTimeout` in seconds: a lease that is not renewed for so long ends in error.
     pub lease_timeout_s: u32,
     /// Ended leases vanish at once (`ManagedObjectNotFound`) instead of staying readable.
@@ -228,6 +236,7 @@ impl Scenario {
             }
         }
         vapp::check(self)?;
+        privilege::check(self)?;
         for (index, fault) in self.faults.iter().enumerate() {
             fault.check(&format!("faults[{index}]"))?;
         }
@@ -309,6 +318,8 @@ impl Default for Scenario {
             pools: vec!["pool0".to_owned(), "pool1".to_owned()],
             machines: machine::default_machines(),
             vapps: machine::default_vapps(),
+            guest_ip_after_ms: Some(1000),
+            missing_privileges: Vec::new(),
             lease_timeout_s: 300,
             lease_vanishes: false,
             lease_timeout_shown: None,

@@ -439,6 +439,9 @@ fn add_machine(
     }
     let moref = vm.moref.clone();
     inventory::register(world, vm)?;
+    if world.scenario.guest_ip_after_ms.is_some() {
+        world.report_guest(&moref);
+    }
     Ok(moref)
 }
 
@@ -455,6 +458,8 @@ const NVRAM_SEED: u64 = 0x6e76_7261_6d00;
 
 #[cfg(test)]
 mod json_tests;
+#[cfg(test)]
+mod machine_tests;
 #[cfg(test)]
 mod network_tests;
 #[cfg(test)]

@@ -82,6 +82,14 @@ impl Vapp {
         }));
     }
 
+    /// Calls a child by its new name.
+    pub(crate) fn rename_child(&mut self, child: &Moref, name: &str) {
+        let known = self.entities.iter_mut();
+        for entity in known.filter(|one| one["key"]["value"] == child.id.as_str()) {
+            entity["tag"] = json!(name);
+        }
+    }
+
     /// Forgets a child.
     pub(crate) fn drop_child(&mut self, child: &Moref) {
         self.entities.retain(|one| one["key"]["value"] != child.id.as_str());

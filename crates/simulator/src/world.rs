@@ -18,7 +18,7 @@ use crate::scenario::{Direction, Scenario};
 use crate::script::Script;
 use crate::session::Sessions;
 use crate::vapp::{Part, Vapp};
-use crate::vm::{Vm, network_of};
+use crate::vm::{Vm, is_network_card, network_of};
 
 /// Everything the server knows.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) tickets: Arc<Tickets>,
     /// The scenario's faults, counting down.
     pub(crate) script: Arc<Script>,
+    /// Machines whose guests begin to start: they report an address in a while.
+    pub(crate) booting: Vec<Moref>,
     /// Folder where uploads are stored.
     pub(crate) store: PathBuf,
     next_id: u32,
@@ -209,6 +211,7 @@ impl World {
             leases: BTreeMap::new(),
             tickets,
             script,
+            booting: Vec::new(),
             store,
             next_id: FIRST_ID,
         }
@@ -274,6 +277,22 @@ impl World {
             self.objects.put(snapshot, None, value);
         }
         self.refresh_vapp(&pool.id);
+    }
+
+    /// Lets the guest of a machine that runs report an address.
+    pub(crate) fn report_guest(&mut self, moref: &Moref) {
+        let number: u32 = moref.id.trim_start_matches("vm-").parse().unwrap_or_default();
+        let [_, high, middle, low] = number.to_be_bytes();
+        let Some(vm) = self.vms.get_mut(&moref.id) else { return };
+        let has_card = vm
+            .devices
+            .iter()
+            .any(|device| device["_typeName"].as_str().is_some_and(is_network_card));
+        if vm.powered_on && has_card {
+            // One of RFC 1918's, another for each machine.
+            vm.guest_ip = Some(format!("10.{high}.{middle}.{low}"));
+            self.refresh(&moref.id);
+        }
     }
 
     /// The vApp `moref`.

@@ -177,6 +177,7 @@ on_each_wire! {
     exports_a_snapshot_of_a_running_machine
     an_older_server_has_only_soap
     starts_imports_and_destroys_vapps
+    deploys_with_options_changes_and_templates
     a_taken_name_and_a_wrong_password_are_refused
 }
 
@@ -388,6 +389,47 @@ async fn starts_imports_and_destroys_vapps(wire: Wire) {
         govc.run(&["vapp.destroy", "shop"]);
         assert!(runs("shop").is_empty());
         assert!(!govc.run(&["find", "/", "-type", "a"]).contains("shop"));
+    });
+    simulator.stop().await;
+}
+
+async fn deploys_with_options_changes_and_templates(wire: Wire) {
+    let simulator = Simulator::builder().start().await.unwrap();
+    let Some(govc) = Govc::find(&simulator, wire) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    tokio::task::block_in_place(|| {
+        let package = appliance().write_folder(folder.path()).unwrap();
+        let package = package.path().to_str().unwrap();
+        let options = folder.path().join("options.json");
+        let text = r#"{
+            "Name": "deployed", "Annotation": "by options", "PowerOn": true, "WaitForIP": true,
+            "InjectOvfEnv": true, "DiskProvisioning": "thin",
+            "NetworkMapping": [{ "Name": "VM Network", "Network": "DPG0" }]
+        }"#;
+        fs::write(&options, text).unwrap();
+        let place = ["-ds", "datastore0", "-pool", "pool0", "-options", options.to_str().unwrap()];
+        let told = govc.run(&[&["import.ovf"], &place[..], &[package]].concat());
+        assert!(told.contains("Received IP address: 10."), "{told}");
+        let vm = simulator.vms().into_iter().find(|vm| vm.name == "deployed").unwrap();
+        assert!(vm.powered_on);
+        assert_eq!(vm.networks, ["DPG0"]);
+        let info = govc.run(&["vm.info", "-json", "deployed"]);
+        for part in ["by options", "guestinfo.ovfEnv"] {
+            assert!(info.contains(part), "{part} in {info}");
+        }
+        let address = govc.run(&["vm.ip", "deployed"]);
+        let found = govc.run(&["vm.info", "-vm.ip", address.trim()]);
+        assert!(found.contains("deployed"), "{found}");
+
+        govc.run(&["vm.change", "-vm", "small", "-c", "3", "-m", "768", "-e", "guestinfo.x=y"]);
+        let info = govc.run(&["vm.info", "-e", "small"]);
+        for part in ["3 vCPU(s)", "768MB", "guestinfo.x"] {
+            assert!(info.contains(part), "{part} in {info}");
+        }
+        govc.run(&["vm.markastemplate", "small"]);
+        assert!(govc.try_run(&["vm.power", "-on", "small"]).is_err());
+        govc.run(&["vm.markasvm", "-pool", "pool0", "small"]);
+        govc.run(&["vm.power", "-on", "small"]);
     });
     simulator.stop().await;
 }

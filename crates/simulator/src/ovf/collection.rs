@@ -68,18 +68,17 @@ impl Package<'_> {
         config["_typeName"] = json!("VAppConfigSpec");
         config["annotation"] = json!(annotation(element, &self.messages));
         let start = child(element, "StartupSection");
-        let mut children = Vec::new();
-        for inner in &element.children {
-            let (own, sections) = (self.name(inner), Sections::of(inner, &self.messages));
+        let (mut children, mut taken) = (Vec::new(), Vec::new());
+        for inner in element.children.iter().filter(|inner| is_content(inner)) {
+            let own = free_name(self.name(inner), attribute(inner, "id"), &taken);
+            taken.push(own.clone());
+            let sections = Sections::of(inner, &self.messages);
             let path = format!("{path}/{own}");
-            let mut spec = match inner.name.as_str() {
-                "VirtualSystem" => match self.machine(import, inner, (&own, &path), &sections) {
-                    Some(spec) => spec,
-                    None => continue,
-                },
-                COLLECTION => self.collection(import, inner, (&own, &path), &sections),
-                _ => continue,
+            let spec = match inner.name.as_str() {
+                COLLECTION => Some(self.collection(import, inner, (&own, &path), &sections)),
+                _ => self.machine(import, inner, (&own, &path), &sections),
             };
+            let Some(mut spec) = spec else { continue };
             let id = attribute(inner, "id");
             let items = start.iter().flat_map(|section| &section.children);
             let mut items = items.filter(|item| item.name == "Item");
@@ -149,6 +148,18 @@ fn entity_config(item: &Element) -> Value {
         "stopDelay": number("stopDelay").unwrap_or(0),
         "stopAction": text("stopAction", "powerOff"),
     })
+}
+
+fn is_content(element: &Element) -> bool {
+    matches!(element.name.as_str(), "VirtualSystem" | COLLECTION)
+}
+
+/// The name itself, or else the id or a numbered name: names in a vApp differ, while descriptors
+/// with two machines of one name exist.
+fn free_name(name: String, id: &str, taken: &[String]) -> String {
+    let numbered = (2..).map(|number| format!("{name} ({number})"));
+    let mut names = [name.clone(), id.to_owned()].into_iter().chain(numbered);
+    names.find(|name| !taken.contains(name)).unwrap_or(name)
 }
 
 fn annotation(element: &Element, messages: &Messages) -> Option<String> {

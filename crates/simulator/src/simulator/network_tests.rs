@@ -233,7 +233,7 @@ async fn a_card_moves_to_the_port_that_was_chosen() {
     assert_eq!(networks[0]["type"], "DistributedVirtualPortgroup");
 
     let vm = bench.vm("small");
-    let more = "<spec><annotation>x</annotation></spec>";
+    let more = "<spec><firmware>efi</firmware></spec>";
     assert_eq!(bench.fault(&vm, "ReconfigVM_Task", more).await, "NotSupported");
 }
 

@@ -98,6 +98,12 @@ async fn machines_of_a_vapp_run_and_go_together() {
     assert!(disabled.as_array().unwrap().contains(&json!("ExportVApp")), "{disabled}");
     assert_eq!(bench.fault(&vapp, "ExportVApp", "").await, "InvalidPowerState");
     assert_eq!(state(bench.ok(&vapp, "Destroy_Task", "").await).await, "error");
+    let name = "<newName>front</newName>";
+    bench.ok(&bench.vm("vapp-web"), "Rename_Task", name).await;
+    assert_eq!(bench.get(&vapp, "vAppConfig").await["entityConfig"][1]["tag"], "front");
+    bench.ok(&bench.vm("front"), "Rename_Task", "<newName>vapp-web</newName>").await;
+    let taken = bench.ok(&bench.vm("vapp-web"), "Rename_Task", "<newName>vapp-db</newName>").await;
+    assert_eq!(state(taken).await, "error");
     // One machine that still runs is enough.
     bench.ok(&bench.vm("vapp-web"), "PowerOffVM_Task", "").await;
     assert_eq!(bench.get(&vapp, "summary").await["vAppState"], "started");
@@ -211,8 +217,8 @@ async fn an_import_that_fails_leaves_nothing() {
 
     // The name of the vApp is taken, and then that of the second machine in it.
     let twice = bench.import_spec_of(&descriptor, "vapp0", "").await;
-    let same = descriptor.replace("vapp-web", "vapp-db").replacen("disk-1", "disk-x", 1);
-    let same = bench.import_spec_of(&same, "other", "").await;
+    let mut same = bench.import_spec_of(&descriptor, "other", "").await;
+    same["importSpec"]["child"][1]["configSpec"]["name"] = json!("vapp-db");
     for spec in [twice, same] {
         bench.begin(&spec).await;
         settle().await;
@@ -258,6 +264,33 @@ async fn vapps_are_imported_into_one_another() {
     bench.ok(&outer, "Destroy_Task", "").await;
     assert_eq!(bench.count(), (6, 1));
     assert_eq!(bench.fault(POOL, "ImportVApp", &spec_text(&spec)).await, "NotSupported");
+}
+
+#[tokio::test(start_paused = true)]
+async fn machines_of_one_name_get_different_ones() {
+    let bench = Bench::new(scenario()).await;
+    let machine = |id: &str| {
+        format!(
+            "<VirtualSystem ovf:id='{id}'><Info/><Name>same</Name><VirtualHardwareSection><Info/>\
+             <Item><rasd:InstanceID>1</rasd:InstanceID><rasd:ResourceType>3</rasd:ResourceType>\
+             <rasd:VirtualQuantity>1</rasd:VirtualQuantity></Item></VirtualHardwareSection></VirtualSystem>"
+        )
+    };
+    let (start, end) = (NESTED.find("<VirtualSystemCollection").unwrap(), "</Envelope>");
+    let machines = [machine("a"), machine("same"), machine("b")].concat();
+    let descriptor = format!(
+        "{}<VirtualSystemCollection ovf:id='c'><Info/>{machines}</VirtualSystemCollection>{end}",
+        &NESTED[..start]
+    );
+    let spec = bench.import_spec_of(&descriptor, "", "").await;
+    assert!(spec.get("error").is_none(), "{spec}");
+    assert_eq!(spec["importSpec"]["name"], "c");
+    let children = spec["importSpec"]["child"].as_array().unwrap().iter();
+    let names: Vec<&Value> = children.map(|child| &child["configSpec"]["name"]).collect();
+    assert_eq!(names, ["same", "same (2)", "b"]);
+    bench.begin(&spec).await;
+    settle().await;
+    assert!(bench.lease().fault.is_none());
 }
 
 #[tokio::test(start_paused = true)]
