@@ -154,6 +154,15 @@ impl<'a> Import<'a> {
         self.controllers.clear();
         self.next_key = -1;
         let items = chosen(system, option);
+        let families = system.hardware_family().unwrap_or_default();
+        let hardware = newest_hardware(families);
+        if hardware.is_none() && families.split_whitespace().any(|one| number(one).is_some()) {
+            let what = format!(
+                "No supported hardware versions among [{families}]; the newest is vmx-{HARDWARE_MAX}."
+            );
+            let fault = Fault::new("OvfNoSupportedHardwareFamily", what);
+            self.errors.push(fault.with("version", families));
+        }
         let (cpus, memory_mib) = cpus_and_memory(&items);
         // Controllers before what hangs on them.
         for item in &items {
@@ -173,7 +182,7 @@ impl<'a> Import<'a> {
         json!({
             "_typeName": "VirtualMachineConfigSpec",
             "name": name,
-            "version": system.hardware_family().and_then(newest_hardware),
+            "version": hardware,
             "guestId": system.os_type().unwrap_or_else(|| guest_id(system.os_id())),
             "annotation": system.annotation(),
             "files": { "vmPathName": format!("[{}]", self.datastore) },
@@ -489,10 +498,16 @@ fn family(kind: &str) -> &'static str {
     }
 }
 
-/// The newest of the hardware families that a descriptor lists.
+/// The newest of the hardware families that a descriptor lists, of those that hosts here know.
 fn newest_hardware(families: &str) -> Option<&str> {
-    let number = |family: &&str| family.strip_prefix("vmx-").and_then(|n| n.parse::<u32>().ok());
-    families.split_whitespace().filter(|family| number(family).is_some()).max_by_key(number)
+    let families = families.split_whitespace();
+    let known = families.filter(|one| number(one).is_some_and(|number| number <= HARDWARE_MAX));
+    known.max_by_key(|family| number(family))
+}
+
+/// The number of a hardware family of VMware.
+fn number(family: &str) -> Option<u32> {
+    family.strip_prefix("vmx-")?.parse().ok()
 }
 
 /// vSphere's name for an operating system of CIM.
@@ -517,6 +532,9 @@ const PROVISIONING: [&str; 9] = [
     "sparse",
     "flat",
 ];
+
+/// The newest hardware version of 8.0.2 and 8.0.3.
+const HARDWARE_MAX: u32 = 21;
 
 /// Units on the widest controller.
 const UNITS_MAX: usize = 64;

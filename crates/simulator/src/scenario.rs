@@ -65,6 +65,9 @@ pub struct Scenario {
     pub hosts: Vec<Host>,
     /// Names of the datastores; every host reaches all of them.
     pub datastores: Vec<String>,
+    /// Free space of datastores, by name; those that are not named have plenty.  A machine whose
+    /// disks take all their space at once and more than this is not made.
+    pub datastore_free: BTreeMap<String, Size>,
     /// Datastore clusters and which datastores are in them.
     pub datastore_clusters: Vec<DatastoreCluster>,
     /// Names of the networks; every host reaches all of them.
@@ -127,6 +130,35 @@ pub struct Host {
     /// Device URLs have `*` in place of the host, as a host without vCenter gives them; the data
     /// then passes through the API's port.
     pub star_url: bool,
+    /// Whether it can take machines.
+    pub condition: HostCondition,
+}
+
+/// Whether a host can take machines.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HostCondition {
+    /// It can.
+    #[default]
+    Connected,
+    /// vCenter has been told to leave it alone.
+    Disconnected,
+    /// It is connected, but in maintenance.
+    Maintenance,
+    /// vCenter does not hear from it.
+    NotResponding,
+}
+
+impl HostCondition {
+    /// `HostSystemConnectionState`.
+    pub(crate) const fn connection(self) -> &'static str {
+        match self {
+            Self::Connected | Self::Maintenance => "connected",
+            Self::Disconnected => "disconnected",
+            Self::NotResponding => "notResponding",
+        }
+    }
 }
 
 /// Why a text is no scenario.
@@ -311,6 +343,7 @@ impl Default for Scenario {
             password: "simulated".to_owned(),
             hosts: vec![Host::new("host0"), Host::new("host1"), Host::stand_alone("host2")],
             datastores: (0..4).map(|index| format!("datastore{index}")).collect(),
+            datastore_free: BTreeMap::new(),
             datastore_clusters: vec![DatastoreCluster::new("pod0", &["datastore2", "datastore3"])],
             networks: vec!["VM Network".to_owned(), "Storage Network".to_owned()],
             esxi: false,
@@ -343,6 +376,7 @@ impl Default for Host {
             throttle_mb_per_s: None,
             connection_cap: 32,
             star_url: false,
+            condition: HostCondition::Connected,
         }
     }
 }
