@@ -132,6 +132,19 @@ pub struct Host {
     pub star_url: bool,
     /// Whether it can take machines.
     pub condition: HostCondition,
+    /// What is wrong with its device URLs; absent: nothing.
+    pub quirk: Option<HostQuirk>,
+}
+
+/// What is wrong with the device URLs of a host.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HostQuirk {
+    /// They lead to a port where nobody listens.
+    Unreachable,
+    /// `sslThumbprint` is another certificate's.
+    WrongThumbprint,
 }
 
 /// Whether a host can take machines.
@@ -377,6 +390,7 @@ impl Default for Host {
             connection_cap: 32,
             star_url: false,
             condition: HostCondition::Connected,
+            quirk: None,
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::lock::lock;
 use crate::nfc::{NfcHost, NfcService, Tickets};
 use crate::object::Moref;
 use crate::rest;
-use crate::scenario::{Machine, Scenario, ScenarioError};
+use crate::scenario::{HostQuirk, Machine, Scenario, ScenarioError};
 use crate::script::Script;
 use crate::server::{Body, Connection, Limits, Server, ServerError, full, text};
 use crate::session::{self, Client, Wire};
@@ -118,7 +118,7 @@ impl Builder {
             .zip(&scenario.hosts)
             .map(|(host, spec)| match spec.star_url || scenario.esxi {
                 true => ("*".to_owned(), String::new()),
-                false => (host.local_addr().to_string(), host.identity().thumbprint_sha1()),
+                false => endpoint(host, spec.quirk),
             })
             .collect();
         let path = store.path().to_owned();
@@ -364,6 +364,22 @@ fn xml(status: StatusCode, body: String) -> Response<Body> {
     response
 }
 
+/// Authority and thumbprint that device URLs of a host have.
+fn endpoint(host: &NfcHost, quirk: Option<HostQuirk>) -> (String, String) {
+    let (address, thumbprint) = (host.local_addr(), host.identity().thumbprint_sha1());
+    match quirk {
+        None => (address.to_string(), thumbprint),
+        Some(HostQuirk::Unreachable) => {
+            (SocketAddr::new(address.ip(), UNUSED_PORT).to_string(), thumbprint)
+        }
+        Some(HostQuirk::WrongThumbprint) => {
+            // One that no certificate has.
+            let digits = thumbprint.chars().map(|c| if c == ':' { c } else { '0' });
+            (address.to_string(), digits.collect())
+        }
+    }
+}
+
 /// The state that `scenario` describes.  `endpoints` has authority and thumbprint of each host.
 fn make_world(
     scenario: Arc<Scenario>,
@@ -452,6 +468,9 @@ fn reachable(address: IpAddr) -> IpAddr {
 
 /// Largest request: the default of a real server.
 const REQUEST_BYTES_MAX: usize = 20_000_000;
+
+/// A port where nobody listens (TCPMUX, which is not in use any more).
+const UNUSED_PORT: u16 = 1;
 
 /// NVRAM has the same content in every machine.
 const NVRAM_SEED: u64 = 0x6e76_7261_6d00;

@@ -3,6 +3,8 @@
 //! The clock is the real one, so disks and limits are small.
 #![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
 
+mod afterwards;
+mod imports;
 mod outputs;
 
 use std::path::Path;
@@ -24,6 +26,7 @@ use ovftransfer::Report;
 use ovftransfer::Secret;
 use ovftransfer::Server;
 use ovftransfer::Trust;
+use ovftransfer::Verification;
 use ovftransfer::Wire;
 use ovftransfer_simulator::LeaseState;
 use ovftransfer_simulator::Scenario;
