@@ -178,6 +178,18 @@ fn progress(global: &Global, is_terminal: bool) -> Progress {
     }
 }
 
+/// A field that has no value is absent, at any depth.
+pub(crate) fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => other,
+    }
+}
+
 /// Version of the JSON lines.  Fields and types may be added without a new one.
 const JSON_VERSION: u32 = 1;
 

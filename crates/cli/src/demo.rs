@@ -274,6 +274,7 @@ fn add_rows(rows: &mut Vec<Vec<String>>, step: &str, report: &Report) {
 fn scenario() -> Scenario {
     let mut scenario = Scenario::default();
     scenario.machines.clear();
+    scenario.vapps.clear();
     scenario.lease_timeout_s = LEASE_TIMEOUT_S;
     for host in &mut scenario.hosts {
         host.throttle_mb_per_s_per_stream = Some(MB_PER_S_PER_STREAM);

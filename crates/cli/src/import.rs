@@ -4,18 +4,25 @@ use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
+use ovftransfer::FileName;
+use ovftransfer::Finding;
 use ovftransfer::Import;
 use ovftransfer::ImportPlan;
 use ovftransfer::ImportSpecOptions;
 use ovftransfer::NetworkMap;
 use ovftransfer::Package;
 use ovftransfer::Server;
+use ovftransfer::Severity;
+use serde_json::Value;
 use serde_json::json;
 
 use crate::args::ImportArgs;
+use crate::args::YesNo;
 use crate::connection::Connection;
 use crate::connection::Root;
+use crate::console;
 use crate::console::Console;
 use crate::environment::Environment;
 use crate::exit::Failure;
@@ -40,7 +47,7 @@ pub(crate) async fn run(
         console.note(format_args!("warning: {field} in the options has no meaning"));
     }
     let package = interrupts.race(open(&args.package)).await?;
-    let request = request(&args, options.as_ref(), package, &connection.path, environment);
+    let request = request(&args, options.as_ref(), package, &connection, environment)?;
     let server = interrupts.race(connection.connect()).await?;
     let outcome = import(request, &args, &server, &connection, console, interrupts).await;
     transfer::logout(&server, &outcome, interrupts).await;
@@ -59,10 +66,11 @@ async fn import(
     let plan = interrupts.race(plan).await?;
     if args.dry_run {
         show(&plan, console);
-        return Ok(());
+        return Ok(plan.check()?);
     }
     let name = plan.name();
-    let (options, events) = transfer::options(&args.transfer);
+    let (mut options, events) = transfer::options(&args.transfer);
+    options.retry_uploads = args.retry_uploads == YesNo::Yes;
     let left_behind = format!(
         "{name} may be on {} until its lease times out; remove it if it stays",
         connection.server()
@@ -124,28 +132,50 @@ fn request(
     args: &ImportArgs,
     options: Option<&ImportSpecOptions>,
     package: Package,
-    target: &str,
+    connection: &Connection,
     environment: &Environment,
-) -> Import {
-    let place = Place::new(target);
+) -> Result<Import, Failure> {
+    let target = connection.moref.as_ref().unwrap_or(&connection.path);
+    let place = match &connection.moref {
+        Some(moref) => Place::bare(is_pool(moref)),
+        None => Place::new(target),
+    };
     let or_govc = |flag: &Option<String>, variable: &str| {
-        flag.clone().or_else(|| environment.govc(variable).map(str::to_owned))
+        let text = flag.clone().or_else(|| environment.govc(variable).map(str::to_owned));
+        match text.filter(|text| place.cannot_complete(text)) {
+            Some(text) => Err(Failure::usage(format!(
+                "{text}: beside a target with ?moref= it must be a full path or a reference"
+            ))),
+            None => Ok(flag.clone().or_else(|| environment.govc(variable).map(str::to_owned))),
+        }
     };
     let mut request = Import::new(package, target);
     request.name.clone_from(&args.name);
-    request.datastore = or_govc(&args.datastore, "DATASTORE");
-    request.folder = or_govc(&args.folder, "FOLDER").map(|path| place.folder(&path));
+    request.datastore =
+        args.datastore.clone().or_else(|| environment.govc("DATASTORE").map(str::to_owned));
+    request.folder = or_govc(&args.folder, "FOLDER")?.map(|path| place.folder(&path));
     // A target that names a pool or a host is more than a default.
     request.pool = match place.names_pool() {
         true => args.pool.clone(),
-        false => or_govc(&args.pool, "RESOURCE_POOL"),
+        false => or_govc(&args.pool, "RESOURCE_POOL")?,
     }
     .map(|path| place.pool(&path));
-    request.host = or_govc(&args.host, "HOST").map(|path| place.host(&path));
+    request.host = or_govc(&args.host, "HOST")?.map(|path| place.host(&path));
     request.networks = networks(args);
+    request.require_networks = args.require_network;
     request.properties.clone_from(&args.properties);
     request.deployment_option.clone_from(&args.deployment_option);
     request.disk_provisioning.clone_from(&args.disk_mode);
+    request.ip_allocation.clone_from(&args.ip_allocation);
+    request.ip_protocol.clone_from(&args.ip_protocol);
+    request.accept_eulas = args.accept_eulas;
+    request.annotation.clone_from(&args.annotation);
+    request.import_options.clone_from(&args.import_options);
+    request.overwrite = args.overwrite;
+    request.inject_ovf_env = args.inject_ovf_env;
+    request.power_on = args.power_on;
+    request.wait_for_ip = args.wait_for_ip.map(|seconds| Duration::from_secs(seconds.into()));
+    request.template = args.template;
     if let Some(options) = options {
         options.fill(&mut request);
     }
@@ -155,7 +185,12 @@ fn request(
     {
         request.networks.push(NetworkMap::new(None, name));
     }
-    request
+    Ok(request)
+}
+
+/// Whether a reference is to a pool: it says more than a cluster or a host.
+fn is_pool(moref: &str) -> bool {
+    moref.starts_with("ResourcePool:") || moref.starts_with("VirtualApp:")
 }
 
 fn networks(args: &ImportArgs) -> Vec<NetworkMap> {
@@ -167,20 +202,34 @@ fn networks(args: &ImportArgs) -> Vec<NetworkMap> {
 
 fn show(plan: &ImportPlan, console: &Console) {
     let text = plan.to_string();
-    if console.json {
-        let file = |(file, bytes): (&ovftransfer::FileName, u64)| json!({ "file": file.as_str(), "bytes": bytes });
-        let files: Vec<_> = plan.files().map(file).collect();
-        let fields = json!({
-            "command": "import",
-            "name": plan.name(),
-            "files": files,
-            "warnings": plan.warnings(),
-            "text": text.trim_end(),
-        });
-        console.object("plan", fields);
-    } else {
+    if !console.json {
         console.data(text.trim_end());
+        return;
     }
+    let file = |(file, bytes): (&FileName, u64)| json!({ "file": file.as_str(), "bytes": bytes });
+    let files: Vec<_> = plan.files().map(file).collect();
+    let is_warning = |finding: &&Finding| finding.severity == Severity::Warning;
+    let warnings = plan.findings().iter().filter(is_warning).map(ToString::to_string);
+    let fields = json!({
+        "command": "import",
+        "name": plan.name(),
+        "datastore": plan.datastore(),
+        "files": files,
+        "warnings": warnings.collect::<Vec<_>>(),
+        "findings": plan.findings().iter().map(finding_object).collect::<Vec<_>>(),
+        "text": text.trim_end(),
+    });
+    console.object("plan", fields);
+}
+
+fn finding_object(finding: &Finding) -> Value {
+    console::without_nulls(json!({
+        "severity": finding.severity.word(),
+        "check": finding.check.word(),
+        "subject": Some(&finding.subject).filter(|subject| !subject.is_empty()),
+        "problem": finding.problem,
+        "advice": finding.advice,
+    }))
 }
 
 /// The largest file of options; real ones have a line for each property and network.

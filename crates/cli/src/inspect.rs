@@ -19,6 +19,7 @@ use crate::args::InspectArgs;
 use crate::connection::Connection;
 use crate::connection::Root;
 use crate::console::Console;
+use crate::console::without_nulls;
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::format;
@@ -428,18 +429,6 @@ fn facts_object(facts: &VmFacts) -> Value {
             "is_current": snapshot.is_current,
         })).collect::<Vec<_>>(),
     })
-}
-
-/// The value without fields that have none, at any depth.
-fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
-            Value::Object(kept.map(|(name, value)| (name, without_nulls(value))).collect())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
-        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => other,
-    }
 }
 
 /// CIM `ResourceType` of a processor.

@@ -55,7 +55,8 @@ fn read(path: &Path) -> Result<Scenario, Failure> {
 
 /// Gives every disk other bytes; the same number always gives the same ones.
 fn reseed(scenario: &mut Scenario, seed: u64) {
-    for disk in scenario.machines.iter_mut().flat_map(|machine| &mut machine.disks) {
+    let inside = scenario.vapps.iter_mut().flat_map(|vapp| &mut vapp.machines);
+    for disk in scenario.machines.iter_mut().chain(inside).flat_map(|machine| &mut machine.disks) {
         disk.data.seed = disk.data.seed.wrapping_add(seed);
     }
 }

@@ -342,8 +342,10 @@ fn ls_prints_paths_that_lead_back() {
 
 #[test]
 fn ls_and_inspect_work_on_a_bare_host() {
-    let lab = Lab::new(r#"{"esxi": true, "hosts": [{"name": "esxi0"}], "machines": [
-        {"name": "web", "disks": [{"capacity": "8 MiB"}]}]}"#);
+    let lab = Lab::new(
+        r#"{"esxi": true, "hosts": [{"name": "esxi0"}], "machines": [
+        {"name": "web", "disks": [{"capacity": "8 MiB"}]}]}"#,
+    );
     let done = lab.run(&["ls", "/", "--json", "--type", "vm"]);
     done.expect(0, &[]);
     let objects = done.objects();

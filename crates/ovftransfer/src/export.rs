@@ -218,6 +218,7 @@ impl Running {
             lease,
             package,
             files,
+            after: report::After::default(),
             beats: self.meter.beats(),
             streamed: streamed - started,
             took: started.elapsed(),

@@ -1,6 +1,7 @@
 //! What can be chosen when a package is imported, as the JSON that govc reads and writes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ovftransfer_ovf::Envelope;
 use ovftransfer_ovf::envelope::Configuration;
@@ -287,6 +288,11 @@ impl ImportSpecOptions {
         or(&mut request.name, self.name.as_deref().unwrap_or_default());
         or(&mut request.deployment_option, &self.deployment);
         or(&mut request.disk_provisioning, &self.disk_provisioning);
+        or(&mut request.ip_allocation, &self.ip_allocation_policy);
+        or(&mut request.ip_protocol, &self.ip_protocol);
+        or(&mut request.annotation, &self.annotation);
+        request.inject_ovf_env |= self.inject_ovf_env;
+        self.fill_afterwards(request);
         for PropertyMapping { key, value, .. } in &self.property_mapping {
             if request.properties.iter().all(|(known, _)| known != key) {
                 request.properties.push((key.clone(), value.clone()));
@@ -300,6 +306,17 @@ impl ImportSpecOptions {
             if is_new && !network.is_empty() {
                 request.networks.push(NetworkMap::new(Some(name.clone()), network));
             }
+        }
+    }
+}
+
+impl ImportSpecOptions {
+    /// A template cannot run: as in govc, one that is to be started stays a template.
+    fn fill_afterwards(&self, request: &mut Import) {
+        request.template |= self.mark_as_template && !request.power_on;
+        request.power_on |= self.power_on && !request.template;
+        if self.wait_for_ip && request.power_on && request.wait_for_ip.is_none() {
+            request.wait_for_ip = Some(WAIT_FOR_IP);
         }
     }
 }
@@ -390,6 +407,10 @@ where
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
+
+/// How long an address is waited for: govc waits for ever, which helps nobody.  A guest that
+/// configures itself at its first start needs minutes.
+const WAIT_FOR_IP: Duration = Duration::from_secs(600);
 
 /// The default of `DiskProvisioning`.
 const DISK_PROVISIONING_DEFAULT: &str = "flat";

@@ -116,6 +116,7 @@ async fn simulator(mb_per_s: Option<f64>) -> Simulator {
         DiskSpec::new(64 * MIB).with_data(data)
     };
     let mut scenario = Scenario::default();
+    scenario.vapps.clear();
     scenario.machines = ["one", "two", "no-disk"].map(Machine::new).into();
     scenario.machines[0].disks = vec![disk(1), disk(2)];
     scenario.machines[1].disks = vec![disk(3), disk(4)];

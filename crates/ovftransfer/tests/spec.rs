@@ -100,7 +100,8 @@ fn more_is_listed_on_request() {
     assert_eq!(json["AllIPProtocolOptions"], serde_json::json!(["IPv4", "IPv6"]));
     assert!(ImportSpecOptions::from_json(&options.to_json()).unwrap().unknown().is_empty());
 
-    let vapp = DESCRIPTOR.replace("<VirtualSystem ", "<VirtualSystemCollection ovf:id='c'><Info/><VirtualSystem ");
+    let vapp = DESCRIPTOR
+        .replace("<VirtualSystem ", "<VirtualSystemCollection ovf:id='c'><Info/><VirtualSystem ");
     let vapp = vapp.replace("</VirtualSystem>", "</VirtualSystem></VirtualSystemCollection>");
     let vapp = Envelope::parse(vapp).unwrap();
     assert!(ImportSpecOptions::of(&vapp).property_mapping.is_empty(), "as govc");
@@ -121,8 +122,14 @@ fn what_people_write_is_read() {
                 \"networkmapping\":[{\"NAME\":\"lan\",\"network\":\"VM Network\",\"y\":2}],\"Z\":[]}";
     let options = read(text).unwrap();
     assert_eq!(options.name.as_deref(), Some("web"));
-    assert_eq!((options.ip_protocol.as_str(), options.disk_provisioning.as_str()), ("IPv6", "thin"));
-    assert_eq!((options.property_mapping[0].key.as_str(), options.property_mapping[0].value.as_str()), ("a", ""));
+    assert_eq!(
+        (options.ip_protocol.as_str(), options.disk_provisioning.as_str()),
+        ("IPv6", "thin")
+    );
+    assert_eq!(
+        (options.property_mapping[0].key.as_str(), options.property_mapping[0].value.as_str()),
+        ("a", "")
+    );
     assert_eq!(options.network_mapping[0].network, "VM Network");
     assert_eq!(options.unknown(), ["NetworkMapping.y", "PropertyMapping.x", "Z"]);
     for (text, problem) in [
@@ -193,9 +200,13 @@ fn a_package_is_looked_at_without_its_files() {
     let disk = package.envelope().references()[0].href().clone();
     let disk_bytes = fs::metadata(folder.path().join(disk.as_str())).unwrap().len();
     assert_eq!(whole.size_of(&disk), Some(disk_bytes));
-    let all = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
+    let all =
+        fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
     assert_eq!(whole.size_bytes(), all.sum::<u64>());
-    assert_eq!((whole.missing().count(), whole.is_ova(), whole.has_certificate()), (0, false, false));
+    assert_eq!(
+        (whole.missing().count(), whole.is_ova(), whole.has_certificate()),
+        (0, false, false)
+    );
     assert!(whole.manifest().is_some());
 
     fs::remove_file(folder.path().join(disk.as_str())).unwrap();

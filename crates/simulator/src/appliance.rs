@@ -24,16 +24,18 @@ use ovftransfer_ovf::{
 use ovftransfer_vmdk::VmdkError;
 use sha2::{Digest as _, Sha256};
 
-use crate::descriptor::{self, DiskFile, FileEntry};
+use crate::descriptor::{self, Child, Collection, Content, DiskFile, FileEntry};
 use crate::disk::Disk;
 use crate::generate::fill_random;
 use crate::scenario::{Machine, ScenarioError};
 use crate::stream;
 
-/// A package that can be written: a machine and the content of its disks.
+/// A package that can be written: a machine, or several as one vApp, and the content of its disks.
 #[derive(Clone, Debug)]
 pub struct Appliance {
-    machine: Machine,
+    name: String,
+    machines: Vec<Machine>,
+    is_vapp: bool,
 }
 
 /// A package that was written.
@@ -88,8 +90,8 @@ pub enum ApplianceError {
     /// A file has no place in the manifest.
     #[error("manifest not written")]
     Manifest(#[from] ManifestError),
-    /// The machine's name makes no file name.
-    #[error("the machine's name makes no file name")]
+    /// The name of the package or of a machine makes no file name.
+    #[error("a name makes no file name")]
     Name(#[from] NameError),
     /// A disk of the machine cannot be.
     #[error("the machine cannot be")]
@@ -100,7 +102,14 @@ impl Appliance {
     /// A package of `machine`; its name, hardware, networks, disks and NVRAM count.
     #[must_use]
     pub fn new(machine: Machine) -> Self {
-        Self { machine }
+        Self { name: machine.name.clone(), machines: vec![machine], is_vapp: false }
+    }
+
+    /// A package of a vApp: `machines` in a `VirtualSystemCollection`, in the order in which they are
+    /// started.  Their names must differ.
+    #[must_use]
+    pub fn vapp(name: &str, machines: Vec<Machine>) -> Self {
+        Self { name: name.to_owned(), machines, is_vapp: true }
     }
 
     /// Writes `<name>.ovf`, `<name>.mf` (SHA-256) and the files into `folder`, which must exist.
@@ -148,7 +157,7 @@ impl Appliance {
         Ok(Package { path: path.to_owned(), disks: files.disks, file_bytes })
     }
 
-    /// SHA-256 of the raw content of each disk, holes as zeros, lower-case hex.
+    /// SHA-256 of the raw content of each disk, machine by machine, holes as zeros, lower-case hex.
     ///
     /// Reads every byte of the capacity, about 0.6 s/GB, all disks side by side.
     ///
@@ -157,18 +166,24 @@ impl Appliance {
     /// [`ApplianceError::Scenario`] if a disk cannot be.
     pub fn raw_sha256(&self) -> Result<Vec<String>, ApplianceError> {
         self.check()?;
-        side_by_side(&self.machine.disks, |_, spec| {
-            let digest = Disk::generated(spec).digest();
-            digest.map(|digest| digest.raw_sha256).map_err(|source| ApplianceError::File {
-                path: PathBuf::from(&self.machine.name),
-                source,
-            })
-        })
+        let mut digests = Vec::new();
+        for machine in &self.machines {
+            digests.extend(side_by_side(&machine.disks, |_, spec| {
+                let digest = Disk::generated(spec).digest();
+                digest.map(|digest| digest.raw_sha256).map_err(|source| ApplianceError::File {
+                    path: PathBuf::from(&machine.name),
+                    source,
+                })
+            })?);
+        }
+        Ok(digests)
     }
 
     fn check(&self) -> Result<(), ScenarioError> {
-        for (index, disk) in self.machine.disks.iter().enumerate() {
-            disk.check(&format!("disks[{index}]"))?;
+        for disks in self.machines.iter().map(|machine| &machine.disks) {
+            for (index, disk) in disks.iter().enumerate() {
+                disk.check(&format!("disks[{index}]"))?;
+            }
         }
         Ok(())
     }
@@ -176,46 +191,75 @@ impl Appliance {
     /// Writes all files but descriptor and manifest.
     fn write_files(&self, folder: &Path) -> Result<Files, ApplianceError> {
         self.check()?;
-        let name = &self.machine.name;
-        let descriptor_name = FileName::new(format!("{name}.ovf"))?;
-        let manifest_name = FileName::new(format!("{name}.mf"))?;
-        let disks = side_by_side(&self.machine.disks, |index, spec| {
-            let file_name = FileName::new(format!("{name}-disk{}.vmdk", index + 1))?;
-            write_disk(folder, file_name, &Disk::generated(spec))
-        })?;
-        let nvram = match self.machine.nvram.bytes() {
-            0 => None,
-            len_bytes => {
-                let file_name = FileName::new(format!("{name}.nvram"))?;
-                let mut content = vec![0; usize::try_from(len_bytes).unwrap_or_default()];
-                fill_random(len_bytes, &mut content);
-                write_file(&folder.join(file_name.as_str()), &content)?;
-                Some((file_name, len_bytes, sha256(&content)))
-            }
-        };
-        let descriptor = self.descriptor(&disks, nvram.as_ref()).into_bytes();
+        let descriptor_name = FileName::new(format!("{}.ovf", self.name))?;
+        let manifest_name = FileName::new(format!("{}.mf", self.name))?;
+        let mut parts = Vec::new();
+        for machine in &self.machines {
+            let name = &machine.name;
+            let disks = side_by_side(&machine.disks, |index, spec| {
+                let file_name = FileName::new(format!("{name}-disk{}.vmdk", index + 1))?;
+                write_disk(folder, file_name, &Disk::generated(spec))
+            })?;
+            parts.push(Part { machine, disks, nvram: write_nvram(folder, machine)? });
+        }
+        let descriptor = self.descriptor(&parts).into_bytes();
         let mut manifest = Manifest::new();
         let mut push = |name: &FileName, digest: [u8; 32]| -> Result<(), ApplianceError> {
             let digest = Digest::new(DigestAlgorithm::Sha256, &digest)?;
             Ok(manifest.push(name.clone(), digest)?)
         };
         push(&descriptor_name, sha256(&descriptor))?;
-        for disk in &disks {
-            push(&disk.name, disk.file_sha256)?;
+        for part in &parts {
+            for disk in &part.disks {
+                push(&disk.name, disk.file_sha256)?;
+            }
+            if let Some((name, _, digest)) = &part.nvram {
+                push(name, *digest)?;
+            }
         }
-        if let Some((name, _, digest)) = &nvram {
-            push(name, *digest)?;
-        }
-        let nvram = nvram.map(|(name, len_bytes, _)| (name, len_bytes));
         let manifest = manifest.to_bytes();
-        Ok(Files { descriptor_name, descriptor, manifest_name, manifest, disks, nvram })
+        let (mut disks, mut nvrams) = (Vec::new(), Vec::new());
+        for part in parts {
+            disks.extend(part.disks);
+            nvrams.extend(part.nvram.map(|(name, len_bytes, _)| (name, len_bytes)));
+        }
+        Ok(Files { descriptor_name, descriptor, manifest_name, manifest, disks, nvrams })
     }
 
-    fn descriptor(
-        &self,
-        disks: &[PackageDisk],
-        nvram: Option<&(FileName, u64, [u8; 32])>,
-    ) -> String {
+    fn descriptor(&self, parts: &[Part<'_>]) -> String {
+        let mut machines = parts.iter().map(|part| Content::Machine(part.described()));
+        if !self.is_vapp && parts.len() == 1 {
+            return machines.next().map(|machine| descriptor::write(&machine)).unwrap_or_default();
+        }
+        let child = |(content, order)| Child {
+            content,
+            order,
+            start_action: "powerOn".to_owned(),
+            start_delay_s: 0,
+            stop_action: "powerOff".to_owned(),
+            stop_delay_s: 0,
+            waiting_for_guest: false,
+        };
+        descriptor::write(&Content::Collection(Collection {
+            name: self.name.clone(),
+            annotation: String::new(),
+            children: machines.zip(1..).map(child).collect(),
+        }))
+    }
+}
+
+/// Name, length and SHA-256 of an NVRAM that was written.
+type Nvram = (FileName, u64, [u8; 32]);
+
+/// A machine with the files that were written for it.
+struct Part<'a> {
+    machine: &'a Machine,
+    disks: Vec<PackageDisk>,
+    nvram: Option<Nvram>,
+}
+
+impl Part<'_> {
+    fn described(&self) -> descriptor::Machine {
         let entry =
             |name: &FileName, size_bytes| FileEntry { href: name.as_str().to_owned(), size_bytes };
         let disk = |disk: &PackageDisk| DiskFile {
@@ -223,19 +267,32 @@ impl Appliance {
             capacity_bytes: disk.capacity_bytes,
             populated_bytes: Some(disk.populated_bytes),
         };
-        descriptor::write(&descriptor::Machine {
-            name: self.machine.name.clone(),
-            cpus: self.machine.cpus,
-            memory_mib: self.machine.memory_mib,
-            guest_id: self.machine.guest_id.clone(),
-            controller: self.machine.controller,
-            disks: disks.iter().map(disk).collect(),
-            networks: self.machine.networks.clone(),
+        let Machine { name, cpus, memory_mib, guest_id, controller, networks, .. } = self.machine;
+        descriptor::Machine {
+            name: name.clone(),
+            cpus: *cpus,
+            memory_mib: *memory_mib,
+            guest_id: guest_id.clone(),
+            controller: *controller,
+            disks: self.disks.iter().map(disk).collect(),
+            networks: networks.clone(),
             macs: Vec::new(),
             extra_config: Vec::new(),
-            nvram: nvram.map(|(name, len_bytes, _)| entry(name, *len_bytes)),
-        })
+            nvram: self.nvram.as_ref().map(|(name, len_bytes, _)| entry(name, *len_bytes)),
+        }
     }
+}
+
+fn write_nvram(folder: &Path, machine: &Machine) -> Result<Option<Nvram>, ApplianceError> {
+    let len_bytes = machine.nvram.bytes();
+    if len_bytes == 0 {
+        return Ok(None);
+    }
+    let file_name = FileName::new(format!("{}.nvram", machine.name))?;
+    let mut content = vec![0; usize::try_from(len_bytes).unwrap_or_default()];
+    fill_random(len_bytes, &mut content);
+    write_file(&folder.join(file_name.as_str()), &content)?;
+    Ok(Some((file_name, len_bytes, sha256(&content))))
 }
 
 impl Package {
@@ -291,14 +348,14 @@ struct Files {
     manifest_name: FileName,
     manifest: Vec<u8>,
     disks: Vec<PackageDisk>,
-    nvram: Option<(FileName, u64)>,
+    nvrams: Vec<(FileName, u64)>,
 }
 
 impl Files {
     /// Name and size of each file after the manifest, in the order of the References.
     fn members(&self) -> impl Iterator<Item = (&FileName, u64)> {
-        let nvram = self.nvram.iter().map(|(name, len_bytes)| (name, *len_bytes));
-        self.disks.iter().map(|disk| (&disk.name, disk.file_bytes)).chain(nvram)
+        let nvrams = self.nvrams.iter().map(|(name, len_bytes)| (name, *len_bytes));
+        self.disks.iter().map(|disk| (&disk.name, disk.file_bytes)).chain(nvrams)
     }
 
     fn bytes(&self) -> u64 {

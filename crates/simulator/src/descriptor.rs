@@ -38,15 +38,64 @@ pub(crate) struct FileEntry {
     pub(crate) size_bytes: u64,
 }
 
-/// The descriptor of `machine`.
-pub(crate) fn write(machine: &Machine) -> String {
+/// What a descriptor tells of a vApp.
+#[derive(Clone, Debug)]
+pub(crate) struct Collection {
+    pub(crate) name: String,
+    pub(crate) annotation: String,
+    pub(crate) children: Vec<Child>,
+}
+
+/// Something in a vApp, and when it is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Child {
+    pub(crate) content: Content,
+    pub(crate) order: i64,
+    pub(crate) start_action: String,
+    pub(crate) start_delay_s: i64,
+    pub(crate) stop_action: String,
+    pub(crate) stop_delay_s: i64,
+    pub(crate) waiting_for_guest: bool,
+}
+
+/// What a descriptor can be of.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// A vApp.
+    Collection(Collection),
+    /// A machine.
+    Machine(Machine),
+}
+
+impl Content {
+    /// The machines in it, in the order in which they are written.
+    fn machines(&self) -> Vec<&Machine> {
+        match self {
+            Self::Collection(all) => {
+                all.children.iter().flat_map(|child| child.content.machines()).collect()
+            }
+            Self::Machine(machine) => vec![machine],
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Collection(collection) => &collection.name,
+            Self::Machine(machine) => &machine.name,
+        }
+    }
+}
+
+/// The descriptor of `content`.
+pub(crate) fn write(content: &Content) -> String {
+    let machines = content.machines();
     let mut xml = Xml::default();
     xml.line("<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
     xml.line(ENVELOPE);
-    xml.references(machine);
-    xml.disk_section(machine);
-    xml.network_section(machine);
-    xml.virtual_system(machine);
+    xml.references(&machines);
+    xml.disk_section(&machines);
+    xml.network_section(&machines);
+    xml.content(content);
     xml.line("</Envelope>");
     xml.text
 }
@@ -55,13 +104,17 @@ pub(crate) fn write(machine: &Machine) -> String {
 struct Xml {
     text: String,
     depth: usize,
+    /// Files and disks of the machines that were written before.
+    files: usize,
+    disks: usize,
 }
 
 impl Xml {
-    fn references(&mut self, machine: &Machine) {
+    fn references(&mut self, machines: &[&Machine]) {
         self.open("References", "");
-        let nvram = machine.nvram.iter();
-        let files = machine.disks.iter().map(|disk| &disk.file).chain(nvram);
+        let files = machines.iter().flat_map(|machine| {
+            machine.disks.iter().map(|disk| &disk.file).chain(machine.nvram.iter())
+        });
         for (index, file) in files.enumerate() {
             let (href, size) = (escape(&file.href), file.size_bytes);
             let id = index + 1;
@@ -72,13 +125,20 @@ impl Xml {
         self.close("References");
     }
 
-    fn disk_section(&mut self, machine: &Machine) {
-        if machine.disks.is_empty() {
+    fn disk_section(&mut self, machines: &[&Machine]) {
+        // Of each disk the number of its file.
+        let mut disks = Vec::new();
+        let mut files = 0;
+        for machine in machines {
+            disks.extend(machine.disks.iter().zip(files + 1..));
+            files += machine.disks.len() + usize::from(machine.nvram.is_some());
+        }
+        if disks.is_empty() {
             return;
         }
         self.open("DiskSection", "");
         self.line("<Info>List of the virtual disks</Info>");
-        for (index, disk) in machine.disks.iter().enumerate() {
+        for (index, (disk, file)) in disks.into_iter().enumerate() {
             let id = index + 1;
             let (capacity, unit) = capacity_units(disk.capacity_bytes);
             let populated = disk
@@ -86,7 +146,7 @@ impl Xml {
                 .map(|bytes| format!(" ovf:populatedSize=\"{bytes}\""))
                 .unwrap_or_default();
             self.line(&format!(
-                "<Disk ovf:diskId=\"vmdisk{id}\" ovf:fileRef=\"file{id}\" \
+                "<Disk ovf:diskId=\"vmdisk{id}\" ovf:fileRef=\"file{file}\" \
                  ovf:capacity=\"{capacity}\" ovf:capacityAllocationUnits=\"{unit}\" \
                  ovf:format=\"{STREAM_OPTIMIZED}\"{populated}/>"
             ));
@@ -94,8 +154,9 @@ impl Xml {
         self.close("DiskSection");
     }
 
-    fn network_section(&mut self, machine: &Machine) {
-        let mut names: Vec<&String> = machine.networks.iter().collect();
+    fn network_section(&mut self, machines: &[&Machine]) {
+        let mut names: Vec<&String> =
+            machines.iter().flat_map(|machine| &machine.networks).collect();
         names.sort();
         names.dedup();
         if names.is_empty() {
@@ -110,6 +171,53 @@ impl Xml {
             self.close("Network");
         }
         self.close("NetworkSection");
+    }
+
+    fn content(&mut self, content: &Content) {
+        match content {
+            Content::Collection(collection) => self.collection(collection),
+            Content::Machine(machine) => {
+                self.virtual_system(machine);
+                self.disks += machine.disks.len();
+                self.files += machine.disks.len() + usize::from(machine.nvram.is_some());
+            }
+        }
+    }
+
+    fn collection(&mut self, collection: &Collection) {
+        let name = escape(&collection.name);
+        self.open("VirtualSystemCollection", &format!(" ovf:id=\"{name}\""));
+        self.line("<Info>A collection of virtual machines</Info>");
+        self.line(&format!("<Name>{name}</Name>"));
+        if !collection.annotation.is_empty() {
+            self.open("AnnotationSection", "");
+            self.line("<Info>A human-readable annotation</Info>");
+            self.line(&format!("<Annotation>{}</Annotation>", escape(&collection.annotation)));
+            self.close("AnnotationSection");
+        }
+        if !collection.children.is_empty() {
+            self.open("StartupSection", "");
+            self.line("<Info>Startup order of the virtual machines</Info>");
+            for child in &collection.children {
+                self.line(&format!(
+                    "<Item ovf:id=\"{}\" ovf:order=\"{}\" ovf:startAction=\"{}\" \
+                     ovf:startDelay=\"{}\" ovf:stopAction=\"{}\" ovf:stopDelay=\"{}\" \
+                     ovf:waitingForGuest=\"{}\"/>",
+                    escape(child.content.name()),
+                    child.order,
+                    escape(&child.start_action),
+                    child.start_delay_s,
+                    escape(&child.stop_action),
+                    child.stop_delay_s,
+                    child.waiting_for_guest,
+                ));
+            }
+            self.close("StartupSection");
+        }
+        for child in &collection.children {
+            self.content(&child.content);
+        }
+        self.close("VirtualSystemCollection");
     }
 
     fn virtual_system(&mut self, machine: &Machine) {
@@ -138,7 +246,7 @@ impl Xml {
             ));
         }
         if machine.nvram.is_some() {
-            let id = machine.disks.len() + 1;
+            let id = self.files + machine.disks.len() + 1;
             self.line(&format!(
                 "<vmw:ExtraConfig ovf:required=\"false\" vmw:key=\"nvram\" \
                  vmw:value=\"ovf:/file/file{id}\"/>"
@@ -181,10 +289,11 @@ impl Xml {
             next_id += 1;
             for unit in 0..disks.len() {
                 let number = bus * DISKS_PER_CONTROLLER + unit + 1;
+                let disk = self.disks + number;
                 self.item(&[
                     ("AddressOnParent", &unit_number(unit).to_string()),
                     ("ElementName", &format!("Hard Disk {number}")),
-                    ("HostResource", &format!("ovf:/disk/vmdisk{number}")),
+                    ("HostResource", &format!("ovf:/disk/vmdisk{disk}")),
                     ("InstanceID", &next_id.to_string()),
                     ("Parent", &controller_id.to_string()),
                     ("ResourceType", "17"),
@@ -321,6 +430,10 @@ mod tests {
 
     use super::*;
 
+    fn content(disks: usize) -> Content {
+        Content::Machine(machine(disks))
+    }
+
     fn machine(disks: usize) -> Machine {
         let disk = |index: usize| DiskFile {
             file: FileEntry { href: format!("vm-{index}.vmdk"), size_bytes: 100 },
@@ -343,7 +456,7 @@ mod tests {
 
     #[test]
     fn the_reader_finds_what_was_written() {
-        let envelope = Envelope::parse(write(&machine(2))).unwrap();
+        let envelope = Envelope::parse(write(&content(2))).unwrap();
         assert_eq!(envelope.references().len(), 3);
         assert_eq!(envelope.references()[0].href().as_str(), "vm-0.vmdk");
         assert_eq!(envelope.references()[2].size_bytes(), Some(8684));
@@ -360,8 +473,44 @@ mod tests {
     }
 
     #[test]
+    fn a_collection_numbers_its_disks_and_files_throughout() {
+        let child = |name: &str, content| Child {
+            content,
+            order: 2,
+            start_action: "powerOn".to_owned(),
+            start_delay_s: 5,
+            stop_action: "powerOff".to_owned(),
+            stop_delay_s: 6,
+            waiting_for_guest: name.is_empty(),
+        };
+        let mut other = machine(1);
+        other.name = "b".to_owned();
+        other.networks = vec!["C".to_owned()];
+        other.disks[0].file.href = "b.vmdk".to_owned();
+        other.nvram = Some(FileEntry { href: "b.nvram".to_owned(), size_bytes: 1 });
+        let inner = Collection {
+            name: "inner".to_owned(),
+            annotation: String::new(),
+            children: vec![child("b", Content::Machine(other))],
+        };
+        let children = vec![child("a", content(2)), child("inner", Content::Collection(inner))];
+        let outer = Collection { name: "shop".into(), annotation: "<x>".into(), children };
+        let text = write(&Content::Collection(outer));
+        let envelope = Envelope::parse(text.clone()).unwrap();
+        assert_eq!(envelope.references().len(), 5);
+        assert_eq!(envelope.networks().len(), 3);
+        let [first, second] = envelope.systems() else { panic!("{text}") };
+        assert_eq!((first.name(), second.name()), (Some("a <machine> & \"more\""), Some("b")));
+        assert_eq!(first.items()[3].host_resources(), ["ovf:/disk/vmdisk1"]);
+        assert_eq!(second.items()[3].host_resources(), ["ovf:/disk/vmdisk3"]);
+        assert_eq!(envelope.disks()[2].file_ref(), Some("file4"));
+        assert!(text.contains("ovf:/file/file3") && text.contains("ovf:/file/file5"), "{text}");
+        assert!(text.contains("<Item ovf:id=\"inner\" ovf:order=\"2\""), "{text}");
+    }
+
+    #[test]
     fn many_disks_need_more_controllers() {
-        let envelope = Envelope::parse(write(&machine(20))).unwrap();
+        let envelope = Envelope::parse(write(&content(20))).unwrap();
         let items = envelope.systems()[0].items();
         assert_eq!(items.iter().filter(|item| item.resource_type() == 6).count(), 2);
         assert_eq!(items.iter().filter(|item| item.resource_type() == 17).count(), 20);

@@ -1,5 +1,7 @@
 //! From a call to what it does.
 
+mod vapp;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use crate::lock::lock;
 use crate::network;
 use crate::object::{Moref, complete};
 use crate::ovf;
+use crate::rights;
 use crate::session::{self, Client, Session, Wire};
 use crate::soap::{Call, FETCH, unknown_method};
 use crate::task;
@@ -102,16 +105,21 @@ async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<
         if let Some(receiver) = receiver {
             check_target(&world, &call.this, receiver, &call.method)?;
         }
+        rights::check(&world, call)?;
         who
     };
     match call.method.as_str() {
         "WaitForUpdatesEx" | "WaitForUpdates" | "CheckForUpdates" => {
             wait(vcenter, &who, call).await.map(Reply::from)
         }
-        "ExportSnapshot" | "ExportVm" | "ImportVApp" => {
+        "ExportSnapshot" | "ExportVApp" | "ExportVm" | "ImportVApp" => {
             lease_call(vcenter, &who, call).map(Reply::from)
         }
-        _ => simple(&mut lock(&vcenter.world), &who, call).map(Reply::from),
+        _ => {
+            let reply = simple(&mut lock(&vcenter.world), &who, call).map(Reply::from);
+            vcenter.wait_for_guests();
+            reply
+        }
     }
 }
 
@@ -171,8 +179,14 @@ pub(crate) fn receiver(method: &str) -> Option<&'static str> {
         "QueryDvsByUuid" => "DistributedVirtualSwitchManager",
         "startDpuFailover" => "HostNetworkSystem",
         "ImportVApp" => "ResourcePool",
+        "ExportVApp" | "PowerOffVApp_Task" | "PowerOnVApp_Task" => "VirtualApp",
+        "FetchUserPrivilegeOnEntities" | "HasPrivilegeOnEntities" | "HasPrivilegeOnEntity" => {
+            "AuthorizationManager"
+        }
         "CreateSnapshot_Task"
         | "ExportVm"
+        | "MarkAsTemplate"
+        | "MarkAsVirtualMachine"
         | "PowerOffVM_Task"
         | "PowerOnVM_Task"
         | "ReconfigVM_Task"
@@ -256,7 +270,11 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
             Ok(view::find_by_uuid(world, arguments).into_iter().next().unwrap_or_default())
         }
         "FindAllByUuid" => Ok(Value::Array(view::find_by_uuid(world, arguments))),
-        "FindByDnsName" | "FindByIp" => Ok(Value::Null),
+        "FindByDnsName" => Ok(view::find_by_guest(world, "hostName", arguments)),
+        "FindByIp" => Ok(view::find_by_guest(world, "ipAddress", arguments)),
+        "FetchUserPrivilegeOnEntities" | "HasPrivilegeOnEntities" | "HasPrivilegeOnEntity" => {
+            rights::call(world, &call.method, arguments)
+        }
         "CreateImportSpec" => ovf::create_import_spec(world, arguments),
         "CreateDescriptor" => ovf::create_descriptor(world, arguments),
         "ParseDescriptor" => Ok(ovf::parse_descriptor(arguments)),
@@ -275,6 +293,7 @@ fn simple(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
         "FetchDVPortKeys" | "FetchDVPorts" | "QueryDvsByUuid" | "RefreshDVPortState"
         | "startDpuFailover" => network::call(world, this, &call.method, arguments),
         method if method.starts_with("HttpNfcLease") => lease::call(world, this, method, arguments),
+        _ if this.kind == "VirtualApp" => vapp::call(world, who, call),
         _ => vm_call(world, who, call),
     }
 }
@@ -292,24 +311,38 @@ fn vm_call(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
     match call.method.as_str() {
         "PowerOnVM_Task" | "PowerOffVM_Task" => {
             lease::check_free(world, this)?;
+            check_no_template(world, this)?;
             let on = call.method == "PowerOnVM_Task";
             let id = if on { "VirtualMachine.powerOn" } else { "VirtualMachine.powerOff" };
             Ok(task::run(world, this, id, &who.user, |world| power(world, this, on)))
         }
         "ReconfigVM_Task" => {
             lease::check_free(world, this)?;
+            check_no_template(world, this)?;
             let devices = network::reconfigured(world, this, &arguments["spec"])?;
             Ok(task::run(world, this, "VirtualMachine.reconfigure", &who.user, |world| {
                 let is_on = world.vm(this)?.powered_on;
                 network::reattach(world, this, devices, is_on)?;
+                world.vm_mut(this)?.change(&arguments["spec"]);
+                world.refresh(&this.id);
                 Ok(Value::Null)
             }))
         }
+        "MarkAsTemplate" => {
+            lease::check_free(world, this)?;
+            check_no_template(world, this)?;
+            check_off(world, this)?;
+            if world.vm(this)?.folder.is_none() {
+                return Err(Fault::new("NotSupported", "A machine in a vApp is no template."));
+            }
+            inventory::mark_as_template(world, this).map(|()| Value::Null)
+        }
+        "MarkAsVirtualMachine" => mark_as_machine(world, this, arguments),
         "Destroy_Task" => {
             if this.kind != "VirtualMachine" {
                 return Err(Fault::new(
                     "NotSupported",
-                    "Only virtual machines can be destroyed here.",
+                    "Only virtual machines and vApps can be destroyed here.",
                 ));
             }
             lease::check_free(world, this)?;
@@ -336,12 +369,16 @@ fn vm_call(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
             lease::check_free(world, this)?;
             let name = unescape_name(&text("newName"));
             Ok(task::run(world, this, "VirtualMachine.rename", &who.user, |world| {
-                let folder = world.vm(this)?.folder.clone();
-                match inventory::child(&world.objects, &folder, &name) {
+                let vm = world.vm(this)?;
+                let around = vm.folder.clone().unwrap_or_else(|| vm.pool.clone());
+                match inventory::child(&world.objects, &around, &name) {
                     Some(other) if other != *this => {
                         return Err(inventory::duplicate_name(&name, &other));
                     }
-                    _ => world.vm_mut(this)?.name = name,
+                    _ => world.vm_mut(this)?.name.clone_from(&name),
+                }
+                if let Some(vapp) = world.vapps.get_mut(&around.id) {
+                    vapp.rename_child(this, &name);
                 }
                 world.refresh(&this.id);
                 Ok(Value::Null)
@@ -386,12 +423,44 @@ fn power(world: &mut World, this: &Moref, on: bool) -> Result<Value, Fault> {
             .with("existingState", state));
     }
     vm.powered_on = on;
+    vm.guest_ip = None;
     let devices = vm.devices.clone();
     if let Err(fault) = network::reattach(world, this, devices, !on) {
         world.vm_mut(this)?.powered_on = !on;
         return Err(fault);
     }
+    if on {
+        world.booting.push(this.clone());
+    }
     Ok(Value::Null)
+}
+
+/// A template is neither started nor changed.
+fn check_no_template(world: &World, this: &Moref) -> Result<(), Fault> {
+    match world.vm(this)?.is_template {
+        true => Err(Fault::new("NotSupported", "The machine is a template.")),
+        false => Ok(()),
+    }
+}
+
+fn mark_as_machine(world: &mut World, this: &Moref, arguments: &Value) -> Result<Value, Fault> {
+    if !world.vm(this)?.is_template {
+        return Err(Fault::invalid_state());
+    }
+    let pool = Moref::from_value(&arguments["pool"]).filter(|pool| pool.kind == "ResourcePool");
+    let pool = pool.ok_or_else(|| Fault::invalid_argument("pool"))?;
+    let owner = world.objects.reference(&pool, "owner");
+    let owner = owner.ok_or_else(|| Fault::not_found(&pool))?;
+    // Where it is, unless the pool is elsewhere.
+    let current = world.vm(this)?.host;
+    let wanted = Moref::from_value(&arguments["host"]);
+    let mut hosts = world.hosts.iter().enumerate().filter(|(_, host)| host.compute == owner);
+    let host = match &wanted {
+        Some(wanted) => hosts.find(|(_, host)| host.moref == *wanted),
+        None => hosts.clone().find(|(place, _)| *place == current).or_else(|| hosts.next()),
+    };
+    let host = host.map(|(place, _)| place).ok_or_else(|| Fault::invalid_argument("host"))?;
+    inventory::mark_as_machine(world, this, &pool, host).map(|()| Value::Null)
 }
 
 fn check_off(world: &World, this: &Moref) -> Result<(), Fault> {
@@ -441,6 +510,7 @@ fn lease_call(vcenter: &Arc<Vcenter>, who: &Who, call: &Call) -> Result<Value, F
     let mut world = lock(&vcenter.world);
     let caller = (who.key.as_str(), who.user.as_str());
     let (lease, purpose) = match call.method.as_str() {
+        "ExportVApp" => lease::export_vapp(&mut world, caller, &call.this)?,
         "ExportVm" => lease::export_vm(&mut world, caller, &call.this)?,
         "ExportSnapshot" => lease::export_snapshot(&mut world, caller, &call.this)?,
         _ => lease::import(&mut world, caller, &call.this, &call.arguments)?,

@@ -1,14 +1,17 @@
 //! The inventory tree: made from a scenario, changed when machines come and go.
 
+mod vapp;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+pub(crate) use self::vapp::{Place, add_vapp, adopt, remove_vapp};
 use crate::clock;
 use crate::dvs::{self, Owner};
 use crate::fault::Fault;
 use crate::object::{Moref, Objects};
-use crate::scenario::{DatastoreCluster, Scenario};
+use crate::scenario::{self, DatastoreCluster, HostCondition, PRIVILEGES, Scenario};
 use crate::types;
 use crate::vm::{self, Vm, allocation, escape_name};
 use crate::world::{HostEntry, World};
@@ -64,7 +67,6 @@ pub(crate) mod fixed {
 pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String, String)]) {
     let scenario = Arc::clone(&world.scenario);
     services(&mut world.objects, instance_uuid, &scenario);
-    let compute = compute_resource(&scenario);
     folders(&mut world.objects, &scenario);
     let hosts: Vec<Moref> =
         scenario.hosts.iter().map(|_| world.new_moref("HostSystem", "host")).collect();
@@ -73,37 +75,43 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
     let networks: Vec<Moref> =
         scenario.networks.iter().map(|_| world.new_moref("Network", "network")).collect();
     for (moref, name) in stores.iter().zip(&scenario.datastores) {
-        world.objects.put(moref.clone(), None, datastore(moref, name, &hosts));
+        let free = scenario.datastore_free.get(name).map(|size| size.bytes());
+        world.objects.put(moref.clone(), None, datastore(moref, name, free, &hosts));
     }
     for (moref, name) in networks.iter().zip(&scenario.networks) {
         world.objects.put(moref.clone(), None, network(moref, name, &hosts));
     }
     let (stores, networks) = (values(&stores), values(&networks));
-    for (index, (moref, spec)) in hosts.iter().zip(&scenario.hosts).enumerate() {
-        let (authority, thumbprint) = endpoints.get(index).cloned().unwrap_or_default();
-        let mut value =
-            host((&compute, moref), &spec.name, &thumbprint, scenario.api_version.as_str());
-        value["datastore"] = stores.clone();
-        value["network"] = networks.clone();
-        world.objects.put(moref.clone(), None, value);
-        for (kind, id) in HOST_SERVICES {
-            let service = Moref::new(kind, format!("{id}-{}", moref.id));
-            world.objects.put(service.clone(), None, json!({}));
-            if kind == "HostDatastoreSystem" {
-                world.objects.set(&service, "datastore", stores.clone());
-            }
-        }
-        let name = spec.name.clone();
-        world.hosts.push(HostEntry { moref: moref.clone(), name, authority, thumbprint });
-    }
-    let mut value = match scenario.hosts.first() {
-        Some(host) if scenario.esxi => stand_alone(&host.name),
-        _ => cluster(hosts.len()),
+    let main = compute_resource(&scenario);
+    let (inside, beside): (Vec<_>, Vec<_>) =
+        hosts.iter().zip(&scenario.hosts).partition(|(_, spec)| !spec.standalone);
+    let value = match scenario.hosts.first() {
+        Some(host) if scenario.esxi => stand_alone(&host.name, &fixed::root_pool()),
+        _ => cluster(inside.len()),
     };
-    value["host"] = values(&hosts);
-    value["datastore"] = stores.clone();
-    value["network"] = networks.clone();
-    world.objects.put(compute.clone(), None, value);
+    let inside: Vec<Moref> = inside.into_iter().map(|(host, _)| host.clone()).collect();
+    add_compute((&main, &fixed::root_pool()), value, &inside, world);
+    let mut places = vec![(main.clone(), fixed::root_pool()); hosts.len()];
+    for (host, spec) in beside {
+        let own = world.new_moref("ComputeResource", "domain-s");
+        let root = world.new_moref("ResourcePool", "resgroup");
+        let value = stand_alone(&spec.name, &root);
+        add_compute((&own, &root), value, std::slice::from_ref(host), world);
+        world.objects.link(&fixed::host_folder(), "childEntity", &own);
+        if let Some(at) = hosts.iter().position(|known| known == host) {
+            places[at] = (own, root);
+        }
+    }
+    for (compute, _) in &places {
+        world.objects.set(compute, "datastore", stores.clone());
+        world.objects.set(compute, "network", networks.clone());
+    }
+    for (index, (moref, spec)) in hosts.iter().zip(&scenario.hosts).enumerate() {
+        let endpoint = endpoints.get(index).cloned().unwrap_or_default();
+        add_host(world, (moref, spec), endpoint, places[index].clone());
+        world.objects.set(moref, "datastore", stores.clone());
+        world.objects.set(moref, "network", networks.clone());
+    }
     world.objects.set(&fixed::datacenter(), "datastore", stores.clone());
     world.objects.set(&fixed::datacenter(), "network", networks.clone());
     world.objects.set(&fixed::datastore_folder(), "childEntity", stores);
@@ -111,16 +119,45 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
         add_datastore_cluster(world, cluster);
     }
     world.objects.set(&fixed::network_folder(), "childEntity", networks);
-    world.objects.put(
-        fixed::root_pool(),
-        None,
-        pool(&fixed::root_pool(), "Resources", &compute, &compute),
-    );
     for name in &scenario.pools {
         let moref = world.new_moref("ResourcePool", "resgroup");
-        world.objects.put(moref.clone(), None, pool(&moref, name, &fixed::root_pool(), &compute));
+        world.objects.put(moref.clone(), None, pool(&moref, name, &fixed::root_pool(), &main));
         world.objects.link(&fixed::root_pool(), "resourcePool", &moref);
     }
+}
+
+/// Makes a cluster or what a host has in its place, with its root pool.
+fn add_compute(
+    (compute, root): (&Moref, &Moref),
+    mut value: Value,
+    hosts: &[Moref],
+    world: &mut World,
+) {
+    value["host"] = values(hosts);
+    world.objects.put(compute.clone(), None, value);
+    world.objects.put(root.clone(), None, pool(root, "Resources", compute, compute));
+}
+
+/// Makes a host that is in `compute` with the root pool `pool`.
+fn add_host(
+    world: &mut World,
+    (moref, spec): (&Moref, &scenario::Host),
+    (authority, thumbprint): (String, String),
+    (compute, pool): (Moref, Moref),
+) {
+    let version = world.scenario.api_version.as_str();
+    let value = host((&compute, moref), &spec.name, &thumbprint, (version, spec.condition));
+    world.objects.put(moref.clone(), None, value);
+    let stores = world.objects.value(&compute, "datastore").clone();
+    for (kind, id) in HOST_SERVICES {
+        let service = Moref::new(kind, format!("{id}-{}", moref.id));
+        world.objects.put(service.clone(), None, json!({}));
+        if kind == "HostDatastoreSystem" {
+            world.objects.set(&service, "datastore", stores.clone());
+        }
+    }
+    let (moref, name, condition) = (moref.clone(), spec.name.clone(), spec.condition);
+    world.hosts.push(HostEntry { moref, name, condition, authority, thumbprint, compute, pool });
 }
 
 /// Makes a datastore cluster and moves its datastores into it.
@@ -157,7 +194,8 @@ pub(crate) fn datastores(objects: &Objects) -> Vec<Moref> {
 ///
 /// `DuplicateName` if the folder has something of that name, and what [`dvs::attach`] says.
 pub(crate) fn register(world: &mut World, mut vm: Vm) -> Result<(), Fault> {
-    if let Some(other) = child(&world.objects, &vm.folder, &vm.name) {
+    let around = vm.folder.as_ref().unwrap_or(&vm.pool);
+    if let Some(other) = child(&world.objects, around, &vm.name) {
         return Err(duplicate_name(&vm.name, &other));
     }
     let moref = vm.moref.clone();
@@ -175,10 +213,14 @@ pub(crate) fn register(world: &mut World, mut vm: Vm) -> Result<(), Fault> {
     world.vms.insert(moref.id.clone(), vm);
     world.refresh(&moref.id);
     let objects = &mut world.objects;
-    objects.link(&folder, "childEntity", &moref);
-    for parent in [Some(pool), Some(datastore), host].into_iter().flatten().chain(networks) {
+    if let Some(folder) = &folder {
+        objects.link(folder, "childEntity", &moref);
+    }
+    let parents = [Some(pool.clone()), Some(datastore), host].into_iter().flatten();
+    for parent in parents.chain(networks) {
         objects.link(&parent, "vm", &moref);
     }
+    world.refresh_vapp(&pool.id);
     Ok(())
 }
 
@@ -188,7 +230,10 @@ pub(crate) fn unregister(world: &mut World, moref: &Moref) {
     let host = world.hosts.get(vm.host).map(|host| host.moref.clone());
     let networks = networks_of(&vm.devices);
     dvs::release(world, moref);
-    world.objects.unlink(&vm.folder, "childEntity", moref);
+    if let Some(folder) = &vm.folder {
+        world.objects.unlink(folder, "childEntity", moref);
+    }
+    let pool = vm.pool.id.clone();
     for parent in [Some(vm.pool), Some(vm.datastore), host].into_iter().flatten().chain(networks) {
         world.objects.unlink(&parent, "vm", moref);
     }
@@ -196,6 +241,41 @@ pub(crate) fn unregister(world: &mut World, moref: &Moref) {
         world.objects.remove(&snapshot.moref);
     }
     world.objects.remove(moref);
+    if let Some(vapp) = world.vapps.get_mut(&pool) {
+        vapp.drop_child(moref);
+    }
+    world.refresh_vapp(&pool);
+}
+
+/// Makes a template of a machine, which takes it out of its pool.
+pub(crate) fn mark_as_template(world: &mut World, moref: &Moref) -> Result<(), Fault> {
+    let vm = world.vm_mut(moref)?;
+    vm.is_template = true;
+    let pool = vm.pool.clone();
+    world.objects.unlink(&pool, "vm", moref);
+    world.refresh(&moref.id);
+    Ok(())
+}
+
+/// Makes a machine of a template again, in the pool `pool` and on the host at the place `host`.
+pub(crate) fn mark_as_machine(
+    world: &mut World,
+    moref: &Moref,
+    pool: &Moref,
+    host: usize,
+) -> Result<(), Fault> {
+    let vm = world.vm_mut(moref)?;
+    vm.is_template = false;
+    vm.pool = pool.clone();
+    let old = std::mem::replace(&mut vm.host, host);
+    let at = |place: usize| world.hosts.get(place).map(|host| host.moref.clone());
+    if let (Some(old), Some(new)) = (at(old), at(host)) {
+        world.objects.unlink(&old, "vm", moref);
+        world.objects.link(&new, "vm", moref);
+    }
+    world.objects.link(pool, "vm", moref);
+    world.refresh(&moref.id);
+    Ok(())
 }
 
 /// The folder at `path` below `from`, made where it is missing.
@@ -346,12 +426,14 @@ fn services(objects: &mut Objects, instance_uuid: &str, scenario: &Scenario) {
         None,
         json!({ "ovfImportOption": [], "ovfExportOption": [] }),
     );
+    let mut all = vec!["System.Anonymous", "System.Read", "System.View"];
+    all.extend(PRIVILEGES);
     let admin = json!({
         "roleId": -1,
         "system": true,
         "name": "Admin",
         "info": { "label": "Administrator", "summary": "Full access rights" },
-        "privilege": ["System.Anonymous", "System.View", "System.Read", "VApp.Export", "VApp.Import"],
+        "privilege": all,
     });
     objects.put(fixed::authorization_manager(), None, json!({ "roleList": [admin] }));
 }
@@ -411,10 +493,10 @@ pub(crate) fn ovf_manager(scenario: &Scenario) -> Moref {
     if scenario.esxi { Moref::new("OvfManager", "ha-ovf-manager") } else { fixed::ovf_manager() }
 }
 
-/// The compute resource of a host without vCenter.
-fn stand_alone(host: &str) -> Value {
+/// The compute resource of a host that is in no cluster.
+fn stand_alone(host: &str, root: &Moref) -> Value {
     let mut value = entity(host, Some(&fixed::host_folder()));
-    value["resourcePool"] = fixed::root_pool().value();
+    value["resourcePool"] = root.value();
     value["summary"] = compute_summary("ComputeResourceSummary", 1);
     value["configurationEx"] = json!({ "vmSwapPlacement": "vmDirectory" });
     value
@@ -459,15 +541,15 @@ fn host(
     (compute, moref): (&Moref, &Moref),
     name: &str,
     thumbprint: &str,
-    api_version: &str,
+    (api_version, condition): (&str, HostCondition),
 ) -> Value {
     let mut value = entity(name, Some(compute));
     let product = product(api_version);
     let runtime = json!({
-        "connectionState": "connected",
+        "connectionState": condition.connection(),
         "powerState": "poweredOn",
         "standbyMode": "none",
-        "inMaintenanceMode": false,
+        "inMaintenanceMode": condition == HostCondition::Maintenance,
         "bootTime": clock::now(),
     });
     value["summary"] = json!({
@@ -510,7 +592,9 @@ fn host(
     value
 }
 
-fn datastore(moref: &Moref, name: &str, hosts: &[Moref]) -> Value {
+fn datastore(moref: &Moref, name: &str, free_bytes: Option<u64>, hosts: &[Moref]) -> Value {
+    let free_bytes = free_bytes.and_then(|bytes| i64::try_from(bytes).ok());
+    let free_bytes = free_bytes.unwrap_or(DATASTORE_BYTES / 2);
     let mut value = entity(name, Some(&fixed::datastore_folder()));
     let url = format!("ds:///vmfs/volumes/{}/", moref.id);
     value["summary"] = json!({
@@ -518,7 +602,7 @@ fn datastore(moref: &Moref, name: &str, hosts: &[Moref]) -> Value {
         "name": name,
         "url": url,
         "capacity": DATASTORE_BYTES,
-        "freeSpace": DATASTORE_BYTES / 2,
+        "freeSpace": free_bytes,
         "uncommitted": 0,
         "accessible": true,
         "multipleHostAccess": hosts.len() > 1,
@@ -529,7 +613,7 @@ fn datastore(moref: &Moref, name: &str, hosts: &[Moref]) -> Value {
         "_typeName": "VmfsDatastoreInfo",
         "name": name,
         "url": url,
-        "freeSpace": DATASTORE_BYTES / 2,
+        "freeSpace": free_bytes,
         "maxFileSize": 62_i64 << 40,
         "maxMemoryFileSize": 62_i64 << 40,
         "timestamp": clock::now(),

@@ -1,5 +1,8 @@
 //! Leases: made by imports and exports, renewed, ended, and everything that follows from that.
 
+mod vapp;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::fault::Fault;
 use crate::hardware::{self, kind_of, transferable};
-use crate::inventory;
+use crate::inventory::{self, Place};
+pub(crate) use crate::lease::vapp::{check_vapp_free, export_vapp};
 use crate::nfc::{Access, Device};
 use crate::object::Moref;
-use crate::scenario::Direction;
+use crate::scenario::{Direction, HostCondition};
 use crate::task;
 use crate::types;
 use crate::vm::{Vm, VmFile, unescape_name};
@@ -22,23 +26,21 @@ use crate::world::{Lease, LeaseState, World};
 /// What a lease that is being prepared will cover.
 #[derive(Clone, Debug)]
 pub(crate) enum Purpose {
-    /// `ExportVm`, or `ExportSnapshot` of the given one.
+    /// `ExportVm`, `ExportVApp`, or `ExportSnapshot` of the given one.
     Export {
-        /// The machine.
-        vm: Moref,
-        /// Its snapshot, if that is exported.
+        /// The machine or machines.
+        vms: Vec<Moref>,
+        /// The snapshot of the only machine, if that is exported.
         snapshot: Option<Moref>,
     },
     /// `ImportVApp`.
     Import {
-        /// `VirtualMachineConfigSpec`.
+        /// `ImportSpec`.
         spec: Value,
-        /// Where the machine will lie.
-        folder: Moref,
-        /// From what it will take its resources.
-        pool: Moref,
-        /// Place of its host among the hosts.
-        host: usize,
+        /// Where the machine or vApp will lie, and from what it will take its resources.
+        place: Place,
+        /// Place of the host among the hosts, if one was asked for.
+        host: Option<usize>,
     },
 }
 
@@ -54,46 +56,86 @@ pub(crate) fn import(
     arguments: &Value,
 ) -> Result<(Moref, Purpose), Fault> {
     let spec = &arguments["spec"];
-    match kind_of(spec) {
-        "VirtualMachineImportSpec" => {}
-        "VirtualAppImportSpec" => {
-            return Err(Fault::new("NotSupported", "No vApps are imported here."));
-        }
-        _ => return Err(Fault::invalid_argument("spec")),
+    let is_vapp = kind_of(spec) == "VirtualAppImportSpec";
+    if is_vapp && world.scenario.esxi {
+        return Err(Fault::new("NotSupported", "A host without vCenter has no vApps."));
     }
-    let spec = spec["configSpec"].clone();
-    let name = spec["name"].as_str().unwrap_or_default().to_owned();
+    vapp::check_spec(spec, vapp::NESTING_MAX, &check_name)?;
+    let named = if is_vapp { &spec["name"] } else { &spec["configSpec"]["name"] };
+    let name = named.as_str().unwrap_or_default().to_owned();
+    let folder = Moref::from_value(&arguments["folder"]);
+    if pool.kind == "VirtualApp" {
+        // A vApp is a folder itself; govmomi's simulator answers so, too.
+        if folder.is_some() {
+            return Err(Fault::invalid_argument("pool"));
+        }
+        check_vapp_free(world, pool)?;
+    } else {
+        check_folder(world, folder.as_ref(), is_vapp)?;
+    }
+    let host = match Moref::from_value(&arguments["host"]) {
+        Some(host) => {
+            let place = world.hosts.iter().position(|known| known.moref == host);
+            let place = place.ok_or_else(|| Fault::not_found(&host))?;
+            let owner = world.objects.reference(pool, "owner");
+            if world.hosts.get(place).map(|known| &known.compute) != owner.as_ref() {
+                return Err(Fault::invalid_argument("host"));
+            }
+            Some(place)
+        }
+        None => None,
+    };
+    check_hosts(world, pool, host)?;
+    let place = Place { parent: pool.clone(), folder };
+    let purpose = Purpose::Import { spec: spec.clone(), place, host };
+    let lease = begin(world, caller, pool, "ResourcePool.ImportVAppLRO", Direction::Import, &name);
+    Ok((lease, purpose))
+}
+
+/// Whether the host can take a machine, or any of those that the pool is on.
+fn check_hosts(world: &World, pool: &Moref, wanted: Option<usize>) -> Result<(), Fault> {
+    let Some(host) = wanted.or_else(|| idlest_host(world, pool)).and_then(|at| world.hosts.get(at))
+    else {
+        return Err(Fault::new("HostNotConnected", "No host can take the virtual machine."));
+    };
+    match host.condition {
+        HostCondition::Connected => Ok(()),
+        HostCondition::Maintenance => {
+            let what = "The operation is not allowed in the current state of the host.";
+            Err(Fault::new("InvalidHostCondition", what).with("host", host.moref.value()))
+        }
+        HostCondition::Disconnected | HostCondition::NotResponding => {
+            let what = "Unable to communicate with the remote host, since it is disconnected.";
+            Err(Fault::new("HostNotConnected", what))
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Fault> {
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
         return Err(
             Fault::new("InvalidName", format!("The name '{name}' is invalid.")).with("name", name)
         );
     }
-    // "Required when importing a virtual machine into a resource pool."
-    let Some(folder) = Moref::from_value(&arguments["folder"]) else {
-        return Err(Fault::new("NotSupported", "A folder is needed to import a virtual machine."));
+    Ok(())
+}
+
+/// "Required when importing a virtual machine into a resource pool."
+fn check_folder(world: &World, folder: Option<&Moref>, is_vapp: bool) -> Result<(), Fault> {
+    let Some(folder) = folder else {
+        let what = "A folder is needed to import into a resource pool.";
+        return Err(Fault::new("NotSupported", what));
     };
-    if world.objects.get(&folder).is_none() {
-        return Err(Fault::not_found(&folder));
+    if world.objects.get(folder).is_none() {
+        return Err(Fault::not_found(folder));
     }
-    let takes_vms = world
-        .objects
-        .value(&folder, "childType")
-        .as_array()
-        .is_some_and(|kinds| kinds.iter().any(|kind| kind == "VirtualMachine"));
-    if !takes_vms {
-        return Err(Fault::new("InvalidFolder", "The folder takes no virtual machines.")
-            .with("target", folder.value()));
+    let wanted = if is_vapp { "VirtualApp" } else { "VirtualMachine" };
+    let kinds = world.objects.value(folder, "childType").as_array();
+    if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == wanted)) {
+        return Ok(());
     }
-    let host = match Moref::from_value(&arguments["host"]) {
-        Some(host) => {
-            let place = world.hosts.iter().position(|known| known.moref == host);
-            place.ok_or_else(|| Fault::not_found(&host))?
-        }
-        None => idlest_host(world),
-    };
-    let purpose = Purpose::Import { spec, folder, pool: pool.clone(), host };
-    let lease = begin(world, caller, pool, "ResourcePool.ImportVAppLRO", Direction::Import, &name);
-    Ok((lease, purpose))
+    Err(Fault::new("InvalidFolder", format!("The folder takes no {wanted}."))
+        .with("target", folder.value()))
 }
 
 /// `VirtualMachine.ExportVm`: begins the lease.
@@ -108,14 +150,18 @@ pub(crate) fn export_vm(
 ) -> Result<(Moref, Purpose), Fault> {
     let vm = world.vm(moref)?;
     if vm.powered_on {
-        return Err(Fault::new(
-            "InvalidPowerState",
-            "The attempted operation cannot be performed in the current state (Powered on).",
-        )
-        .with("requestedState", "poweredOff")
-        .with("existingState", "poweredOn"));
+        return Err(powered_on());
     }
     export(world, caller, moref, None)
+}
+
+fn powered_on() -> Fault {
+    Fault::new(
+        "InvalidPowerState",
+        "The attempted operation cannot be performed in the current state (Powered on).",
+    )
+    .with("requestedState", "poweredOff")
+    .with("existingState", "poweredOn")
 }
 
 /// `VirtualMachineSnapshot.ExportSnapshot`: begins the lease.
@@ -143,12 +189,13 @@ fn export(
     let (name, host) = (vm.name.clone(), vm.host);
     let lease = begin(world, caller, moref, "VirtualMachine.ExportVmLRO", Direction::Export, &name);
     if let Some(record) = world.leases.get_mut(&lease.id) {
-        record.vm = Some(moref.clone());
-        record.host = host;
+        record.entity = Some(moref.clone());
+        record.vms.push(moref.clone());
+        record.hosts.push(host);
     }
     world.vm_mut(moref)?.lease = Some(lease.id.clone());
     world.refresh(&moref.id);
-    Ok((lease, Purpose::Export { vm: moref.clone(), snapshot }))
+    Ok((lease, Purpose::Export { vms: vec![moref.clone()], snapshot }))
 }
 
 /// Whether nothing holds the machine.
@@ -186,12 +233,14 @@ fn begin(
     let lease = Lease {
         moref: moref.clone(),
         task,
-        vm: None,
+        entity: None,
+        vms: Vec::new(),
+        vapps: Vec::new(),
         machine: machine.to_owned(),
         direction,
         state: LeaseState::Initializing,
         fault: None,
-        host: 0,
+        hosts: Vec::new(),
         ticket: format!("52{}", clock::uuid().get(2..).unwrap_or_default()),
         devices: Vec::new(),
         moved_bytes: 0,
@@ -216,9 +265,20 @@ pub(crate) fn prepare(world: &mut World, id: &str, purpose: Purpose) {
         (Some(message), _) => {
             Err(Fault::new("SystemError", message.as_str()).with("reason", message))
         }
-        (None, Purpose::Export { vm, snapshot }) => export_devices(world, &vm, snapshot.as_ref()),
-        (None, Purpose::Import { spec, folder, pool, host }) => {
-            import_vm(world, id, spec, folder, pool, host)
+        (None, Purpose::Export { vms, snapshot }) => {
+            let mut targets = Targets::default();
+            let all = vms.iter();
+            let all = all.map(|vm| export_devices(world, vm, snapshot.as_ref(), &mut targets));
+            all.collect::<Result<Vec<_>, Fault>>().map(|all| all.into_iter().flatten().collect())
+        }
+        (None, Purpose::Import { spec, place, host }) => {
+            let around = ("", &mut Targets::default());
+            vapp::import_entity(world, id, &spec, (place, host), around).map(|(entity, files)| {
+                if let Some(lease) = world.leases.get_mut(id) {
+                    lease.entity = Some(entity);
+                }
+                files
+            })
         }
     };
     match outcome {
@@ -227,17 +287,51 @@ pub(crate) fn prepare(world: &mut World, id: &str, purpose: Purpose) {
     }
 }
 
-/// A file of a lease and the name-based key that an import has.
-type Prepared = (Device, String, Option<u64>);
+/// A file of a lease.
+struct Prepared {
+    device: Device,
+    /// The name-based key that an import has.
+    import_key: String,
+    /// Capacity of a disk, length of another file.
+    file_bytes: Option<u64>,
+    /// Place of its host among the hosts.
+    host: usize,
+}
+
+/// The names of files that stand in device URLs: each is given once in a lease.
+#[derive(Debug, Default)]
+struct Targets {
+    disks: usize,
+    images: usize,
+    files: BTreeSet<String>,
+}
+
+impl Targets {
+    fn disk(&mut self) -> String {
+        self.disks += 1;
+        format!("disk-{}.vmdk", self.disks - 1)
+    }
+
+    fn image(&mut self) -> String {
+        self.images += 1;
+        format!("disk-{}.iso", self.images - 1)
+    }
+
+    /// `NAME.nvram`, or a name with the machine's id in it if another machine has that one.
+    fn nvram(&mut self, name: &str, id: &str) -> String {
+        let target = format!("{name}.nvram");
+        if self.files.insert(target.clone()) { target } else { format!("{name}-{id}.nvram") }
+    }
+}
 
 fn ready(world: &mut World, id: &str, prepared: Vec<Prepared>) {
     let Some(lease) = world.leases.get_mut(id) else { return };
-    let Some(vm) = lease.vm.clone() else { return };
-    let Some(host) = world.hosts.get(lease.host) else { return };
-    let folder = if host.authority.starts_with('*') { "ha-nfc" } else { "nfc" };
+    let Some(entity) = lease.entity.clone() else { return };
     let mut capacity_bytes = 0;
     let mut urls = Vec::new();
-    for (device, import_key, file_bytes) in prepared {
+    for Prepared { device, import_key, file_bytes, host: place } in prepared {
+        let Some(host) = world.hosts.get(place) else { return };
+        let folder = if host.authority.starts_with('*') { "ha-nfc" } else { "nfc" };
         let is_disk = device.disk_index().is_some();
         let file = escape_file(device.target_id());
         urls.push(json!({
@@ -252,9 +346,10 @@ fn ready(world: &mut World, id: &str, prepared: Vec<Prepared>) {
         if is_disk {
             capacity_bytes += file_bytes.unwrap_or_default();
         }
-        lease.devices.push(Arc::new(device));
+        let device = Arc::new(device);
+        world.tickets.grant(&lease.ticket, place, [Arc::clone(&device)]);
+        lease.devices.push(device);
     }
-    world.tickets.grant(&lease.ticket, lease.host, lease.devices.iter().map(Arc::clone));
     lease.state = LeaseState::Ready;
     lease.renewed = Instant::now();
     let shown = world.scenario.lease_timeout_shown;
@@ -262,7 +357,7 @@ fn ready(world: &mut World, id: &str, prepared: Vec<Prepared>) {
     let (moref, task) = (lease.moref.clone(), lease.task.clone());
     let info = json!({
         "lease": moref.value(),
-        "entity": vm.value(),
+        "entity": entity.value(),
         "deviceUrl": urls,
         "totalDiskCapacityInKB": capacity_bytes / 1024,
         "leaseTimeout": shown.unwrap_or(timeout_s),
@@ -270,13 +365,14 @@ fn ready(world: &mut World, id: &str, prepared: Vec<Prepared>) {
     world.objects.set(&moref, "initializeProgress", json!(100));
     world.objects.set(&moref, "info", info);
     world.objects.set(&moref, "state", json!(LeaseState::Ready.as_str()));
-    task::set_entity(world, &task, &vm);
+    task::set_entity(world, &task, &entity);
 }
 
 fn export_devices(
     world: &World,
     moref: &Moref,
     snapshot: Option<&Moref>,
+    targets: &mut Targets,
 ) -> Result<Vec<Prepared>, Fault> {
     let vm = world.vm(moref)?;
     let frozen = snapshot.and_then(|wanted| vm.snapshots.iter().find(|one| one.moref == *wanted));
@@ -285,25 +381,27 @@ fn export_devices(
         None => (&vm.devices, &vm.disks),
     };
     let mut prepared = Vec::new();
-    let mut images = 0;
     for (device, label) in transferable(devices) {
         let key = format!("/{}/{label}", moref.id);
         let disk = hardware::key_of(device).and_then(|key| disks.get(&key));
         if let Some(disk) = disk {
             let index = prepared.len();
-            let target = format!("disk-{index}.vmdk");
+            let target = targets.disk();
             let capacity = disk.capacity_bytes();
             let disk = Arc::clone(disk);
             let device = Device::disk(&key, &target, &vm.name, index, disk, Access::Read);
-            prepared.push((device, String::new(), Some(capacity)));
+            prepared.push(Prepared {
+                device,
+                import_key: String::new(),
+                file_bytes: Some(capacity),
+                host: vm.host,
+            });
         } else if let Some(image) = vm.files.get(&label) {
-            let target = format!("disk-{images}.iso");
-            images += 1;
-            prepared.push(file_device(&key, &target, vm, image));
+            prepared.push(file_device(&key, &targets.image(), vm, image));
         }
     }
     if let Some(nvram) = vm.files.get(NVRAM) {
-        let target = format!("{}.nvram", vm.name);
+        let target = targets.nvram(&vm.name, &moref.id);
         prepared.push(file_device(&format!("/{}/{NVRAM}", moref.id), &target, vm, nvram));
     }
     Ok(prepared)
@@ -312,44 +410,43 @@ fn export_devices(
 fn file_device(key: &str, target: &str, vm: &Vm, file: &VmFile) -> Prepared {
     let len_bytes = file.content.len_bytes().ok();
     let device = Device::file(key, target, &vm.name, Arc::clone(&file.content), Access::Read);
-    (device, String::new(), len_bytes)
+    Prepared { device, import_key: String::new(), file_bytes: len_bytes, host: vm.host }
 }
 
+/// Makes a machine from its configuration, with its place and the path of the vApps around it.
 fn import_vm(
     world: &mut World,
     id: &str,
     spec: Value,
-    folder: Moref,
-    pool: Moref,
-    host: usize,
-) -> Result<Vec<Prepared>, Fault> {
+    place: (Option<Moref>, Moref, usize),
+    (around, targets): (&str, &mut Targets),
+) -> Result<(Moref, Vec<Prepared>), Fault> {
     let name = spec["name"].as_str().unwrap_or_default().to_owned();
+    let host = place.2;
     check_properties(&spec["vAppConfig"])?;
-    let mut vm = make_vm(world, spec, &name, (folder, pool, host))?;
+    let mut vm = make_vm(world, spec, &name, place)?;
     let mut prepared = Vec::new();
-    let mut images = 0;
     for (device, label) in transferable(&vm.devices) {
         let key = format!("/{}/{label}", vm.moref.id);
-        let import_key = format!("/{name}/{label}");
+        let import_key = format!("{around}/{name}/{label}");
         if let Some(disk) = hardware::key_of(device).and_then(|key| vm.disks.get(&key)) {
             let index = prepared.len();
-            let target = format!("disk-{index}.vmdk");
-            let capacity = disk.capacity_bytes();
+            let target = targets.disk();
+            let file_bytes = Some(disk.capacity_bytes());
             let disk = Arc::clone(disk);
             let device = Device::disk(&key, &target, &name, index, disk, Access::WriteDisk);
-            prepared.push((device, import_key, Some(capacity)));
+            prepared.push(Prepared { device, import_key, file_bytes, host });
         } else {
-            let target = format!("disk-{images}.iso");
-            images += 1;
+            let target = targets.image();
             let content = Arc::new(new_file(world)?);
             vm.files.insert(label, VmFile { name: target.clone(), content: Arc::clone(&content) });
             let device = Device::file(&key, &target, &name, content, Access::WriteFile);
-            prepared.push((device, import_key, None));
+            prepared.push(Prepared { device, import_key, file_bytes: None, host });
         }
     }
     let options = vm.spec["extraConfig"].as_array().into_iter().flatten();
     if options.filter_map(|option| option["key"].as_str()).any(|key| key == NVRAM) {
-        let target = format!("{name}.nvram");
+        let target = targets.nvram(&name, &vm.moref.id);
         let content = Arc::new(new_file(world)?);
         vm.files.insert(
             NVRAM.to_owned(),
@@ -357,16 +454,19 @@ fn import_vm(
         );
         let key = format!("/{}/{NVRAM}", vm.moref.id);
         let device = Device::file(&key, &target, &name, content, Access::WriteFile);
-        prepared.push((device, format!("/{name}/{NVRAM}"), None));
+        let import_key = format!("{around}/{name}/{NVRAM}");
+        prepared.push(Prepared { device, import_key, file_bytes: None, host });
     }
     vm.lease = Some(id.to_owned());
     let moref = vm.moref.clone();
     inventory::register(world, vm)?;
     if let Some(lease) = world.leases.get_mut(id) {
-        lease.vm = Some(moref);
-        lease.host = host;
+        lease.vms.push(moref.clone());
+        if !lease.hosts.contains(&host) {
+            lease.hosts.push(host);
+        }
     }
-    Ok(prepared)
+    Ok((moref, prepared))
 }
 
 /// A property that users cannot configure keeps its default.
@@ -394,6 +494,21 @@ fn no_file(error: &std::io::Error) -> Fault {
     Fault::new("CannotCreateFile", error.to_string()).with("file", "")
 }
 
+/// Whether disks that take all their space at once fit.
+fn check_space(world: &World, datastore: &str, devices: &[Value]) -> Result<(), Fault> {
+    let Some(free) = world.scenario.datastore_free.get(datastore) else { return Ok(()) };
+    let thick = devices.iter().filter(|device| {
+        kind_of(device) == "VirtualDisk" && device["backing"]["thinProvisioned"] != true
+    });
+    let needed: u64 = thick.filter_map(|disk| disk["capacityInBytes"].as_u64()).sum();
+    if needed <= free.bytes() {
+        return Ok(());
+    }
+    Err(Fault::new("NoDiskSpace", "Insufficient disk space on the datastore.")
+        .with("file", "")
+        .with("datastore", datastore))
+}
+
 /// Makes a machine from its configuration, not yet in the inventory.
 ///
 /// # Errors
@@ -403,7 +518,7 @@ pub(crate) fn make_vm(
     world: &mut World,
     mut spec: Value,
     name: &str,
-    (folder, pool, host): (Moref, Moref, usize),
+    (folder, pool, host): (Option<Moref>, Moref, usize),
 ) -> Result<Vm, Fault> {
     let path = spec["files"]["vmPathName"].as_str().unwrap_or_default();
     let wanted = path.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or_default();
@@ -417,6 +532,7 @@ pub(crate) fn make_vm(
     })?;
     let datastore_name = unescape_name(world.objects.text(&datastore, "name"));
     let mut devices = hardware::devices(&spec)?;
+    check_space(world, &datastore_name, &devices)?;
     let store = world.store.clone();
     let place = (&datastore.value(), datastore_name.as_str());
     let disks = hardware::make_disks(&mut devices, &store, place, name).map_err(|e| no_file(&e))?;
@@ -439,6 +555,8 @@ pub(crate) fn make_vm(
         disks,
         files: std::collections::BTreeMap::new(),
         powered_on: false,
+        is_template: false,
+        guest_ip: None,
         snapshots: Vec::new(),
         lease: None,
     })
@@ -455,11 +573,12 @@ pub(crate) fn end(world: &mut World, id: &str, outcome: Result<(), Fault>) {
     // What was uploaded must not take space for as long as the lease stays readable.
     lease.moved_bytes = lease.moved_bytes();
     lease.devices.clear();
-    let (moref, task, vm) = (lease.moref.clone(), lease.task.clone(), lease.vm.clone());
+    let (moref, task, entity) = (lease.moref.clone(), lease.task.clone(), lease.entity.clone());
+    let (vms, vapps) = (std::mem::take(&mut lease.vms), std::mem::take(&mut lease.vapps));
     let (state, direction) = (lease.state, lease.direction);
     let ticket = lease.ticket.clone();
     world.tickets.revoke(&ticket);
-    if let Some(vm) = &vm {
+    for vm in &vms {
         let is_ours = world.vms.get(&vm.id).is_some_and(|known| known.lease.as_deref() == Some(id));
         if is_ours && direction == Direction::Import && outcome.is_err() {
             // Everything that the import made goes with it.
@@ -469,8 +588,13 @@ pub(crate) fn end(world: &mut World, id: &str, outcome: Result<(), Fault>) {
             world.refresh(&vm.id);
         }
     }
+    if direction == Direction::Import && outcome.is_err() {
+        vapp::undo(world, &vapps, id);
+    } else {
+        vapp::hold(world, &vapps, None);
+    }
     let result = match (&outcome, direction) {
-        (Ok(()), Direction::Import) => Ok(vm.map_or(Value::Null, |vm| vm.value())),
+        (Ok(()), Direction::Import) => Ok(entity.map_or(Value::Null, |entity| entity.value())),
         (Ok(()), Direction::Export) => Ok(Value::Null),
         (Err(fault), _) => Err(fault.clone()),
     };
@@ -599,12 +723,18 @@ fn set_checksum_type(lease: &Lease, arguments: &Value) -> Result<Value, Fault> {
     Ok(Value::Null)
 }
 
-/// The host with the fewest leases, where a new machine goes.
-fn idlest_host(world: &World) -> usize {
+/// The host with the fewest leases of those that the pool is on, where a new machine goes.
+fn idlest_host(world: &World, pool: &Moref) -> Option<usize> {
     let held = |host: usize| {
-        world.leases.values().filter(|lease| lease.state.is_held() && lease.host == host).count()
+        let leases = world.leases.values();
+        leases.filter(|lease| lease.state.is_held() && lease.hosts.contains(&host)).count()
     };
-    (0..world.hosts.len()).min_by_key(|host| held(*host)).unwrap_or(0)
+    let owner = world.objects.reference(pool, "owner");
+    let hosts = world.hosts.iter().enumerate();
+    let hosts = hosts.filter(|(_, host)| {
+        Some(&host.compute) == owner.as_ref() && host.condition == HostCondition::Connected
+    });
+    hosts.map(|(index, _)| index).min_by_key(|host| held(*host))
 }
 
 /// Escapes what would end the path of a URL.  Blanks stay, as real servers leave them.

@@ -1,7 +1,7 @@
 //! An embedded vCenter with NFC hosts, for tests of everything that moves virtual machines.
 //!
-//! A [`Simulator`] is a vCenter with a datacenter, a cluster, hosts, pools, datastores, networks and
-//! machines with real disks.  It speaks SOAP and VI JSON over TLS like a real one, so that any
+//! A [`Simulator`] is a vCenter with a datacenter, a cluster, hosts in it and beside it, pools,
+//! vApps, datastores, networks and machines with real disks.  It speaks SOAP and VI JSON over TLS like a real one, so that any
 //! client of vSphere can drive it; govc does so in its tests, on each wire.  What is uploaded is stored, what is exported is streamed
 //! as stream-optimized VMDK, in constant memory.  It is strict where a real server is strict, and
 //! fails where its [`Scenario`] says so.
@@ -51,26 +51,30 @@
 //! | | `CreatePropertyCollector`, `DestroyPropertyCollector`, `CreateFilter`, `DestroyPropertyFilter` | |
 //! | | `WaitForUpdatesEx`, `WaitForUpdates`, `CheckForUpdates`, `CancelWaitForUpdates` | real versions; the last answer can be asked for again; never truncated |
 //! | ViewManager | `CreateContainerView`, `CreateListView`, `ModifyListView`, `ResetListView`, `DestroyView` | container views follow the inventory |
-//! | SearchIndex | `FindByInventoryPath`, `FindChild`, `FindByUuid`, `FindAllByUuid`, `FindByDnsName`, `FindByIp` | guests have no names and addresses, so the last two find nothing |
+//! | SearchIndex | `FindByInventoryPath`, `FindChild`, `FindByUuid`, `FindAllByUuid`, `FindByDnsName`, `FindByIp` | the last two by what running guests report: an address and, as host name, the machine's name |
 //! | Folder | `CreateFolder` | |
 //! | VirtualMachine | `PowerOnVM_Task`, `PowerOffVM_Task`, `Destroy_Task`, `Rename_Task`, `UnregisterVM` | refused with `TaskInProgress` while a lease holds the machine |
 //! | | `CreateSnapshot_Task`, `RemoveAllSnapshots_Task`, and `RemoveSnapshot_Task` of the snapshot | |
 //! | | `ExportVm`, and `ExportSnapshot` of the snapshot | `InvalidPowerState`, `TaskInProgress` |
-//! | | `ReconfigVM_Task` | edits of network cards |
+//! | | `ReconfigVM_Task` | edits of network cards; CPUs, memory, guest, annotation, extra configuration |
+//! | | `MarkAsTemplate`, `MarkAsVirtualMachine` | a template is in no pool and does not start |
+//! | AuthorizationManager | `HasPrivilegeOnEntities`, `HasPrivilegeOnEntity`, `FetchUserPrivilegeOnEntities` | one answer for all objects: everything but [`Scenario::missing_privileges`], which the methods that need one refuse with `NoPermission` |
 //! | VmwareDistributedVirtualSwitch | `FetchDVPorts`, `FetchDVPortKeys`, `RefreshDVPortState` | every criterion but `scope`; ports with connectee, cookie, state, conflict as the scenario has them |
 //! | DistributedVirtualSwitchManager | `QueryDvsByUuid` | |
 //! | HostNetworkSystem | `startDpuFailover` | `InvalidArgument` with its property; `MethodNotFound` below 8.0.3.0 |
-//! | ResourcePool | `ImportVApp` | one machine; wants a folder; a taken name is an error of the lease |
+//! | ResourcePool | `ImportVApp` | a machine or a vApp; wants a folder, except in a vApp; a taken name is an error of the lease; machines of a vApp are spread over the hosts |
+//! | VirtualApp | `PowerOnVApp_Task`, `PowerOffVApp_Task`, `Destroy_Task` | machines in their start order; delays between them are not waited for |
+//! | | `ExportVApp` | `InvalidPowerState`, `TaskInProgress`; device URLs of all machines, on the hosts of each |
 //! | OvfManager | `ParseDescriptor`, `ValidateHost` | networks, products and properties, licences, deployment options, sizes, disk provisioning |
-//! | | `CreateImportSpec`, `CreateDescriptor` | one machine; disks, images, NVRAM, network cards; properties and deployment option are taken or refused; the options `lax`, `extraconfig`, `mac` |
+//! | | `CreateImportSpec`, `CreateDescriptor` | a machine or a collection of them, also in one another, with start order; disks, images, NVRAM, network cards; properties and deployment option are taken or refused; the options `lax`, `extraconfig`, `mac` |
 //! | HttpNfcLease | `HttpNfcLeaseProgress`, `HttpNfcLeaseComplete`, `HttpNfcLeaseAbort`, `HttpNfcLeaseGetManifest`, `HttpNfcLeaseSetManifestChecksumType` | times out, cleans up, stays readable for five minutes after its end or vanishes at once |
 //! | Task | `CancelTask` | of the tasks behind leases |
 //!
-//! With [`Scenario::esxi`] it is a host without vCenter: SOAP only, no cluster, no distributed
+//! With [`Scenario::esxi`] it is a host without vCenter: SOAP only, no cluster, no vApps, no distributed
 //! switches, no `CreateFolder`, an OvfManager called `ha-ovf-manager`, device URLs of the form
 //! `https://*/ha-nfc/<ticket>/<file>`.
 //!
-//! Missing as yet: `LoginByToken`, vApps, pull and probe of URLs.
+//! Missing as yet: `LoginByToken`, pull and probe of URLs.
 //!
 //! Beside them: `POST /api/vcenter/system?action=hello`, `/sdk/vimServiceVersions.xml`, and on the hosts `/nfc/<ticket>/<file>`: GET, POST of
 //! disks, PUT of other files, with the status codes of real hosts for everything else.
@@ -97,6 +101,7 @@ mod object;
 mod ovf;
 mod port;
 mod rest;
+mod rights;
 pub mod scenario;
 mod script;
 mod server;
@@ -109,6 +114,7 @@ mod task;
 mod throttle;
 mod tls;
 mod types;
+mod vapp;
 mod vcenter;
 mod view;
 mod vm;

@@ -9,7 +9,7 @@ use crate::inventory::{self, fixed};
 use crate::object::Moref;
 use crate::port::{Connectee, Port, Portgroup, Switch, port_setting};
 use crate::scenario::{PortgroupKind, SwitchSpec};
-use crate::vm::{escape_name, is_network_card};
+use crate::vm::{CHANGEABLE, escape_name, is_network_card};
 use crate::world::World;
 
 /// Adds the switches of the scenario.
@@ -77,7 +77,8 @@ fn add_switch(world: &mut World, spec: &SwitchSpec) {
         world.objects.put(group.moref.clone(), None, portgroup_value(&switch, group, &hosts));
         world.objects.link(&fixed::network_folder(), "childEntity", &group.moref);
         world.objects.link(&fixed::datacenter(), "network", &group.moref);
-        for parent in hosts.iter().chain([&fixed::cluster()]) {
+        let computes: Vec<Moref> = world.hosts.iter().map(|host| host.compute.clone()).collect();
+        for parent in hosts.iter().chain(&computes) {
             world.objects.link(parent, "network", &group.moref);
         }
     }
@@ -115,8 +116,7 @@ fn entity(name: &str) -> Value {
 fn portgroup_value(switch: &Switch, group: &Portgroup, hosts: &[Moref]) -> Value {
     let mut value = entity(&group.name);
     value["key"] = json!(group.moref.id);
-    value["summary"] =
-        json!({ "network": group.moref.value(), "name": group.name, "accessible": true });
+    value["summary"] = json!({ "network": group.moref.value(), "name": group.name, "accessible": true, "ipPoolName": "" });
     value["config"] = json!({
         "key": group.moref.id,
         "name": group.name,
@@ -463,19 +463,32 @@ pub(crate) fn reattach(
     Ok(())
 }
 
-/// `VirtualMachine.ReconfigVM_Task`, of network cards: the devices that the machine will have.
+/// `VirtualMachine.ReconfigVM_Task`: the devices that the machine will have.
 ///
 /// # Errors
 ///
-/// `NotSupported` for everything but edits of network cards, `InvalidDeviceSpec` for a card that is
-/// not there.
+/// `NotSupported` for everything but [`CHANGEABLE`] and edits of network cards, `InvalidDeviceSpec`
+/// for a card that is not there, `CpuHotPlugNotSupported` and `MemoryHotPlugNotSupported` for more
+/// of either in a machine that runs.
 pub(crate) fn reconfigured(world: &World, vm: &Moref, spec: &Value) -> Result<Vec<Value>, Fault> {
     let mut devices = world.vm(vm)?.devices.clone();
     let fields = spec.as_object().into_iter().flatten();
     for (name, _) in fields.filter(|(_, value)| !value.is_null()) {
-        if !matches!(name.as_str(), "_typeName" | "deviceChange" | "changeVersion") {
+        let is_known = matches!(name.as_str(), "_typeName" | "deviceChange" | "changeVersion");
+        if !is_known && !CHANGEABLE.contains(&name.as_str()) {
             let what = format!("Changing '{name}' is not supported here.");
             return Err(Fault::new("NotSupported", what));
+        }
+    }
+    if world.vm(vm)?.powered_on {
+        for (field, kind, what) in [
+            ("numCPUs", "CpuHotPlugNotSupported", "CPU hot plug is not supported."),
+            ("memoryMB", "MemoryHotPlugNotSupported", "Memory hot plug is not supported."),
+        ] {
+            let old = &world.vm(vm)?.spec[field];
+            if !spec[field].is_null() && spec[field] != *old {
+                return Err(Fault::new(kind, what));
+            }
         }
     }
     for (index, change) in spec["deviceChange"].as_array().into_iter().flatten().enumerate() {

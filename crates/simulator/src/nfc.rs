@@ -122,6 +122,13 @@ impl NfcService {
         path.starts_with("/nfc/") || path.starts_with("/ha-nfc/")
     }
 
+    /// Whether this host has a file at `path`, under a ticket that is in force.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        path::split(path).is_some_and(|(ticket, file)| {
+            self.shared.tickets.pass(&ticket, self.shared.host_index, &file).is_some()
+        })
+    }
+
     /// Serves one request for `/nfc/<ticket>/<file>` or `/ha-nfc/<ticket>/<file>`.
     pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         let response = self.answer(request).await;

@@ -1,5 +1,7 @@
 //! `OvfManager`: from a descriptor to an import spec, and from a machine to a descriptor.
 
+mod collection;
+mod describe;
 mod inspect;
 mod sections;
 
@@ -9,19 +11,18 @@ use ovftransfer_ovf::Envelope;
 use ovftransfer_ovf::envelope::{EnvelopeError, FileRef, HardwareItem, VirtualSystem};
 use serde_json::{Value, json};
 
-use crate::descriptor::{self, DiskFile, FileEntry};
 use crate::dvs;
 use crate::fault::Fault;
-use crate::hardware::{self, key_of, kind_of, transferable};
+use crate::hardware::{self, kind_of};
 use crate::inventory;
 use crate::lease::{NVRAM, is_pool};
 use crate::object::Moref;
-use crate::ovf::inspect::{EXTRA_CONFIG, LAX, MAC};
+pub(crate) use crate::ovf::describe::create_descriptor;
+use crate::ovf::inspect::LAX;
 pub(crate) use crate::ovf::inspect::{parse_descriptor, publish, validate_host};
 use crate::ovf::sections::Sections;
-use crate::scenario::Controller;
 use crate::types;
-use crate::vm::{network_of, unescape_name};
+use crate::vm::unescape_name;
 use crate::world::World;
 
 /// `OvfManager.CreateImportSpec`.
@@ -55,12 +56,11 @@ pub(crate) fn create_import_spec(world: &World, arguments: &Value) -> Result<Val
         }
     };
     // With an error there is no spec.
-    let spec = result.filter(|_| import.errors.is_empty()).map(|spec| {
-        json!({
-            "_typeName": "VirtualMachineImportSpec",
-            "configSpec": spec,
-            "resPoolEntity": pool.value(),
-        })
+    let spec = result.filter(|_| import.errors.is_empty()).map(|mut spec| {
+        if kind_of(&spec) == "VirtualMachineImportSpec" {
+            spec["resPoolEntity"] = pool.value();
+        }
+        spec
     });
     Ok(json!({
         "_typeName": "OvfCreateImportSpecResult",
@@ -68,98 +68,6 @@ pub(crate) fn create_import_spec(world: &World, arguments: &Value) -> Result<Val
         "importSpec": spec,
         "warning": faults(&import.warnings),
         "error": faults(&import.errors),
-    }))
-}
-
-/// `OvfManager.CreateDescriptor`.
-///
-/// # Errors
-///
-/// `ManagedObjectNotFound`, and `InvalidArgument` for an object that is no machine.
-pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Value, Fault> {
-    let moref = existing(world, &arguments["obj"], "obj")?;
-    if moref.kind != "VirtualMachine" {
-        return Err(Fault::invalid_argument("obj"));
-    }
-    let vm = world.vm(&moref)?;
-    let parameters = &arguments["cdp"];
-    let (devices, disks) = match Moref::from_value(&parameters["snapshot"]) {
-        Some(wanted) => {
-            let found = vm.snapshots.iter().find(|snapshot| snapshot.moref == wanted);
-            let found = found.ok_or_else(|| Fault::not_found(&wanted))?;
-            (&found.devices, &found.disks)
-        }
-        None => (&vm.devices, &vm.disks),
-    };
-    let listed: &[Value] = parameters["ovfFiles"].as_array().map_or(&[], Vec::as_slice);
-    let file_of = |key: &str, default: &str| {
-        if listed.is_empty() {
-            return Some((FileEntry { href: default.to_owned(), size_bytes: 0 }, None));
-        }
-        let file = listed.iter().find(|file| file["deviceId"] == key)?;
-        let size_bytes = file["size"].as_u64().unwrap_or_default();
-        let entry = FileEntry { href: text(&file["path"]).to_owned(), size_bytes };
-        Some((entry, file["populatedSize"].as_u64()))
-    };
-    let mut warnings = Vec::new();
-    let mut files = Vec::new();
-    for (device, label) in transferable(devices) {
-        let Some(disk) = key_of(device).and_then(|key| disks.get(&key)) else { continue };
-        let default = format!("disk-{}.vmdk", files.len());
-        match file_of(&format!("/{}/{label}", moref.id), &default) {
-            Some((file, populated_bytes)) => {
-                files.push(DiskFile {
-                    file,
-                    capacity_bytes: disk.capacity_bytes(),
-                    populated_bytes,
-                });
-            }
-            None => warnings.push(
-                Fault::new("OvfUnableToExportDisk", format!("Unable to export disk '{label}'."))
-                    .with("diskName", label),
-            ),
-        }
-    }
-    for file in listed {
-        let key = text(&file["deviceId"]);
-        let known =
-            transferable(devices).iter().any(|(_, label)| key == format!("/{}/{label}", moref.id));
-        if !known && key != format!("/{}/{NVRAM}", moref.id) {
-            return Err(Fault::invalid_argument("cdp.ovfFiles.deviceId"));
-        }
-    }
-    let nvram = vm.files.get(NVRAM).filter(|_| !listed.is_empty());
-    let nvram =
-        nvram.and_then(|_| file_of(&format!("/{}/{NVRAM}", moref.id), "")).map(|(file, _)| file);
-    let networks = devices.iter().filter_map(network_of);
-    let networks =
-        networks.map(|network| unescape_name(world.objects.text(&network, "name"))).collect();
-    let macs = devices.iter().filter(|device| !device["macAddress"].is_null());
-    let macs = macs.map(|device| text(&device["macAddress"]).to_owned());
-    let options = &parameters["exportOption"];
-    let extra = vm.spec["extraConfig"].as_array().into_iter().flatten();
-    let extra = extra.filter(|option| option["key"] != NVRAM).filter_map(|option| {
-        let value = option["value"].get("_value").unwrap_or(&option["value"]);
-        Some((option["key"].as_str()?.to_owned(), value.as_str()?.to_owned()))
-    });
-    let has_pvscsi = devices.iter().any(|device| kind_of(device) == "ParaVirtualSCSIController");
-    let machine = descriptor::Machine {
-        name: parameters["name"].as_str().filter(|n| !n.is_empty()).unwrap_or(&vm.name).to_owned(),
-        cpus: u32::try_from(vm.spec["numCPUs"].as_u64().unwrap_or(1)).unwrap_or(1),
-        memory_mib: vm.spec["memoryMB"].as_u64().unwrap_or(512),
-        guest_id: vm.spec["guestId"].as_str().unwrap_or("otherGuest64").to_owned(),
-        controller: if has_pvscsi { Controller::Paravirtual } else { Controller::Lsilogic },
-        disks: files,
-        networks,
-        macs: if has_option(options, MAC) { macs.collect() } else { Vec::new() },
-        extra_config: if has_option(options, EXTRA_CONFIG) { extra.collect() } else { Vec::new() },
-        nvram,
-    };
-    Ok(json!({
-        "_typeName": "OvfCreateDescriptorResult",
-        "ovfDescriptor": descriptor::write(&machine),
-        "warning": faults(&warnings),
-        "includeImageFiles": parameters["includeImageFiles"].as_bool().unwrap_or(false),
     }))
 }
 
@@ -177,6 +85,13 @@ struct Import<'a> {
     next_key: i64,
     /// Backing of the cards on each network of the package.
     mapping: BTreeMap<String, Value>,
+}
+
+/// What a machine is called.
+struct Named<'a> {
+    name: &'a str,
+    /// Its name after those of the vApps around it, `shop/front/web`.
+    path: &'a str,
 }
 
 struct Bus {
@@ -202,13 +117,8 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// The `VirtualMachineConfigSpec`, or nothing if there is no machine.
+    /// The `ImportSpec`, or nothing if there is none for such a package.
     fn read(&mut self, envelope: &Envelope) -> Result<Option<Value>, Fault> {
-        let [system] = envelope.systems() else {
-            let what = "Only packages of one virtual machine are supported.";
-            self.errors.push(Fault::new("OvfUnsupportedPackage", what));
-            return Ok(None);
-        };
         let sections = Sections::read(envelope, &self.parameters["msgBundle"]);
         let option = match sections.option(text(&self.parameters["deploymentOption"])) {
             Ok(option) => option,
@@ -219,10 +129,40 @@ impl<'a> Import<'a> {
         };
         self.check_provisioning();
         self.map_networks(envelope)?;
-        let items = chosen(system, &option);
         let config = sections.config(&option, self.parameters, &mut self.errors);
         let wanted = text(&self.parameters["entityName"]);
+        let system = match envelope.systems() {
+            [system] if !sections.is_collection => system,
+            _ => return Ok(collection::read(self, envelope, &option, wanted)),
+        };
         let name = if wanted.is_empty() { system.name().unwrap_or(system.id()) } else { wanted };
+        let named = Named { name, path: name };
+        let nvram = nvram(envelope, system);
+        let spec = self.machine(envelope, (system, &option), named, (config, nvram));
+        Ok(Some(json!({ "_typeName": "VirtualMachineImportSpec", "configSpec": spec })))
+    }
+
+    /// The `VirtualMachineConfigSpec` of one machine under the deployment option `option`.
+    fn machine(
+        &mut self,
+        envelope: &Envelope,
+        (system, option): (&VirtualSystem, &str),
+        Named { name, path }: Named<'_>,
+        (config, nvram): (Value, Option<&FileRef>),
+    ) -> Value {
+        self.changes.clear();
+        self.controllers.clear();
+        self.next_key = -1;
+        let items = chosen(system, option);
+        let families = system.hardware_family().unwrap_or_default();
+        let hardware = newest_hardware(families);
+        if hardware.is_none() && families.split_whitespace().any(|one| number(one).is_some()) {
+            let what = format!(
+                "No supported hardware versions among [{families}]; the newest is vmx-{HARDWARE_MAX}."
+            );
+            let fault = Fault::new("OvfNoSupportedHardwareFamily", what);
+            self.errors.push(fault.with("version", families));
+        }
         let (cpus, memory_mib) = cpus_and_memory(&items);
         // Controllers before what hangs on them.
         for item in &items {
@@ -231,26 +171,27 @@ impl<'a> Import<'a> {
         for item in &items {
             match item.resource_type() {
                 10 => self.network_card(item),
-                14..=16 => self.removable(item, envelope, name),
-                17 => self.disk(item, envelope, name),
+                14..=16 => self.removable(item, envelope, path),
+                17 => self.disk(item, envelope, path),
                 _ => {}
             }
         }
-        let nvram = self.nvram(envelope, system, name);
-        let path = format!("[{}]", self.datastore);
-        Ok(Some(json!({
+        if let Some(file) = nvram {
+            self.file_item(&format!("/{path}/{NVRAM}"), file, 1, true);
+        }
+        json!({
             "_typeName": "VirtualMachineConfigSpec",
             "name": name,
-            "version": system.hardware_family().and_then(newest_hardware),
+            "version": hardware,
             "guestId": system.os_type().unwrap_or_else(|| guest_id(system.os_id())),
             "annotation": system.annotation(),
-            "files": { "vmPathName": path },
+            "files": { "vmPathName": format!("[{}]", self.datastore) },
             "numCPUs": cpus,
             "memoryMB": memory_mib,
             "deviceChange": self.changes,
             "vAppConfig": config,
-            "extraConfig": if nvram { json!([{ "key": NVRAM, "value": format!("{name}.nvram") }]) } else { Value::Null },
-        })))
+            "extraConfig": nvram.map(|_| json!([{ "key": NVRAM, "value": format!("{name}.nvram") }])),
+        })
     }
 
     fn check_provisioning(&mut self) {
@@ -458,21 +399,6 @@ impl<'a> Import<'a> {
         Some((bus.key, unit, label))
     }
 
-    /// The NVRAM is in no item: it is the file that is left over and named so.
-    fn nvram(&mut self, envelope: &Envelope, system: &VirtualSystem, entity: &str) -> bool {
-        let used = |file: &FileRef| {
-            system.items().iter().any(|item| item.file_ids().any(|id| id == file.id()))
-                || envelope.disks().iter().any(|disk| disk.file_ref() == Some(file.id()))
-        };
-        let found = envelope.references().iter().find(|file| {
-            file.href().as_str().to_ascii_lowercase().ends_with(".nvram") && !used(file)
-        });
-        if let Some(file) = found {
-            self.file_item(&format!("/{entity}/{NVRAM}"), file, 1, true);
-        }
-        found.is_some()
-    }
-
     fn file_item(&mut self, device_id: &str, file: &FileRef, kind: u16, create: bool) {
         self.files.push(json!({
             "_typeName": "OvfFileItem",
@@ -499,6 +425,16 @@ impl<'a> Import<'a> {
         self.next_key -= 1;
         key
     }
+}
+
+/// The NVRAM is in no item: it is the file that is left over and named so.
+fn nvram<'a>(envelope: &'a Envelope, system: &VirtualSystem) -> Option<&'a FileRef> {
+    let used = |file: &FileRef| {
+        system.items().iter().any(|item| item.file_ids().any(|id| id == file.id()))
+            || envelope.disks().iter().any(|disk| disk.file_ref() == Some(file.id()))
+    };
+    let mut files = envelope.references().iter();
+    files.find(|file| file.href().as_str().to_ascii_lowercase().ends_with(".nvram") && !used(file))
 }
 
 /// The items that exist under the deployment option `option`: of several with one instance id the
@@ -562,10 +498,16 @@ fn family(kind: &str) -> &'static str {
     }
 }
 
-/// The newest of the hardware families that a descriptor lists.
+/// The newest of the hardware families that a descriptor lists, of those that hosts here know.
 fn newest_hardware(families: &str) -> Option<&str> {
-    let number = |family: &&str| family.strip_prefix("vmx-").and_then(|n| n.parse::<u32>().ok());
-    families.split_whitespace().filter(|family| number(family).is_some()).max_by_key(number)
+    let families = families.split_whitespace();
+    let known = families.filter(|one| number(one).is_some_and(|number| number <= HARDWARE_MAX));
+    known.max_by_key(|family| number(family))
+}
+
+/// The number of a hardware family of VMware.
+fn number(family: &str) -> Option<u32> {
+    family.strip_prefix("vmx-")?.parse().ok()
 }
 
 /// vSphere's name for an operating system of CIM.
@@ -590,6 +532,9 @@ const PROVISIONING: [&str; 9] = [
     "sparse",
     "flat",
 ];
+
+/// The newest hardware version of 8.0.2 and 8.0.3.
+const HARDWARE_MAX: u32 = 21;
 
 /// Units on the widest controller.
 const UNITS_MAX: usize = 64;

@@ -2,7 +2,12 @@
 //!
 //! A scenario is a JSON object.  Every field has a default, an unknown field is an error, and an
 //! empty object is the default vCenter: one datacenter `DC0` with the cluster `Cluster0` of two
-//! hosts, two datastores, two networks and a few small machines.
+//! hosts, a host beside it, two pools, datastores alone and in a cluster, networks and a distributed
+//! switch, a few small machines and a vApp of two more.
+//!
+//! What stands on another field is empty where the file gives that other field and not this one:
+//! `datastore_clusters` on `datastores`, `vapps` on `machines` and `networks`, and with `esxi` all
+//! that a host without vCenter cannot have.
 //!
 //! ```
 //! use ovftransfer_simulator::scenario::Scenario;
@@ -25,20 +30,25 @@
 
 mod fault;
 mod machine;
+mod privilege;
 mod size;
 mod storage;
 mod switch;
+mod vapp;
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 pub use self::fault::{Direction, Fault, FaultKind};
 pub use self::machine::{Controller, Data, DataKind, DiskSpec, Machine, Spread};
+pub(crate) use self::privilege::PRIVILEGES;
 pub use self::size::Size;
 pub use self::storage::DatastoreCluster;
 pub use self::switch::{Offload, PortQuirk, PortgroupKind, PortgroupSpec, SwitchSpec};
+pub use self::vapp::VappSpec;
 pub use self::wire::{ApiVersion, FaultText, ViJson};
 
 /// Everything a simulated vCenter is made from.
@@ -50,10 +60,14 @@ pub struct Scenario {
     pub username: String,
     /// Password of that user.
     pub password: String,
-    /// Hosts of the cluster `Cluster0`, each with its own NFC port and certificate.
+    /// Hosts, of the cluster `Cluster0` unless they stand alone, each with its own NFC port and
+    /// certificate.
     pub hosts: Vec<Host>,
     /// Names of the datastores; every host reaches all of them.
     pub datastores: Vec<String>,
+    /// Free space of datastores, by name; those that are not named have plenty.  A machine whose
+    /// disks take all their space at once and more than this is not made.
+    pub datastore_free: BTreeMap<String, Size>,
     /// Datastore clusters and which datastores are in them.
     pub datastore_clusters: Vec<DatastoreCluster>,
     /// Names of the networks; every host reaches all of them.
@@ -67,6 +81,14 @@ pub struct Scenario {
     pub pools: Vec<String>,
     /// Machines that exist when the server starts.
     pub machines: Vec<Machine>,
+    /// vApps below the cluster's root pool, with machines of their own.
+    pub vapps: Vec<VappSpec>,
+    /// The guest of a machine that was started reports an address so many milliseconds later, and
+    /// those that run from the start have one; absent: guests report nothing.
+    pub guest_ip_after_ms: Option<u64>,
+    /// Privileges that the user does not have, such as `VApp.Export`: methods that need one fail
+    /// with `NoPermission`.
+    pub missing_privileges: Vec<String>,
     /// `leaseTimeout` in seconds: a lease that is not renewed for so long ends in error.
     pub lease_timeout_s: u32,
     /// Ended leases vanish at once (`ManagedObjectNotFound`) instead of staying readable.
@@ -97,6 +119,8 @@ pub struct Scenario {
 pub struct Host {
     /// Name in the inventory.
     pub name: String,
+    /// It stands beside the cluster, with a root pool of its own: `/DC0/host/NAME/Resources`.
+    pub standalone: bool,
     /// Rate of each transfer in megabytes (10^6 bytes) per second; absent: as fast as it goes.
     pub throttle_mb_per_s_per_stream: Option<f64>,
     /// Rate of all transfers of the host together, in the same unit.
@@ -106,6 +130,48 @@ pub struct Host {
     /// Device URLs have `*` in place of the host, as a host without vCenter gives them; the data
     /// then passes through the API's port.
     pub star_url: bool,
+    /// Whether it can take machines.
+    pub condition: HostCondition,
+    /// What is wrong with its device URLs; absent: nothing.
+    pub quirk: Option<HostQuirk>,
+}
+
+/// What is wrong with the device URLs of a host.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HostQuirk {
+    /// They lead to a port where nobody listens.
+    Unreachable,
+    /// `sslThumbprint` is another certificate's.
+    WrongThumbprint,
+}
+
+/// Whether a host can take machines.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HostCondition {
+    /// It can.
+    #[default]
+    Connected,
+    /// vCenter has been told to leave it alone.
+    Disconnected,
+    /// It is connected, but in maintenance.
+    Maintenance,
+    /// vCenter does not hear from it.
+    NotResponding,
+}
+
+impl HostCondition {
+    /// `HostSystemConnectionState`.
+    pub(crate) const fn connection(self) -> &'static str {
+        match self {
+            Self::Connected | Self::Maintenance => "connected",
+            Self::Disconnected => "disconnected",
+            Self::NotResponding => "notResponding",
+        }
+    }
 }
 
 /// Why a text is no scenario.
@@ -140,11 +206,31 @@ impl Scenario {
     /// [`ScenarioError::Syntax`] if the text does not have the form, [`ScenarioError::Value`] if
     /// the parts do not fit together.
     pub fn from_json(text: &str) -> Result<Self, ScenarioError> {
-        let scenario: Self = serde_json::from_str(text).map_err(|source| {
-            ScenarioError::Syntax { line: source.line(), column: source.column(), source }
-        })?;
+        let syntax = |source: serde_json::Error| ScenarioError::Syntax {
+            line: source.line(),
+            column: source.column(),
+            source,
+        };
+        let mut scenario: Self = serde_json::from_str(text).map_err(syntax)?;
+        let given: BTreeMap<String, IgnoredAny> = serde_json::from_str(text).map_err(syntax)?;
+        scenario.drop_defaults(|field| given.contains_key(field));
         scenario.check()?;
         Ok(scenario)
+    }
+
+    /// Empties what was not given and stands on something that was.
+    fn drop_defaults(&mut self, is_given: impl Fn(&str) -> bool) {
+        let esxi = self.esxi;
+        let is_new = |fields: &[&str]| esxi || fields.iter().any(|field| is_given(field));
+        if !is_given("datastore_clusters") && is_new(&["datastores"]) {
+            self.datastore_clusters.clear();
+        }
+        if !is_given("vapps") && is_new(&["machines", "networks"]) {
+            self.vapps.clear();
+        }
+        if !is_given("switches") && esxi {
+            self.switches.clear();
+        }
     }
 
     /// Checks what the types cannot: names that exist, sizes that a disk can have.
@@ -166,6 +252,9 @@ impl Scenario {
             return Err(wrong("no_data_timeout_s", "must be at least 1"));
         }
         unique("hosts", self.hosts.iter().map(|host| host.name.as_str()))?;
+        if self.hosts.iter().all(|host| host.standalone) {
+            return Err(wrong("hosts", "at least one must be in the cluster"));
+        }
         storage::check(self)?;
         unique("datastores", self.datastores.iter().map(String::as_str))?;
         unique("networks", self.networks.iter().map(String::as_str))?;
@@ -191,6 +280,8 @@ impl Scenario {
                 return Err(wrong(at, "the same name twice in one folder"));
             }
         }
+        vapp::check(self)?;
+        privilege::check(self)?;
         for (index, fault) in self.faults.iter().enumerate() {
             fault.check(&format!("faults[{index}]"))?;
         }
@@ -201,6 +292,7 @@ impl Scenario {
     #[must_use]
     pub fn esxi() -> Self {
         let mut scenario = Self { esxi: true, hosts: vec![Host::new("esxi0")], ..Self::default() };
+        scenario.drop_defaults(|_| false);
         for machine in &mut scenario.machines {
             machine.host.clear();
             machine.folder.clear();
@@ -233,6 +325,12 @@ impl Host {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
+    /// The same beside the cluster.
+    #[must_use]
+    pub fn stand_alone(name: &str) -> Self {
+        Self { standalone: true, ..Self::new(name) }
+    }
+
     fn check(&self, at: &str) -> Result<(), ScenarioError> {
         let rates = [
             ("throttle_mb_per_s_per_stream", self.throttle_mb_per_s_per_stream),
@@ -256,14 +354,18 @@ impl Default for Scenario {
         Self {
             username: "administrator@vsphere.local".to_owned(),
             password: "simulated".to_owned(),
-            hosts: vec![Host::new("host0"), Host::new("host1")],
-            datastores: vec!["datastore0".to_owned(), "datastore1".to_owned()],
-            datastore_clusters: Vec::new(),
+            hosts: vec![Host::new("host0"), Host::new("host1"), Host::stand_alone("host2")],
+            datastores: (0..4).map(|index| format!("datastore{index}")).collect(),
+            datastore_free: BTreeMap::new(),
+            datastore_clusters: vec![DatastoreCluster::new("pod0", &["datastore2", "datastore3"])],
             networks: vec!["VM Network".to_owned(), "Storage Network".to_owned()],
             esxi: false,
-            switches: Vec::new(),
+            switches: vec![switch::default_switch()],
             pools: vec!["pool0".to_owned(), "pool1".to_owned()],
             machines: machine::default_machines(),
+            vapps: machine::default_vapps(),
+            guest_ip_after_ms: Some(1000),
+            missing_privileges: Vec::new(),
             lease_timeout_s: 300,
             lease_vanishes: false,
             lease_timeout_shown: None,
@@ -282,10 +384,13 @@ impl Default for Host {
     fn default() -> Self {
         Self {
             name: "host0".to_owned(),
+            standalone: false,
             throttle_mb_per_s_per_stream: None,
             throttle_mb_per_s: None,
             connection_cap: 32,
             star_url: false,
+            condition: HostCondition::Connected,
+            quirk: None,
         }
     }
 }

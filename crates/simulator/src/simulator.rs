@@ -9,6 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::clock;
@@ -16,12 +17,13 @@ use crate::disk::{Blob, Disk};
 use crate::dispatch::{self, Caller};
 use crate::fault::Fault;
 use crate::hardware;
-use crate::inventory::{self, fixed};
+use crate::inventory::{self, Place, fixed};
 use crate::lease::{self, NVRAM};
 use crate::lock::lock;
 use crate::nfc::{NfcHost, NfcService, Tickets};
+use crate::object::Moref;
 use crate::rest;
-use crate::scenario::{Machine, Scenario, ScenarioError};
+use crate::scenario::{HostQuirk, Machine, Scenario, ScenarioError};
 use crate::script::Script;
 use crate::server::{Body, Connection, Limits, Server, ServerError, full, text};
 use crate::session::{self, Client, Wire};
@@ -62,7 +64,7 @@ pub enum StartError {
     /// A port could not be opened.
     #[error("a server did not start")]
     Server(#[from] ServerError),
-    /// The scenario's machines could not be made.
+    /// The scenario's machines or vApps could not be made.
     #[error("machine {name} cannot be made: {problem}")]
     Machine {
         /// Name of the machine.
@@ -116,7 +118,7 @@ impl Builder {
             .zip(&scenario.hosts)
             .map(|(host, spec)| match spec.star_url || scenario.esxi {
                 true => ("*".to_owned(), String::new()),
-                false => (host.local_addr().to_string(), host.identity().thumbprint_sha1()),
+                false => endpoint(host, spec.quirk),
             })
             .collect();
         let path = store.path().to_owned();
@@ -277,12 +279,14 @@ impl Front {
         }
     }
 
-    /// The host whose lease has the ticket in `path`, if its device URLs lead here.
+    /// The host that has the file at `path`, if its device URLs lead here; one of those that do, if
+    /// none has it.
     fn star_host(&self, path: &str) -> Option<usize> {
         let world = lock(&self.vcenter.world);
-        let ticket = path.split('/').nth(2)?;
-        let lease = world.leases.values().find(|lease| lease.ticket == ticket)?;
-        world.hosts.get(lease.host).filter(|host| host.authority == "*").map(|_| lease.host)
+        let is_here = |host: &usize| world.hosts.get(*host).is_some_and(|h| h.authority == "*");
+        let mut here = (0..self.services.len()).filter(is_here);
+        let has_file = |host: &usize| self.services.get(*host).is_some_and(|one| one.has(path));
+        here.clone().find(has_file).or_else(|| here.next())
     }
 
     async fn soap(&self, request: Request<Incoming>) -> Response<Body> {
@@ -360,6 +364,22 @@ fn xml(status: StatusCode, body: String) -> Response<Body> {
     response
 }
 
+/// Authority and thumbprint that device URLs of a host have.
+fn endpoint(host: &NfcHost, quirk: Option<HostQuirk>) -> (String, String) {
+    let (address, thumbprint) = (host.local_addr(), host.identity().thumbprint_sha1());
+    match quirk {
+        None => (address.to_string(), thumbprint),
+        Some(HostQuirk::Unreachable) => {
+            (SocketAddr::new(address.ip(), UNUSED_PORT).to_string(), thumbprint)
+        }
+        Some(HostQuirk::WrongThumbprint) => {
+            // One that no certificate has.
+            let digits = thumbprint.chars().map(|c| if c == ':' { c } else { '0' });
+            (address.to_string(), digits.collect())
+        }
+    }
+}
+
 /// The state that `scenario` describes.  `endpoints` has authority and thumbprint of each host.
 fn make_world(
     scenario: Arc<Scenario>,
@@ -372,17 +392,41 @@ fn make_world(
     inventory::build(&mut world, &clock::uuid(), endpoints);
     crate::network::build(&mut world);
     crate::ovf::publish(&mut world, &inventory::ovf_manager(&scenario));
+    let failed = |name: &str| {
+        let name = name.to_owned();
+        |fault: Fault| StartError::Machine { name, problem: fault.message }
+    };
     for machine in &scenario.machines {
-        add_machine(&mut world, machine).map_err(|fault| StartError::Machine {
-            name: machine.name.clone(),
-            problem: fault.message,
-        })?;
+        let folder = inventory::folder(&mut world, &fixed::vm_folder(), &machine.folder);
+        let pool = world.hosts.get(host_of(&world, machine)).map(|host| host.pool.clone());
+        let place = (Some(folder), pool.unwrap_or_else(fixed::root_pool));
+        add_machine(&mut world, machine, place).map_err(failed(&machine.name))?;
+    }
+    for vapp in &scenario.vapps {
+        let folder = inventory::folder(&mut world, &fixed::vm_folder(), &vapp.folder);
+        let place = Place { parent: fixed::root_pool(), folder: Some(folder) };
+        let made = inventory::add_vapp(&mut world, &vapp.name, place, Value::Null, &Value::Null);
+        let made = made.map_err(failed(&vapp.name))?;
+        for machine in &vapp.machines {
+            let place = (None, made.clone());
+            let vm = add_machine(&mut world, machine, place).map_err(failed(&machine.name))?;
+            inventory::adopt(&mut world, &made, &vm, &Value::Null);
+        }
     }
     Ok(world)
 }
 
-/// Puts a machine of the scenario into the inventory.
-fn add_machine(world: &mut World, machine: &Machine) -> Result<(), Fault> {
+/// Place of a machine's host among the hosts.
+fn host_of(world: &World, machine: &Machine) -> usize {
+    world.hosts.iter().position(|host| host.name == machine.host).unwrap_or(0)
+}
+
+/// Puts a machine of the scenario into the inventory, into a folder and a pool or into a vApp.
+fn add_machine(
+    world: &mut World,
+    machine: &Machine,
+    (folder, pool): (Option<Moref>, Moref),
+) -> Result<Moref, Fault> {
     let networks: Vec<_> = inventory::networks(&world.objects)
         .into_iter()
         .map(|(moref, name)| {
@@ -391,9 +435,8 @@ fn add_machine(world: &mut World, machine: &Machine) -> Result<(), Fault> {
         })
         .collect();
     let spec = hardware::spec_of(machine, &networks);
-    let folder = inventory::folder(world, &fixed::vm_folder(), &machine.folder);
-    let host = world.hosts.iter().position(|host| host.name == machine.host).unwrap_or(0);
-    let place = (folder, fixed::root_pool(), host);
+    let host = host_of(world, machine);
+    let place = (folder, pool, host);
     let mut vm = lease::make_vm(world, spec, &machine.name, place)?;
     vm.powered_on = machine.powered_on;
     for (disk, made) in machine.disks.iter().zip(vm.disks.values_mut()) {
@@ -410,7 +453,12 @@ fn add_machine(world: &mut World, machine: &Machine) -> Result<(), Fault> {
         let moref = world.new_moref("VirtualMachineSnapshot", "snapshot");
         vm.take_snapshot(moref, name, "");
     }
-    inventory::register(world, vm)
+    let moref = vm.moref.clone();
+    inventory::register(world, vm)?;
+    if world.scenario.guest_ip_after_ms.is_some() {
+        world.report_guest(&moref);
+    }
+    Ok(moref)
 }
 
 /// The address under which a client of this machine reaches a server on `address`.
@@ -421,14 +469,21 @@ fn reachable(address: IpAddr) -> IpAddr {
 /// Largest request: the default of a real server.
 const REQUEST_BYTES_MAX: usize = 20_000_000;
 
+/// A port where nobody listens (TCPMUX, which is not in use any more).
+const UNUSED_PORT: u16 = 1;
+
 /// NVRAM has the same content in every machine.
 const NVRAM_SEED: u64 = 0x6e76_7261_6d00;
 
 #[cfg(test)]
 mod json_tests;
 #[cfg(test)]
+mod machine_tests;
+#[cfg(test)]
 mod network_tests;
 #[cfg(test)]
 mod package_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vapp_tests;

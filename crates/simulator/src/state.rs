@@ -20,7 +20,8 @@ pub struct VmState {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Inventory path of the folder it lies in, such as `/DC0/vm/backup`.
+    /// Inventory path of the folder it lies in, such as `/DC0/vm/backup`; of a machine in a vApp
+    /// that of the vApp.
     pub folder: String,
     /// Name of its host.
     pub host: String,
@@ -66,7 +67,7 @@ pub struct FileState {
 pub struct LeaseRecord {
     /// Its id; it has the key of its session in it.
     pub id: String,
-    /// Name of the machine it covers.
+    /// Name of the machine or vApp it covers.
     pub machine: String,
     /// Export or import.
     pub direction: Direction,
@@ -197,7 +198,7 @@ fn vm_state(world: &World, vm: &Vm) -> VmState {
     VmState {
         id: vm.moref.id.clone(),
         name: vm.name.clone(),
-        folder: path(world, &vm.folder),
+        folder: path(world, vm.folder.as_ref().unwrap_or(&vm.pool)),
         host: world.hosts.get(vm.host).map(|host| host.name.clone()).unwrap_or_default(),
         powered_on: vm.powered_on,
         is_leased: vm.lease.is_some(),
@@ -211,8 +212,12 @@ fn vm_state(world: &World, vm: &Vm) -> VmState {
 fn path(world: &World, entity: &Moref) -> String {
     let mut path = String::new();
     let mut at = entity.clone();
-    // The root folder has no name in paths.
-    while let Some(parent) = world.objects.reference(&at, "parent") {
+    // The root folder has no name in paths.  A vApp is in a pool and in a folder.
+    let above = |at: &Moref| match at.kind.as_str() {
+        "VirtualApp" => world.objects.reference(at, "parentFolder"),
+        _ => None,
+    };
+    while let Some(parent) = above(&at).or_else(|| world.objects.reference(&at, "parent")) {
         path = format!("/{}{path}", world.objects.text(&at, "name"));
         at = parent;
     }

@@ -43,6 +43,25 @@ impl Vcenter {
         });
     }
 
+    /// Lets the guests that begin to start report their addresses later.
+    pub(crate) fn wait_for_guests(self: &Arc<Self>) {
+        let (booting, delay) = {
+            let mut world = lock(&self.world);
+            (std::mem::take(&mut world.booting), world.scenario.guest_ip_after_ms)
+        };
+        let Some(delay) = delay.map(Duration::from_millis) else { return };
+        let mut work = lock(&self.work);
+        for moref in booting {
+            let vcenter = Arc::clone(self);
+            work.spawn(async move {
+                let stop = vcenter.stop.clone();
+                if stop.run_until_cancelled(tokio::time::sleep(delay)).await.is_some() {
+                    lock(&vcenter.world).report_guest(&moref);
+                }
+            });
+        }
+    }
+
     /// Ends the work beside the calls.
     pub(crate) async fn stop(&self) {
         self.stop.cancel();

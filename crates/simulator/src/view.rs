@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::inventory::{children, fixed};
 use crate::object::{Moref, Objects};
 use crate::types;
-use crate::vm::{escape_name, unescape_name};
+use crate::vm::{Vm, escape_name, unescape_name};
 use crate::world::World;
 
 /// `ViewManager.CreateContainerView`.
@@ -109,6 +109,23 @@ pub(crate) fn find_child(objects: &Objects, entity: &Moref, name: &str) -> Value
     let escaped = escape_name(&unescape_name(name));
     let found = children(objects, entity).into_iter().find(|c| objects.text(c, "name") == escaped);
     found.map_or(Value::Null, |child| child.value())
+}
+
+/// `SearchIndex.FindByIp` and `FindByDnsName`: a machine by what its guest reports, or a host.
+pub(crate) fn find_by_guest(world: &World, field: &str, arguments: &Value) -> Value {
+    let wanted = arguments["ip"].as_str().or(arguments["dnsName"].as_str()).unwrap_or_default();
+    if wanted.is_empty() {
+        return Value::Null;
+    }
+    if !arguments["vmSearch"].as_bool().unwrap_or(true) {
+        let found = world.hosts.iter().find(|host| field == "hostName" && host.name == wanted);
+        return found.map_or(Value::Null, |host| host.moref.value());
+    }
+    let reports = |vm: &&Vm| {
+        let guest = world.objects.value(&vm.moref, "guest");
+        guest[field].as_str().is_some_and(|own| own.eq_ignore_ascii_case(wanted))
+    };
+    world.vms.values().find(reports).map_or(Value::Null, |vm| vm.moref.value())
 }
 
 /// `SearchIndex.FindAllByUuid`.

@@ -16,9 +16,9 @@ pub(crate) struct Vm {
     pub(crate) moref: Moref,
     /// Its name, as people write it.
     pub(crate) name: String,
-    /// The folder it lies in.
-    pub(crate) folder: Moref,
-    /// The pool it takes its resources from.
+    /// The folder it lies in; none in a vApp.
+    pub(crate) folder: Option<Moref>,
+    /// The pool or vApp it takes its resources from.
     pub(crate) pool: Moref,
     /// Place of its host among the hosts.
     pub(crate) host: usize,
@@ -40,6 +40,10 @@ pub(crate) struct Vm {
     pub(crate) files: BTreeMap<String, VmFile>,
     /// Whether it runs.
     pub(crate) powered_on: bool,
+    /// Whether it is a template: in no pool, and never to be started.
+    pub(crate) is_template: bool,
+    /// Address that its guest reports, once it does.
+    pub(crate) guest_ip: Option<String>,
     /// Its snapshots, oldest first, each the child of the one before.
     pub(crate) snapshots: Vec<Snapshot>,
     /// Id of the lease that holds it.
@@ -88,6 +92,27 @@ impl Vm {
         });
     }
 
+    /// Takes the fields of a `VirtualMachineConfigSpec` that are in [`CHANGEABLE`].
+    pub(crate) fn change(&mut self, spec: &Value) {
+        for name in CHANGEABLE.into_iter().filter(|name| !spec[*name].is_null()) {
+            if name != "extraConfig" {
+                self.spec[name] = spec[name].clone();
+            }
+        }
+        let mut options = self.spec["extraConfig"].as_array().cloned().unwrap_or_default();
+        for option in spec["extraConfig"].as_array().into_iter().flatten() {
+            options.retain(|known| known["key"] != option["key"]);
+            // "An empty value removes the key."
+            let value = option["value"].get("_value").unwrap_or(&option["value"]);
+            if !value.is_null() && value != "" {
+                options.push(option.clone());
+            }
+        }
+        if !options.is_empty() || !self.spec["extraConfig"].is_null() {
+            self.spec["extraConfig"] = Value::Array(options);
+        }
+    }
+
     /// Bytes of the machine's disks that are stored.  Walks through all grains.
     fn stored_bytes(&self) -> u64 {
         self.disks.values().map(|disk| disk.populated_bytes()).sum()
@@ -116,7 +141,9 @@ impl Vm {
         });
         let leased = self.lease.is_some();
         let mut disabled = vec!["RevertToSnapshot_Task", "UpgradeTools_Task"];
-        if leased {
+        if self.is_template {
+            disabled.extend(["PowerOnVM_Task", "PowerOffVM_Task", "ReconfigVM_Task"]);
+        } else if leased {
             disabled.extend(["Destroy_Task", "ExportVm", "PowerOnVM_Task", "Rename_Task"]);
         } else if self.powered_on {
             disabled.extend(["Destroy_Task", "ExportVm", "PowerOnVM_Task"]);
@@ -125,7 +152,8 @@ impl Vm {
         }
         json!({
             "name": escape_name(&self.name),
-            "parent": self.folder.value(),
+            "parent": self.folder.as_ref().map(Moref::value),
+            "parentVApp": self.folder.is_none().then(|| self.pool.value()),
             "overallStatus": "green",
             "configStatus": "green",
             "effectiveRole": [-1],
@@ -143,7 +171,7 @@ impl Vm {
                 "cpuAllocation": allocation(),
                 "memoryAllocation": allocation(),
             },
-            "resourcePool": self.pool.value(),
+            "resourcePool": (!self.is_template).then(|| self.pool.value()),
             "rootSnapshot": self.snapshots.iter().take(1).map(|first| first.moref.value()).collect::<Vec<_>>(),
             "runtime": self.runtime(host),
             "snapshot": self.snapshot_info(),
@@ -190,7 +218,7 @@ impl Vm {
             "version": spec["version"].as_str().unwrap_or("vmx-19"),
             "uuid": self.uuid,
             "instanceUuid": self.instance_uuid,
-            "template": false,
+            "template": self.is_template,
             "guestId": self.guest_id(),
             "alternateGuestName": spec["alternateGuestName"].as_str().unwrap_or_default(),
             "annotation": spec["annotation"].as_str().unwrap_or_default(),
@@ -246,6 +274,9 @@ impl Vm {
     }
 
     fn guest(&self) -> Value {
+        if let Some(address) = &self.guest_ip {
+            return self.running_guest(address);
+        }
         json!({
             "toolsStatus": "toolsNotInstalled",
             "toolsVersionStatus": "guestToolsNotInstalled",
@@ -256,20 +287,57 @@ impl Vm {
         })
     }
 
+    /// What a guest reports that has an address.
+    fn running_guest(&self, address: &str) -> Value {
+        let cards = self
+            .devices
+            .iter()
+            .filter(|device| device["_typeName"].as_str().is_some_and(is_network_card));
+        let nics: Vec<Value> = cards
+            .enumerate()
+            .map(|(index, card)| {
+                json!({
+                    "network": card["backing"]["deviceName"],
+                    // Only the first card is configured.
+                    "ipAddress": (index == 0).then(|| json!([address])),
+                    "macAddress": card["macAddress"],
+                    "connected": true,
+                    "deviceConfigId": card["key"],
+                })
+            })
+            .collect();
+        json!({
+            "toolsStatus": "toolsOk",
+            "toolsVersionStatus": "guestToolsUnmanaged",
+            "toolsVersionStatus2": "guestToolsUnmanaged",
+            "toolsRunningStatus": "guestToolsRunning",
+            "toolsVersion": "12352",
+            "guestId": self.guest_id(),
+            "guestFullName": guest_full_name(self.guest_id()),
+            "hostName": self.name,
+            "ipAddress": address,
+            "net": nics,
+            "guestState": "running",
+        })
+    }
+
     fn summary(&self, host: &Moref, storage: &Value) -> Value {
+        let guest = self.guest();
         json!({
             "vm": self.moref.value(),
             "runtime": self.runtime(host),
             "guest": {
                 "guestId": self.guest_id(),
                 "guestFullName": guest_full_name(self.guest_id()),
-                "toolsStatus": "toolsNotInstalled",
-                "toolsVersionStatus": "guestToolsNotInstalled",
-                "toolsRunningStatus": "guestToolsNotRunning",
+                "toolsStatus": guest["toolsStatus"],
+                "toolsVersionStatus": guest["toolsVersionStatus"],
+                "toolsRunningStatus": guest["toolsRunningStatus"],
+                "hostName": guest["hostName"],
+                "ipAddress": guest["ipAddress"],
             },
             "config": {
                 "name": escape_name(&self.name),
-                "template": false,
+                "template": self.is_template,
                 "vmPathName": self.path(&format!("{}.vmx", self.name)),
                 "memorySizeMB": self.spec["memoryMB"],
                 "cpuReservation": 0,
@@ -346,8 +414,12 @@ impl Vm {
     }
 }
 
+/// What `ReconfigVM_Task` can change beside network cards.
+pub(crate) const CHANGEABLE: [&str; 6] =
+    ["annotation", "extraConfig", "guestId", "memoryMB", "numCPUs", "numCoresPerSocket"];
+
 /// `VmConfigInfo` of a machine that was made with the `VmConfigSpec` `spec`.
-fn vapp_config(spec: &Value) -> Value {
+pub(crate) fn vapp_config(spec: &Value) -> Value {
     if spec.is_null() {
         return Value::Null;
     }

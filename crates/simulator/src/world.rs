@@ -14,10 +14,11 @@ use crate::fault::Fault;
 use crate::nfc::{Device, Tickets};
 use crate::object::{Moref, Objects};
 use crate::port::Switch;
-use crate::scenario::{Direction, Scenario};
+use crate::scenario::{Direction, HostCondition, Scenario};
 use crate::script::Script;
 use crate::session::Sessions;
-use crate::vm::Vm;
+use crate::vapp::{Part, Vapp};
+use crate::vm::{Vm, is_network_card, network_of};
 
 /// Everything the server knows.
 #[derive(Debug)]
@@ -28,12 +29,14 @@ pub(crate) struct World {
     pub(crate) sessions: Sessions,
     /// What the server was made from.
     pub(crate) scenario: Arc<Scenario>,
-    /// The hosts of the cluster.
+    /// The hosts, in the cluster and beside it.
     pub(crate) hosts: Vec<HostEntry>,
     /// The distributed switches.
     pub(crate) switches: Vec<Switch>,
     /// The machines, by id.
     pub(crate) vms: BTreeMap<String, Vm>,
+    /// The vApps, by id.
+    pub(crate) vapps: BTreeMap<String, Vapp>,
     /// Property collectors and what their clients know, by session and id.
     pub(crate) collectors: BTreeMap<(String, String), Collector>,
     /// Objects that did not fit into an answer of `RetrievePropertiesEx`, by token.
@@ -44,6 +47,8 @@ pub(crate) struct World {
     pub(crate) tickets: Arc<Tickets>,
     /// The scenario's faults, counting down.
     pub(crate) script: Arc<Script>,
+    /// Machines whose guests begin to start: they report an address in a while.
+    pub(crate) booting: Vec<Moref>,
     /// Folder where uploads are stored.
     pub(crate) store: PathBuf,
     next_id: u32,
@@ -56,10 +61,16 @@ pub(crate) struct HostEntry {
     pub(crate) moref: Moref,
     /// Its name.
     pub(crate) name: String,
+    /// Whether it can take machines.
+    pub(crate) condition: HostCondition,
     /// Host and port of its device URLs; `*` for the API's own.
     pub(crate) authority: String,
     /// SHA-1 of its certificate, for `sslThumbprint`.
     pub(crate) thumbprint: String,
+    /// The cluster that it is in, or what it has in its place.
+    pub(crate) compute: Moref,
+    /// The root pool there.
+    pub(crate) pool: Moref,
 }
 
 /// A lease, from the call that asked for it until nobody can read it any more.
@@ -69,9 +80,13 @@ pub(crate) struct Lease {
     pub(crate) moref: Moref,
     /// The task behind it.
     pub(crate) task: Moref,
-    /// The machine it covers; on import, from `ready` on.
-    pub(crate) vm: Option<Moref>,
-    /// Name of that machine.
+    /// The machine or vApp it covers; on import, once that exists.
+    pub(crate) entity: Option<Moref>,
+    /// All machines that it holds.
+    pub(crate) vms: Vec<Moref>,
+    /// All vApps that it holds, the outer before the inner.
+    pub(crate) vapps: Vec<Moref>,
+    /// Name of the machine or vApp.
     pub(crate) machine: String,
     /// Export or import.
     pub(crate) direction: Direction,
@@ -79,8 +94,8 @@ pub(crate) struct Lease {
     pub(crate) state: LeaseState,
     /// Why it is in error.
     pub(crate) fault: Option<Fault>,
-    /// Place of its host among the hosts.
-    pub(crate) host: usize,
+    /// Places of its hosts among the hosts.
+    pub(crate) hosts: Vec<usize>,
     /// The right that stands in its device URLs.
     pub(crate) ticket: String,
     /// Its files, in the order of the device URLs.
@@ -192,11 +207,13 @@ impl World {
             hosts: Vec::new(),
             switches: Vec::new(),
             vms: BTreeMap::new(),
+            vapps: BTreeMap::new(),
             collectors: BTreeMap::new(),
             remainders: BTreeMap::new(),
             leases: BTreeMap::new(),
             tickets,
             script,
+            booting: Vec::new(),
             store,
             next_id: FIRST_ID,
         }
@@ -208,6 +225,9 @@ impl World {
         if self.scenario.esxi && kind == "VirtualMachine" {
             // Hosts just number their machines.
             return Moref::new(kind, self.next_id.to_string());
+        }
+        if kind == "VirtualApp" {
+            return Moref::new(kind, format!("resgroup-v{}", self.next_id));
         }
         Moref::new(kind, format!("{prefix}-{}", self.next_id))
     }
@@ -254,9 +274,72 @@ impl World {
                 self.objects.set(&moref, &name, value);
             }
         }
+        let pool = vm.pool.clone();
         for (snapshot, value) in snapshots {
             self.objects.put(snapshot, None, value);
         }
+        self.refresh_vapp(&pool.id);
+    }
+
+    /// Lets the guest of a machine that runs report an address.
+    pub(crate) fn report_guest(&mut self, moref: &Moref) {
+        let number: u32 = moref.id.trim_start_matches("vm-").parse().unwrap_or_default();
+        let [_, high, middle, low] = number.to_be_bytes();
+        let Some(vm) = self.vms.get_mut(&moref.id) else { return };
+        let has_card = vm
+            .devices
+            .iter()
+            .any(|device| device["_typeName"].as_str().is_some_and(is_network_card));
+        if vm.powered_on && has_card {
+            // One of RFC 1918's, another for each machine.
+            vm.guest_ip = Some(format!("10.{high}.{middle}.{low}"));
+            self.refresh(&moref.id);
+        }
+    }
+
+    /// The vApp `moref`.
+    ///
+    /// # Errors
+    ///
+    /// `ManagedObjectNotFound`.
+    pub(crate) fn vapp(&self, moref: &Moref) -> Result<&Vapp, Fault> {
+        self.vapps.get(&moref.id).ok_or_else(|| Fault::not_found(moref))
+    }
+
+    /// Shows the vApp `id`, and those around it, as they are now.  Of a pool that is none it does
+    /// nothing.
+    pub(crate) fn refresh_vapp(&mut self, id: &str) {
+        let mut next = Some(id.to_owned());
+        while let Some(vapp) = next.and_then(|id| self.vapps.get(&id)) {
+            let moref = vapp.moref.clone();
+            let parts: Vec<Part> = self.parts(&moref);
+            let Value::Object(fresh) = vapp.properties(&parts) else { return };
+            next = Some(vapp.parent.id.clone());
+            for (name, value) in fresh {
+                self.objects.set(&moref, &name, value);
+            }
+        }
+    }
+
+    /// The machines in the vApp `moref`, those of vApps inside it too, the outer before the inner.
+    pub(crate) fn machines_in(&self, moref: &Moref) -> Vec<Moref> {
+        let mut found = self.objects.references(moref, "vm");
+        for inner in self.objects.references(moref, "resourcePool") {
+            found.extend(self.machines_in(&inner));
+        }
+        found
+    }
+
+    /// The machines of a vApp as it shows them.
+    fn parts(&self, moref: &Moref) -> Vec<Part> {
+        let machines = self.machines_in(moref).into_iter();
+        let vms = machines.filter_map(|machine| self.vms.get(&machine.id));
+        vms.map(|vm| Part {
+            datastore: vm.datastore.clone(),
+            networks: vm.devices.iter().filter_map(network_of).collect(),
+            powered_on: vm.powered_on,
+        })
+        .collect()
     }
 }
 

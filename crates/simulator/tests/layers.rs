@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Modules of this crate, lowest first: the data plane, then the vCenter on top of it.
-const LAYERS: [&str; 37] = [
+const LAYERS: [&str; 39] = [
     "clock",
     "lock",
     "scenario",
@@ -27,6 +27,7 @@ const LAYERS: [&str; 37] = [
     "soap",
     "json",
     "vm",
+    "vapp",
     "hardware",
     "port",
     "world",
@@ -34,6 +35,7 @@ const LAYERS: [&str; 37] = [
     "inventory",
     "state",
     "task",
+    "rights",
     "view",
     "collector",
     "lease",

@@ -71,6 +71,24 @@ async fn looks_around_exports_imports_and_aborts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_exports_and_imports_a_vapp() {
+    let Some(python) = python() else { return };
+    let simulator = Simulator::builder().start().await.unwrap();
+    let text = run(&python, "vapp.py", &simulator);
+    for line in [
+        "refused poweredOn",
+        "covered vapp0 ['disk-0.vmdk', 'disk-1.vmdk']",
+        "children ['vapp-db', 'vapp-web']",
+        "made ['vapp-db', 'vapp-web']",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    // The abort took the copy away.
+    assert!(simulator.vms().iter().all(|vm| vm.folder != "/DC0/vm/copy"));
+    simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn finds_ports_moves_a_card_and_lets_a_dpu_take_over() {
     let Some(python) = python() else { return };
     let scenario = Scenario::from_json(

@@ -11,6 +11,7 @@
 //! ```
 
 mod facts;
+mod named;
 mod near;
 mod places;
 mod walk;
@@ -21,6 +22,7 @@ use crate::locator::{InventoryPath, Locator, unescape};
 use crate::session::Session;
 use crate::value::{MoRef, Value};
 
+pub use named::{HostFacts, StoragePlace, similar};
 pub use places::{DatastoreCluster, DatastoreFacts, VappFacts, VappState};
 
 pub use walk::Listed;

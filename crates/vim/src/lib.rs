@@ -48,6 +48,7 @@
 //! # }
 //! ```
 
+pub mod authorization;
 pub mod dvs;
 pub mod endpoint;
 pub mod error;

@@ -230,6 +230,11 @@ pub(crate) fn unescape(name: &str) -> String {
     plain
 }
 
+/// The reference that a text is: `VirtualMachine:vm-1` or `vm-1`.
+pub(crate) fn moref_in(text: &str) -> Option<MoRef> {
+    parse_moref(text).ok()
+}
+
 /// `vim.VirtualMachine:vm-1`, `VirtualMachine:vm-1` or `vm-1`.
 fn parse_moref(text: &str) -> Result<MoRef, LocatorError> {
     let text = text.trim();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 26] = [
+const LAYERS: [&str; 27] = [
     "secret",
     "tls",
     "transport",
@@ -24,6 +24,7 @@ const LAYERS: [&str; 26] = [
     "session",
     "locator",
     "service",
+    "authorization",
     "inventory",
     "task",
     "ovf",

@@ -9,8 +9,8 @@ use futures::TryStreamExt;
 use http::Request;
 use ovftransfer_simulator::{Scenario, Simulator};
 use ovftransfer_vim::http::HttpTransport;
-use ovftransfer_vim::inventory::PowerState;
-use ovftransfer_vim::lease::{DeviceKey, LeaseInfo, LeaseState};
+use ovftransfer_vim::inventory::{PowerState, VappState, VmFacts};
+use ovftransfer_vim::lease::{DeviceKey, LeaseInfo, LeaseManifestEntry, LeaseState};
 use ovftransfer_vim::nfc::{AbortCause, ChecksumType, lease_is_lost};
 use ovftransfer_vim::ovf::{DescriptorParams, ImportSpecParams, OvfFile};
 use ovftransfer_vim::task::TaskState;
@@ -31,6 +31,82 @@ async fn session(server: &Simulator) -> Session {
     let session = Session::connect(Arc::new(HttpTransport::new()), endpoint, trust).await.unwrap();
     session.login(server.username(), &Secret::new(server.password())).await.unwrap();
     session
+}
+
+#[tokio::test]
+async fn a_vapp_goes_out_under_one_lease_and_comes_back() {
+    let server = start("{}").await;
+    let session = session(&server).await;
+    let target = session.import_target(&cluster()).await.unwrap();
+    let path = InventoryPath::new("/DC0/vm/vapp0");
+    let vapp = session.find(&path, &[EntityKind::VirtualApp]).await.unwrap();
+    let in_pool = InventoryPath::new("/DC0/host/Cluster0/Resources/vapp0");
+    assert_eq!(session.find(&in_pool, &[]).await.unwrap().moref(), vapp.moref());
+    let facts = session.vapp_facts(vapp.moref()).await.unwrap();
+    assert_eq!((facts.name.as_str(), &facts.state), ("vapp0", &VappState::Stopped));
+    let names: Vec<&str> = facts.machines.iter().map(|vm| vm.name.as_str()).collect();
+    assert_eq!(names, ["vapp-db", "vapp-web"]);
+
+    let lease = session.export_vapp(vapp.moref()).await.unwrap();
+    let mut watch = session.watch_lease(&lease).await.unwrap();
+    let info = ready(&mut watch).await;
+    assert_eq!(info.entity.as_ref(), Some(vapp.moref()));
+    let transport = HttpTransport::new();
+    let mut hosts = Vec::new();
+    for device in &info.devices {
+        let trust = device.thumbprint.map_or(Trust::System, Trust::Pinned);
+        hosts.push(device.url.expose().split('/').nth(2).unwrap().to_owned());
+        let get = Request::get(device.url.expose()).body(Body::Empty).unwrap();
+        let response = transport.send(get, &trust).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let _bytes: Vec<bytes::Bytes> = response.into_body().try_collect().await.unwrap();
+    }
+    assert_eq!(hosts.len(), 2);
+    assert_ne!(hosts[0], hosts[1], "each machine at its own host");
+    let manifest = session.lease_manifest(&lease).await.unwrap();
+    let file = |(index, entry): (usize, &LeaseManifestEntry)| OvfFile {
+        device_key: entry.key.clone(),
+        path: format!("part-{index}.vmdk"),
+        size_bytes: entry.size_bytes,
+        capacity_bytes: entry.capacity_bytes,
+        populated_bytes: entry.populated_bytes,
+    };
+    let files = manifest.iter().enumerate().map(file).collect();
+    let params = DescriptorParams { files, ..DescriptorParams::default() };
+    let described = session.create_descriptor(vapp.moref(), &params).await.unwrap();
+    assert!(described.errors.is_empty(), "{:?}", described.errors);
+    session.lease_complete(&lease).await.unwrap();
+
+    let store = session.datastore(target.compute.moref(), Some("datastore1")).await.unwrap();
+    let params =
+        ImportSpecParams { entity_name: "again".to_owned(), ..ImportSpecParams::default() };
+    let result = session
+        .create_import_spec(&described.descriptor, &target.pool, store.moref(), &params)
+        .await
+        .unwrap();
+    assert!(result.errors.is_empty(), "{:?}", result.errors);
+    let paths: Vec<&str> = result.file_items.iter().map(|item| item.path.as_str()).collect();
+    assert_eq!(paths, ["part-0.vmdk", "part-1.vmdk"]);
+    let spec = result.import_spec.unwrap();
+    assert_eq!(spec.entity_name().as_deref(), Some("again"));
+    let folder = Some(&target.vm_folder);
+    let lease = session.import_vapp(&target.pool, &spec, folder, None).await.unwrap();
+    let mut watch = session.watch_lease(&lease).await.unwrap();
+    let info = ready(&mut watch).await;
+    let mut keys = info.devices.iter().map(|device| device.import_key.clone().unwrap());
+    assert!(result.file_items.iter().all(|item| Some(&item.import_key) == keys.next().as_ref()));
+    let made = session.vapp_facts(info.entity.as_ref().unwrap()).await.unwrap();
+    for (old, new) in facts.machines.iter().zip(&made.machines) {
+        assert_eq!(old.name, new.name);
+        let capacities = |vm: &VmFacts| vm.disks.iter().map(|d| d.capacity_bytes).sum::<u64>();
+        assert_eq!(capacities(old), capacities(new));
+    }
+    session.lease_abort(&lease, None).await.unwrap();
+    assert_eq!(session.child_named(&target.vm_folder, "again").await.unwrap(), None);
+}
+
+fn cluster() -> InventoryPath {
+    InventoryPath::new("/DC0/host/Cluster0")
 }
 
 async fn vm(session: &Session, path: &str) -> ovftransfer_vim::MoRef {
@@ -68,8 +144,13 @@ async fn the_inventory_is_what_the_scenario_says() {
     assert!(facts.refuses("ExportVm"));
     assert!(facts.snapshot("before update").unwrap().is_current);
 
-    let target = session.import_target(&InventoryPath::default()).await.unwrap();
+    let both = session.import_target(&InventoryPath::default()).await.unwrap_err();
+    assert_eq!(both.kind(), ErrorKind::Ambiguous);
+    let alone = InventoryPath::new(&format!("/{name}/host/host2"));
+    let alone = session.import_target(&alone).await.unwrap();
+    let target = session.import_target(&cluster()).await.unwrap();
     assert_eq!(target.datacenter.name(), name);
+    assert_ne!(alone.pool, target.pool);
     let stores = session.datastore(target.compute.moref(), None).await.unwrap_err();
     assert_eq!(stores.kind(), ErrorKind::Ambiguous);
     let compute = target.compute.moref();
@@ -88,7 +169,7 @@ async fn the_inventory_is_what_the_scenario_says() {
 async fn exports_and_imports_what_it_exported() {
     let server = start("{}").await;
     let session = session(&server).await;
-    let target = session.import_target(&InventoryPath::default()).await.unwrap();
+    let target = session.import_target(&cluster()).await.unwrap();
     let small = vm(&session, &format!("{}/vm/small", target.datacenter.path())).await;
 
     let lease = session.export_vm(&small).await.unwrap();
@@ -169,7 +250,7 @@ async fn exports_and_imports_what_it_exported() {
 async fn initialising_is_shown_and_many_leases_are_watched() {
     let server = start(r#"{"initialize_delay_ms": 400}"#).await;
     let session = session(&server).await;
-    let target = session.import_target(&InventoryPath::default()).await.unwrap();
+    let target = session.import_target(&cluster()).await.unwrap();
     let mut watches = Vec::new();
     for name in ["small", "database"] {
         let vm = vm(&session, &format!("{}/vm/{name}", target.datacenter.path())).await;
@@ -193,7 +274,7 @@ async fn initialising_is_shown_and_many_leases_are_watched() {
 async fn a_running_machine_is_refused_with_its_reason() {
     let server = start("{}").await;
     let session = session(&server).await;
-    let target = session.import_target(&InventoryPath::default()).await.unwrap();
+    let target = session.import_target(&cluster()).await.unwrap();
     let running = vm(&session, &format!("{}/vm/running", target.datacenter.path())).await;
     let refused = session.export_vm(&running).await.unwrap_err();
     assert!(refused.is_fault("InvalidState"), "{refused}");

@@ -43,7 +43,8 @@ impl Lab {
     /// A vCenter from a scenario in JSON.
     pub(crate) fn new(scenario: &str) -> Self {
         let scenario = Scenario::from_json(scenario).unwrap();
-        let machines = scenario.machines.len();
+        let inside: usize = scenario.vapps.iter().map(|vapp| vapp.machines.len()).sum();
+        let machines = scenario.machines.len() + inside;
         let runtime = Runtime::new().unwrap();
         let simulator =
             runtime.block_on(async { Simulator::builder().scenario(scenario).start().await });

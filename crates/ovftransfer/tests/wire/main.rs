@@ -3,6 +3,8 @@
 //! The clock is the real one, so disks and limits are small.
 #![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
 
+mod afterwards;
+mod imports;
 mod outputs;
 
 use std::path::Path;
@@ -24,10 +26,12 @@ use ovftransfer::Report;
 use ovftransfer::Secret;
 use ovftransfer::Server;
 use ovftransfer::Trust;
+use ovftransfer::Verification;
 use ovftransfer::Wire;
 use ovftransfer_simulator::LeaseState;
 use ovftransfer_simulator::Scenario;
 use ovftransfer_simulator::Simulator;
+use ovftransfer_simulator::appliance::Appliance;
 use ovftransfer_simulator::scenario::Data;
 use ovftransfer_simulator::scenario::DataKind;
 use ovftransfer_simulator::scenario::Direction;
@@ -35,6 +39,7 @@ use ovftransfer_simulator::scenario::DiskSpec;
 use ovftransfer_simulator::scenario::Fault;
 use ovftransfer_simulator::scenario::FaultKind;
 use ovftransfer_simulator::scenario::Machine;
+use ovftransfer_simulator::scenario::Size;
 use ovftransfer_simulator::scenario::Spread;
 
 const MIB: u64 = 1 << 20;
@@ -65,6 +70,7 @@ impl World {
         machine.networks = vec!["VM Network".to_owned()];
         let mut scenario = Scenario::default();
         scenario.machines = vec![machine];
+        scenario.vapps.clear();
         scenario.lease_timeout_s = 6;
         change(&mut scenario);
         let simulator = Simulator::builder().scenario(scenario).start().await.unwrap();
@@ -173,6 +179,37 @@ async fn goes_out_and_comes_back(wire: Wire) {
     assert!(leases.iter().all(|lease| lease.heartbeats >= 1), "{leases:?}");
     world.server.logout().await;
     assert!(world.simulator.sessions().is_empty());
+}
+
+#[tokio::test]
+async fn a_package_of_two_machines_becomes_a_vapp() {
+    for wire in [Wire::Json, Wire::Soap] {
+        let world = World::over(wire, |scenario| scenario.machines.clear()).await;
+        let disk =
+            |seed| DiskSpec::new(16 * MIB).with_data(Data::new(DataKind::Mixed, 4 * MIB, seed));
+        let mut machines = ["db", "front"].map(Machine::new);
+        machines[0].disks = vec![disk(1), disk(2)];
+        machines[1].disks = vec![disk(3)];
+        for machine in &mut machines {
+            machine.networks = vec!["VM Network".to_owned()];
+            machine.nvram = Size::from_bytes(8_684);
+        }
+        let appliance = Appliance::vapp("shop", machines.into());
+        let package = appliance.write_folder(world.folder.path()).unwrap();
+        let report = world.import(package.path(), "laden").await.unwrap();
+        assert_eq!(report.files.len(), 5);
+        assert!(report.files.iter().all(|file| file.by_server), "{report:?}");
+        let vms = world.simulator.vms();
+        let places: Vec<(&str, &str)> =
+            vms.iter().map(|vm| (vm.folder.as_str(), vm.name.as_str())).collect();
+        assert_eq!(places, [("/DC0/vm/laden", "db"), ("/DC0/vm/laden", "front")]);
+        let disks = vms.iter().flat_map(|vm| &vm.disks);
+        let disks: Vec<String> = disks.map(|disk| disk.digest().unwrap().raw_sha256).collect();
+        assert_eq!(disks, appliance.raw_sha256().unwrap());
+        assert!(vms.iter().all(|vm| vm.files.len() == 1 && !vm.is_leased), "{vms:?}");
+        // Each machine came to the host that it is on.
+        assert_ne!(vms[0].host, vms[1].host);
+    }
 }
 
 #[tokio::test]

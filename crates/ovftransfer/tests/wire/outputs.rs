@@ -27,7 +27,7 @@ async fn four_disks(faults: Vec<Fault>) -> World {
             DiskSpec::new(64 * MIB).with_data(Data::new(DataKind::Random, mib * MIB, seed))
         };
         scenario.machines[0].disks = vec![disk(3, 1), disk(9, 2), disk(1, 3), disk(5, 4)];
-        scenario.machines[0].nvram = ovftransfer_simulator::scenario::Size::from_bytes(8684);
+        scenario.machines[0].nvram = Size::from_bytes(8684);
         scenario.faults = faults;
         for host in &mut scenario.hosts {
             host.throttle_mb_per_s_per_stream = Some(20.0);

@@ -68,13 +68,8 @@ impl Sections {
         let mut sections = Self::default();
         // The envelope was read before; what this reader alone refuses has no sections.
         let Ok(root) = Element::parse(envelope.text()) else { return sections };
-        let mut messages = Messages::default();
-        messages.collect(&root);
-        for pair in bundle.as_array().into_iter().flatten() {
-            let text = |name: &str| pair[name].as_str().unwrap_or_default().to_owned();
-            messages.texts.insert(text("key"), text("value"));
-        }
-        sections.walk(&root, &messages);
+        let messages = Messages::read(&root, bundle);
+        sections.walk(&root, &messages, true);
         let content =
             ["VirtualSystemCollection", "VirtualSystem"].iter().find_map(|name| child(&root, name));
         if let Some(content) = content {
@@ -90,7 +85,19 @@ impl Sections {
         sections
     }
 
-    fn walk(&mut self, element: &Element, messages: &Messages) {
+    /// The sections directly in `element`, without those of the machines in it.
+    pub(crate) fn of(element: &Element, messages: &Messages) -> Self {
+        let mut sections = Self::default();
+        sections.add(element, messages);
+        sections
+    }
+
+    /// Takes the sections directly in `element`, too.
+    pub(crate) fn add(&mut self, element: &Element, messages: &Messages) {
+        self.walk(element, messages, false);
+    }
+
+    fn walk(&mut self, element: &Element, messages: &Messages, is_deep: bool) {
         for inner in &element.children {
             match inner.name.as_str() {
                 "EulaSection" => {
@@ -106,7 +113,9 @@ impl Sections {
                     let all = attribute(inner, "transport").split_whitespace();
                     self.transports.extend(all.map(str::to_owned));
                 }
-                "VirtualSystem" | "VirtualSystemCollection" => self.walk(inner, messages),
+                "VirtualSystem" | "VirtualSystemCollection" if is_deep => {
+                    self.walk(inner, messages, true);
+                }
                 _ => {}
             }
         }
@@ -310,11 +319,22 @@ impl Property {
 
 /// Texts by message id.
 #[derive(Default)]
-struct Messages {
+pub(crate) struct Messages {
     texts: BTreeMap<String, String>,
 }
 
 impl Messages {
+    /// Those of the descriptor, and before them those of `bundle` (`KeyValue`).
+    pub(crate) fn read(root: &Element, bundle: &Value) -> Self {
+        let mut messages = Self::default();
+        messages.collect(root);
+        for pair in bundle.as_array().into_iter().flatten() {
+            let text = |name: &str| pair[name].as_str().unwrap_or_default().to_owned();
+            messages.texts.insert(text("key"), text("value"));
+        }
+        messages
+    }
+
     /// Takes the messages that stand in the descriptor; of several languages the first counts.
     fn collect(&mut self, root: &Element) {
         let strings = root.children.iter().filter(|inner| inner.name == "Strings");
@@ -324,7 +344,8 @@ impl Messages {
         }
     }
 
-    fn text(&self, element: &Element) -> String {
+    /// The text of `element`, or the message that it names.
+    pub(crate) fn text(&self, element: &Element) -> String {
         let id = attribute(element, "msgid");
         self.texts.get(id).cloned().unwrap_or_else(|| element.text.trim().to_owned())
     }
@@ -417,12 +438,13 @@ fn within<'a>(text: &'a str, start: &str, end: char) -> Option<&'a str> {
     rest.split(end).next()
 }
 
-fn child<'a>(element: &'a Element, name: &str) -> Option<&'a Element> {
+/// The first child with this name, in whatever namespace.
+pub(crate) fn child<'a>(element: &'a Element, name: &str) -> Option<&'a Element> {
     element.children.iter().find(|inner| inner.name == name)
 }
 
 /// An attribute, whichever version's namespace it is in.
-fn attribute<'a>(element: &'a Element, name: &str) -> &'a str {
+pub(crate) fn attribute<'a>(element: &'a Element, name: &str) -> &'a str {
     let found = element.attributes.iter().find(|(_, local, _)| local == name);
     found.map_or("", |(_, _, value)| value.as_str())
 }

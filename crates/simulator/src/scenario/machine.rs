@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Scenario, ScenarioError, Size, wrong};
+use super::{Scenario, ScenarioError, Size, VappSpec, wrong};
 
 /// One machine that exists from the start.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -238,6 +238,24 @@ pub(super) fn default_machines() -> Vec<Machine> {
             ..Machine::new("with-snapshot")
         },
     ]
+}
+
+pub(super) fn default_vapps() -> Vec<VappSpec> {
+    let machine = |name: &str, host: &str, capacity_mib: u64, seed| Machine {
+        memory_mib: 256,
+        host: host.to_owned(),
+        disks: vec![DiskSpec::new(capacity_mib << 20).with_data(Data::new(
+            DataKind::Mixed,
+            3 << 20,
+            seed,
+        ))],
+        networks: vec!["VM Network".to_owned()],
+        ..Machine::new(name)
+    };
+    let back = machine("vapp-db", "", 32, 7);
+    let mut front = machine("vapp-web", "host1", 16, 8);
+    front.networks.push("Storage Network".to_owned());
+    vec![VappSpec::new("vapp0", vec![back, front])]
 }
 
 /// Bytes in a sector, here and everywhere in VMDK.

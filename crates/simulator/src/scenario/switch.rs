@@ -160,6 +160,13 @@ impl Default for PortgroupSpec {
     }
 }
 
+/// The switch of the default scenario.
+pub(super) fn default_switch() -> SwitchSpec {
+    let groups = [("DPG0", PortgroupKind::EarlyBinding), ("DPG1", PortgroupKind::Ephemeral)];
+    let portgroups = groups.map(|(name, kind)| PortgroupSpec::new(name, kind)).into();
+    SwitchSpec { portgroups, ..SwitchSpec::new("DVS0") }
+}
+
 /// Ports of one portgroup: the most that vSphere gives a switch.
 const PORTS_MAX: u32 = 60_000;
 

@@ -15,6 +15,7 @@ fn with_switch() -> Scenario {
     switch.portgroups = vec![early, PortgroupSpec::new("on the fly", PortgroupKind::Ephemeral)];
     let mut scenario = scenario();
     scenario.switches = vec![switch];
+    scenario.hosts.truncate(2);
     let mut machine = Machine::new("two cards");
     machine.networks = vec!["early".to_owned(), "on the fly".to_owned()];
     scenario.machines.push(machine);
@@ -232,7 +233,7 @@ async fn a_card_moves_to_the_port_that_was_chosen() {
     assert_eq!(networks[0]["type"], "DistributedVirtualPortgroup");
 
     let vm = bench.vm("small");
-    let more = "<spec><annotation>x</annotation></spec>";
+    let more = "<spec><firmware>efi</firmware></spec>";
     assert_eq!(bench.fault(&vm, "ReconfigVM_Task", more).await, "NotSupported");
 }
 

@@ -593,9 +593,9 @@ async fn traversals_views_and_pages_lead_through_the_inventory() {
     let container = "<container type='Folder'>group-d1</container><type>VirtualMachine</type><recursive>true</recursive>";
     let view = bench.ok("ViewManager:ViewManager", "CreateContainerView", container).await;
     let view = format!("ContainerView:{}", view["value"].as_str().unwrap());
-    assert_eq!(bench.get(&view, "view").await.as_array().unwrap().len(), 4);
+    assert_eq!(bench.get(&view, "view").await.as_array().unwrap().len(), 6);
     bench.ok(&bench.vm("small"), "Destroy_Task", "").await;
-    assert_eq!(bench.get(&view, "view").await.as_array().unwrap().len(), 3);
+    assert_eq!(bench.get(&view, "view").await.as_array().unwrap().len(), 5);
     bench.ok(&view, "DestroyView", "").await;
     assert_eq!(bench.fault(&view, "Fetch", "<prop>view</prop>").await, "ManagedObjectNotFound");
 

@@ -1,0 +1,179 @@
+//! From a machine or a vApp to its descriptor.
+
+use serde_json::{Value, json};
+
+use super::{existing, faults, has_option, text};
+use crate::descriptor::{self, Child, Collection, Content, DiskFile, FileEntry};
+use crate::fault::Fault;
+use crate::hardware::{key_of, kind_of, transferable};
+use crate::lease::NVRAM;
+use crate::object::Moref;
+use crate::ovf::inspect::{EXTRA_CONFIG, MAC};
+use crate::scenario::Controller;
+use crate::vm::{network_of, unescape_name};
+use crate::world::World;
+
+/// `OvfManager.CreateDescriptor`.
+///
+/// # Errors
+///
+/// `ManagedObjectNotFound`, and `InvalidArgument` for an object that is neither machine nor vApp, for
+/// a file that it does not have, and for the snapshot of a vApp.
+pub(crate) fn create_descriptor(world: &World, arguments: &Value) -> Result<Value, Fault> {
+    let moref = existing(world, &arguments["obj"], "obj")?;
+    let parameters = &arguments["cdp"];
+    let listed: &[Value] = parameters["ovfFiles"].as_array().map_or(&[], Vec::as_slice);
+    let mut describe =
+        Describe { world, parameters, listed, disks: 0, keys: Vec::new(), warnings: Vec::new() };
+    let snapshot = Moref::from_value(&parameters["snapshot"]);
+    let name = parameters["name"].as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+    let content = match moref.kind.as_str() {
+        "VirtualMachine" => {
+            let mut machine = describe.machine(&moref, snapshot.as_ref())?;
+            machine.name = name.unwrap_or(machine.name);
+            Content::Machine(machine)
+        }
+        "VirtualApp" if snapshot.is_some() => {
+            return Err(Fault::invalid_argument("cdp.snapshot"));
+        }
+        "VirtualApp" => {
+            let mut collection = describe.collection(&moref)?;
+            collection.name = name.unwrap_or(collection.name);
+            if let Some(description) = parameters["description"].as_str() {
+                description.clone_into(&mut collection.annotation);
+            }
+            Content::Collection(collection)
+        }
+        _ => return Err(Fault::invalid_argument("obj")),
+    };
+    if listed.iter().any(|file| !describe.keys.iter().any(|key| file["deviceId"] == key.as_str())) {
+        return Err(Fault::invalid_argument("cdp.ovfFiles.deviceId"));
+    }
+    Ok(json!({
+        "_typeName": "OvfCreateDescriptorResult",
+        "ovfDescriptor": descriptor::write(&content),
+        "warning": faults(&describe.warnings),
+        "includeImageFiles": parameters["includeImageFiles"].as_bool().unwrap_or(false),
+    }))
+}
+
+/// A descriptor in the making.
+struct Describe<'a> {
+    world: &'a World,
+    parameters: &'a Value,
+    /// The files that the client has, `OvfFile`; none: all, under names of the server's choice.
+    listed: &'a [Value],
+    /// Disks that were written before.
+    disks: usize,
+    /// Keys of all files that there are.
+    keys: Vec<String>,
+    warnings: Vec<Fault>,
+}
+
+impl Describe<'_> {
+    fn collection(&mut self, moref: &Moref) -> Result<Collection, Fault> {
+        let vapp = self.world.vapp(moref)?;
+        let objects = &self.world.objects;
+        let inner = objects.references(moref, "vm").into_iter();
+        let mut children = Vec::new();
+        for child in inner.chain(objects.references(moref, "resourcePool")) {
+            let content = match child.kind.as_str() {
+                "VirtualMachine" => Content::Machine(self.machine(&child, None)?),
+                _ => Content::Collection(self.collection(&child)?),
+            };
+            let start = vapp.entities.iter().find(|one| one["key"]["value"] == child.id.as_str());
+            let start = start.unwrap_or(&Value::Null);
+            children.push(Child {
+                content,
+                order: start["startOrder"].as_i64().unwrap_or(0),
+                start_action: text(&start["startAction"]).to_owned(),
+                start_delay_s: start["startDelay"].as_i64().unwrap_or(0),
+                stop_action: text(&start["stopAction"]).to_owned(),
+                stop_delay_s: start["stopDelay"].as_i64().unwrap_or(0),
+                waiting_for_guest: start["waitingForGuest"].as_bool().unwrap_or(false),
+            });
+        }
+        let annotation = text(&vapp.spec["annotation"]).to_owned();
+        Ok(Collection { name: vapp.name.clone(), annotation, children })
+    }
+
+    fn machine(
+        &mut self,
+        moref: &Moref,
+        snapshot: Option<&Moref>,
+    ) -> Result<descriptor::Machine, Fault> {
+        let vm = self.world.vm(moref)?;
+        let (devices, disks) = match snapshot {
+            Some(wanted) => {
+                let found = vm.snapshots.iter().find(|snapshot| snapshot.moref == *wanted);
+                let found = found.ok_or_else(|| Fault::not_found(wanted))?;
+                (&found.devices, &found.disks)
+            }
+            None => (&vm.devices, &vm.disks),
+        };
+        let mut files = Vec::new();
+        for (device, label) in transferable(devices) {
+            let key = format!("/{}/{label}", moref.id);
+            self.keys.push(key.clone());
+            let Some(disk) = key_of(device).and_then(|key| disks.get(&key)) else { continue };
+            let default = format!("disk-{}.vmdk", self.disks);
+            match self.file_of(&key, &default) {
+                Some((file, populated_bytes)) => {
+                    let capacity_bytes = disk.capacity_bytes();
+                    files.push(DiskFile { file, capacity_bytes, populated_bytes });
+                    self.disks += 1;
+                }
+                None => self.warnings.push(
+                    Fault::new(
+                        "OvfUnableToExportDisk",
+                        format!("Unable to export disk '{label}'."),
+                    )
+                    .with("diskName", label),
+                ),
+            }
+        }
+        let key = format!("/{}/{NVRAM}", moref.id);
+        let nvram = vm.files.get(NVRAM).filter(|_| !self.listed.is_empty());
+        let nvram = nvram.and_then(|_| self.file_of(&key, "")).map(|(file, _)| file);
+        self.keys.push(key);
+        let networks = devices.iter().filter_map(network_of);
+        let name = |network: Moref| unescape_name(self.world.objects.text(&network, "name"));
+        let macs = devices.iter().filter(|device| !device["macAddress"].is_null());
+        let macs = macs.map(|device| text(&device["macAddress"]).to_owned());
+        let options = &self.parameters["exportOption"];
+        let extra = vm.spec["extraConfig"].as_array().into_iter().flatten();
+        let extra = extra.filter(|option| option["key"] != NVRAM).filter_map(|option| {
+            let value = option["value"].get("_value").unwrap_or(&option["value"]);
+            Some((option["key"].as_str()?.to_owned(), value.as_str()?.to_owned()))
+        });
+        let has_pvscsi =
+            devices.iter().any(|device| kind_of(device) == "ParaVirtualSCSIController");
+        Ok(descriptor::Machine {
+            name: vm.name.clone(),
+            cpus: u32::try_from(vm.spec["numCPUs"].as_u64().unwrap_or(1)).unwrap_or(1),
+            memory_mib: vm.spec["memoryMB"].as_u64().unwrap_or(512),
+            guest_id: vm.spec["guestId"].as_str().unwrap_or("otherGuest64").to_owned(),
+            controller: if has_pvscsi { Controller::Paravirtual } else { Controller::Lsilogic },
+            disks: files,
+            networks: networks.map(name).collect(),
+            macs: if has_option(options, MAC) { macs.collect() } else { Vec::new() },
+            extra_config: if has_option(options, EXTRA_CONFIG) {
+                extra.collect()
+            } else {
+                Vec::new()
+            },
+            nvram,
+        })
+    }
+
+    /// What the client calls the file `key`, and how much is on it if it said so.
+    fn file_of(&self, key: &str, default: &str) -> Option<(FileEntry, Option<u64>)> {
+        if self.listed.is_empty() {
+            return Some((FileEntry { href: default.to_owned(), size_bytes: 0 }, None));
+        }
+        let file = self.listed.iter().find(|file| file["deviceId"] == key)?;
+        let size_bytes = file["size"].as_u64().unwrap_or_default();
+        let entry = FileEntry { href: text(&file["path"]).to_owned(), size_bytes };
+        Some((entry, file["populatedSize"].as_u64()))
+    }
+}
