@@ -336,8 +336,33 @@ fn ls_prints_paths_that_lead_back() {
     assert!(lines[0].starts_with("/DC0  ") && lines[0].ends_with("Datacenter"), "{}", lines[0]);
     assert!(lines[1..].iter().all(|line| line.ends_with("VirtualMachine  poweredOff")));
     lab.run(&["ls", "/DC0/vm/nothing"]).expect(4, &["nothing"]);
-    lab.run(&["ls", "/", "--type", "moon"]);
     lab.expect_untouched();
+}
+
+#[test]
+fn a_vapp_has_two_places_and_one_content() {
+    let lab = Lab::new(
+        r#"{"machines": [], "vapps": [{"name": "suite", "machines": [{"name": "a"}, {"name": "b"}]}]}"#,
+    );
+    for wire in WIRES {
+        let done =
+            lab.run(&["ls", "/", "--json", "--wire", wire, "--type", "vapp", "--type", "vm"]);
+        done.expect(0, &[]);
+        let objects = done.objects();
+        let of_type = |kind: &str| -> Vec<&Value> {
+            objects.iter().filter(|object| object["type"] == kind).collect()
+        };
+        let vapps = of_type("VirtualApp");
+        assert_eq!(vapps.len(), 2, "{objects:?}");
+        assert_eq!(vapps[0]["moref"], vapps[1]["moref"]);
+        let machines = of_type("VirtualMachine");
+        assert_eq!(machines.len(), 2, "{objects:?}");
+        for machine in machines {
+            let path = machine["path"].as_str().unwrap();
+            assert!(path.starts_with(vapps[0]["path"].as_str().unwrap()), "{path}");
+            assert_eq!(machine["powerState"], "poweredOff");
+        }
+    }
 }
 
 #[test]
@@ -361,7 +386,8 @@ fn ls_and_inspect_work_on_a_bare_host() {
     let done = lab.run(&["inspect", &place]);
     done.expect(0, &[]);
     assert!(done.stdout.starts_with("web (VirtualMachine:"), "{}", done.stdout);
-    lab.run(&["inspect", &server]).expect(4, &[]);
+    lab.run(&["inspect", &server]).expect(4, &["/ is not a machine"]);
+    lab.run(&["inspect", &format!("{server}/none")]).expect(4, &["none"]);
     lab.expect_untouched();
 }
 

@@ -28,6 +28,10 @@ impl Server {
     pub async fn machine(&self, path: &str) -> Result<VmFacts, Error> {
         let path = InventoryPath::new(path);
         let vm = self.session().find(&path, &[EntityKind::VirtualMachine]).await?;
+        // The root is found whatever is wanted.
+        if vm.kind() != EntityKind::VirtualMachine {
+            return Err(Error::NotFound { problem: format!("{path} is not a machine") });
+        }
         Ok(self.session().vm_facts(vm.moref()).await?)
     }
 }

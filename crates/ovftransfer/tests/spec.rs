@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
 
 use std::fs;
+use std::time::Duration;
 
 use ovftransfer::Envelope;
 use ovftransfer::Import;
@@ -190,6 +191,43 @@ fn options_fill_what_a_request_leaves_open() {
     request.networks = vec![NetworkMap::new(None, "N3")];
     options.fill(&mut request);
     assert_eq!(request.networks, [NetworkMap::new(None, "N3")]);
+}
+
+#[test]
+fn options_say_what_is_done_to_the_machine() {
+    let (_folder, package) = package();
+    let text = r#"{"IPAllocationPolicy":"fixedPolicy","IPProtocol":"IPv6","Annotation":"by file",
+        "PowerOn":true,"WaitForIP":true,"InjectOvfEnv":true}"#;
+    let mut options = ImportSpecOptions::from_json(text).unwrap();
+    let fresh = Import::new(package, "/DC0/host/C0");
+    let mut request = fresh.clone();
+    options.fill(&mut request);
+    assert_eq!(request.ip_allocation.as_deref(), Some("fixedPolicy"));
+    assert_eq!(request.ip_protocol.as_deref(), Some("IPv6"));
+    assert_eq!(request.annotation.as_deref(), Some("by file"));
+    assert!(request.power_on && request.inject_ovf_env && !request.template);
+    assert!(request.wait_for_ip.is_some_and(|limit| !limit.is_zero()));
+
+    let mut request = fresh.clone();
+    request.ip_allocation = Some("dhcpPolicy".to_owned());
+    request.annotation = Some("by flag".to_owned());
+    request.wait_for_ip = Some(Duration::from_secs(5));
+    request.template = true;
+    options.fill(&mut request);
+    assert_eq!(request.ip_allocation.as_deref(), Some("dhcpPolicy"));
+    assert_eq!(request.annotation.as_deref(), Some("by flag"));
+    assert_eq!(request.wait_for_ip, Some(Duration::from_secs(5)));
+    assert!(request.template && !request.power_on, "the flag says so");
+
+    // As in govc, a template is not started.
+    options.mark_as_template = true;
+    let mut request = fresh.clone();
+    options.fill(&mut request);
+    assert!(request.template && !request.power_on && request.wait_for_ip.is_none());
+    let mut request = fresh;
+    request.power_on = true;
+    options.fill(&mut request);
+    assert!(request.power_on && !request.template, "the flag says so");
 }
 
 #[test]
