@@ -33,7 +33,7 @@ const REFUSED: [(&str, &str, &str); 5] = [
         "larger than files get",
     ),
     ("unsupported-ovfs/unsupportedSection.ovf", "no VirtualSystem", "there is nothing to import"),
-    // Another language than OVF 1.x: govc finds nothing in it but the names of files.
+    // Another language than OVF 1.x: govc finds nothing in it.
     (".ovf", "http://www.vmware.com/schema/ovf/1/envelope", "a draft, OVF 0.9"),
 ];
 

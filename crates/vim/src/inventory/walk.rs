@@ -86,10 +86,8 @@ impl Session {
 
     /// Which of the machines directly in `parent` run.
     async fn power_states(&self, parent: &Entity) -> Result<HashMap<MoRef, PowerState>, VimError> {
-        let (kind, edge) = match parent.kind() {
-            EntityKind::VirtualApp => ("ResourcePool", "vm"),
-            _ => ("Folder", "childEntity"),
-        };
+        let is_vapp = parent.kind() == EntityKind::VirtualApp;
+        let (kind, edge) = if is_vapp { ("ResourcePool", "vm") } else { ("Folder", "childEntity") };
         let collector = &self.content().property_collector;
         let parent = property::Edge { parent: parent.moref(), kind, edge };
         let read = property::read_children_of_type(
