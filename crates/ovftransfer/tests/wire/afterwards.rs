@@ -11,7 +11,6 @@ use ovftransfer::Step;
 use ovftransfer_simulator::appliance::Appliance;
 use ovftransfer_simulator::scenario::HostCondition;
 use ovftransfer_vim::InventoryPath;
-use ovftransfer_vim::Value;
 
 use super::imports::Bench;
 use super::imports::error_of;
