@@ -30,21 +30,33 @@ fn main() -> Result<()> {
     println!("{:<34} {:>8} {:>9} {:>10}", "run", "wall s", "MB/s", "peak MiB");
 
     let server = Server::start(&program, &root.join("fixtures/scenarios/eight-disks.json"))?;
-    let one = server.export("eight", 1)?;
+    let one = server.export("eight", 1, "out")?;
     one.print("8 disks, --parallel 1");
-    let eight = server.export("eight", 8)?;
+    let eight = server.export("eight", 8, "out")?;
     eight.print("8 disks, --parallel 8");
+    let archive = server.export("eight", 8, "out.ova")?;
+    archive.print("8 disks into an OVA, --parallel 8");
     drop(server);
 
     let server = Server::start(&program, &root.join("fixtures/scenarios/large-disk.json"))?;
-    let large = server.export("large", 8)?;
+    let large = server.export("large", 8, "out")?;
     large.print("64 GiB capacity, 4 GiB of data");
     drop(server);
 
-    let gain = one.wall_s / eight.wall_s;
-    println!("\n8 streams are {gain:.2} times as fast as one (goal {GAIN_MIN})");
-    ensure!(gain >= GAIN_MIN, "the gain is below the goal");
-    for run in [&one, &eight, &large] {
+    println!();
+    let mut missed = false;
+    for (what, seconds, goal) in [
+        ("into a folder, synced", eight.wall_s, GAIN_MIN),
+        ("into an OVA, until the last byte", archive.streamed_s, GAIN_MIN),
+        ("into an OVA, synced", archive.wall_s, SEALED_GAIN_MIN),
+    ] {
+        let gain = one.wall_s / seconds;
+        println!("8 streams {what}: {gain:.2} times as fast as one (goal {goal})");
+        missed |= gain < goal;
+    }
+    println!("sealing the OVA: {:.2} s", archive.wall_s - archive.streamed_s);
+    ensure!(!missed, "a gain is below its goal");
+    for run in [&one, &eight, &archive, &large] {
         ensure!(run.peak_kib <= PEAK_KIB_MAX, "the peak memory is above the goal");
     }
     Ok(())
@@ -88,30 +100,33 @@ impl Server {
         self.answers[name].as_str().with_context(|| format!("the simulator did not print {name}"))
     }
 
-    fn export(&self, machine: &str, parallel: usize) -> Result<Run> {
+    fn export(&self, machine: &str, parallel: usize, output: &str) -> Result<Run> {
         let folder = tempfile::tempdir()?;
         let times = folder.path().join("time");
-        let status = Command::new("/usr/bin/time")
+        let output = folder.path().join(output);
+        let done = Command::new("/usr/bin/time")
             .args(["-f", "%e %M", "-o"])
             .arg(&times)
             .arg(&self.program)
             .arg("export")
             .arg(format!("/DC0/vm/{machine}"))
-            .arg(folder.path().join("out"))
+            .arg(&output)
             .args(["--parallel", &parallel.to_string(), "--per-host", &parallel.to_string()])
-            .arg("-q")
+            .args(["-q", "--json"])
+            .stderr(Stdio::inherit())
             .env("OVFTRANSFER_URL", self.field("url")?)
             .env("OVFTRANSFER_USERNAME", self.field("username")?)
             .env("OVFTRANSFER_PASSWORD", self.field("password")?)
             .env("OVFTRANSFER_THUMBPRINT", self.field("thumbprint")?)
-            .status()
+            .output()
             .context("GNU time is needed (Debian package `time`)")?;
-        ensure!(status.success(), "the export failed: {status}");
-        let bytes = size_of(&folder.path().join("out"))?;
+        ensure!(done.status.success(), "the export failed: {}", done.status);
+        let bytes = size_of(&output)?;
+        let streamed_s = streamed_s(&done.stdout)?;
         let text = fs::read_to_string(&times)?;
         let mut numbers = text.split_whitespace();
         let mut next = || numbers.next().context("GNU time printed too little");
-        Ok(Run { wall_s: next()?.parse()?, peak_kib: next()?.parse()?, bytes })
+        Ok(Run { wall_s: next()?.parse()?, peak_kib: next()?.parse()?, bytes, streamed_s })
     }
 }
 
@@ -128,6 +143,8 @@ struct Run {
     wall_s: f64,
     peak_kib: u64,
     bytes: u64,
+    /// Until the last byte had come and was proven.
+    streamed_s: f64,
 }
 
 impl Run {
@@ -139,8 +156,23 @@ impl Run {
     }
 }
 
-/// Bytes of all files below a folder.
+/// What the report of an export says.
+fn streamed_s(lines: &[u8]) -> Result<f64> {
+    for line in String::from_utf8_lossy(lines).lines() {
+        let object: serde_json::Value = serde_json::from_str(line)?;
+        if object["type"] == "report" {
+            let ms = object["streamed_ms"].as_f64().context("the report has no streamed_ms")?;
+            return Ok(ms / 1000.0);
+        }
+    }
+    anyhow::bail!("there is no report")
+}
+
+/// Bytes of a file, or of all files below a folder.
 fn size_of(folder: &Path) -> Result<u64> {
+    if folder.is_file() {
+        return Ok(folder.metadata()?.len());
+    }
     let mut bytes = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -151,7 +183,10 @@ fn size_of(folder: &Path) -> Result<u64> {
 }
 
 /// How much faster eight streams must be than one, where each stream is throttled.
-const GAIN_MIN: f64 = 7.0;
+const GAIN_MIN: f64 = 7.6;
+
+/// The same until an OVA is sealed: what came beside the first disk has to be written once more.
+const SEALED_GAIN_MIN: f64 = 6.3;
 
 /// The most memory that an export may use, in KiB.
 const PEAK_KIB_MAX: u64 = 64 << 10;

@@ -154,6 +154,9 @@ pub(crate) struct ExportArgs {
     /// Export this snapshot instead of the machine, which may then run
     #[arg(long, value_name = "NAME")]
     pub(crate) snapshot: Option<String>,
+    /// Export a machine that runs, by a snapshot that is removed afterwards
+    #[arg(long, conflicts_with = "snapshot")]
+    pub(crate) live: bool,
     /// Digest for the manifest
     #[arg(long, value_enum, default_value = "256", value_name = "BITS")]
     pub(crate) sha: Sha,
@@ -163,6 +166,18 @@ pub(crate) struct ExportArgs {
     /// Leave out the machine's NVRAM
     #[arg(long)]
     pub(crate) no_nvram: bool,
+    /// Take images in the drives along
+    #[arg(long, overrides_with = "no_images")]
+    pub(crate) images: bool,
+    /// Leave out images in the drives [default]
+    #[arg(long, overrides_with = "images")]
+    pub(crate) no_images: bool,
+    /// Option of the server for the descriptor: mac, uuid, extraconfig, ..
+    #[arg(long = "export-option", value_name = "NAME")]
+    pub(crate) export_options: Vec<String>,
+    /// Take a lease for each disk, for servers that serve one disk of a lease
+    #[arg(long)]
+    pub(crate) lease_per_disk: bool,
     /// Where disks of an OVA wait for their place [default: beside the OVA]
     #[arg(long, value_name = "DIR")]
     pub(crate) spool_dir: Option<PathBuf>,

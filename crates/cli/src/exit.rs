@@ -152,6 +152,8 @@ fn hint_for(error: &Error, code: Code) -> Option<String> {
         "choose another name with --name; --overwrite replaces a machine that is powered off"
     } else if is_not_vsphere(error) {
         "the address must be that of a vCenter or an ESXi host, with the port of its API"
+    } else if is_unreached(error) {
+        "check the host's name and port, the network between, and HTTPS_PROXY and NO_PROXY"
     } else {
         return None;
     };
@@ -181,6 +183,15 @@ fn stands_against(error: &Error, check: Check) -> bool {
     let Error::Preflight { findings, .. } = error else { return false };
     let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
     errors.next().is_some_and(|finding| finding.check == check)
+}
+
+/// Whether no connection to the server came about.
+fn is_unreached(error: &Error) -> bool {
+    use std::error::Error as _;
+
+    let Error::Server(error) = error else { return false };
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<TransportError>());
+    matches!(cause, Some(TransportError::Connect { .. }))
 }
 
 fn is_fault(error: &Error, name: &str) -> bool {
@@ -246,6 +257,17 @@ mod tests {
             assert_eq!((code.number(), code.word()), (number, word));
         }
         assert_eq!(Code::Usage.number(), 2);
+    }
+
+    #[test]
+    fn a_server_that_is_not_reached_has_a_hint() {
+        let (host, reason) = ("vc:443".to_owned(), "connection refused".to_owned());
+        let source = TransportError::Connect { host: host.clone(), reason };
+        let error = VimError::Transport { host, call: "connecting".to_owned(), source };
+        let failure = Failure::from(Error::from(error));
+        assert_eq!(failure.code, Code::Network);
+        assert!(failure.message.starts_with("connecting to vc:443 failed"), "{}", failure.message);
+        assert!(failure.hint.unwrap().contains("HTTPS_PROXY"));
     }
 
     #[test]

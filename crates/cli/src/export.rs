@@ -58,7 +58,7 @@ async fn export(
     let (options, events) = transfer::options(&args.transfer);
     let mut left_behind = format!(
         "{} may be blocked on {} until the lease times out",
-        plan.machine(),
+        plan.name(),
         connection.server(),
     );
     if let Some(folder) = plan.path().as_deref().and_then(Path::parent) {
@@ -80,6 +80,10 @@ fn request(args: &ExportArgs, source: &str, output: Output) -> Export {
     };
     request.overwrite = args.overwrite;
     request.nvram = !args.no_nvram;
+    request.live = args.live;
+    request.images = args.images;
+    request.options.clone_from(&args.export_options);
+    request.lease_per_disk = args.lease_per_disk;
     request.spool_dir.clone_from(&args.spool_dir);
     request
 }
@@ -110,7 +114,7 @@ fn show(plan: &ExportPlan, console: &Console) {
     if console.json {
         let fields = json!({
             "command": "export",
-            "name": plan.machine(),
+            "name": plan.name(),
             "package": plan.path().map(|path| path.display().to_string()),
             "text": text.trim_end(),
         });

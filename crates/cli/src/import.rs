@@ -14,7 +14,6 @@ use ovftransfer::ImportSpecOptions;
 use ovftransfer::NetworkMap;
 use ovftransfer::Package;
 use ovftransfer::Server;
-use ovftransfer::Severity;
 use serde_json::Value;
 use serde_json::json;
 
@@ -142,11 +141,11 @@ fn request(
     };
     let or_govc = |flag: &Option<String>, variable: &str| {
         let text = flag.clone().or_else(|| environment.govc(variable).map(str::to_owned));
-        match text.filter(|text| place.cannot_complete(text)) {
-            Some(text) => Err(Failure::usage(format!(
+        match text {
+            Some(text) if place.cannot_complete(&text) => Err(Failure::usage(format!(
                 "{text}: beside a target with ?moref= it must be a full path or a reference"
             ))),
-            None => Ok(flag.clone().or_else(|| environment.govc(variable).map(str::to_owned))),
+            text => Ok(text),
         }
     };
     let mut request = Import::new(package, target);
@@ -208,14 +207,12 @@ fn show(plan: &ImportPlan, console: &Console) {
     }
     let file = |(file, bytes): (&FileName, u64)| json!({ "file": file.as_str(), "bytes": bytes });
     let files: Vec<_> = plan.files().map(file).collect();
-    let is_warning = |finding: &&Finding| finding.severity == Severity::Warning;
-    let warnings = plan.findings().iter().filter(is_warning).map(ToString::to_string);
     let fields = json!({
         "command": "import",
         "name": plan.name(),
         "datastore": plan.datastore(),
         "files": files,
-        "warnings": warnings.collect::<Vec<_>>(),
+        "warnings": plan.warnings(),
         "findings": plan.findings().iter().map(finding_object).collect::<Vec<_>>(),
         "text": text.trim_end(),
     });

@@ -258,3 +258,20 @@ fn a_full_standard_output_is_an_error() {
     let output = command.stdout(full).stderr(Stdio::piped()).output().unwrap();
     Done::of(&output).expect(13, &["standard output"]);
 }
+
+/// On a host there is one place for machines, so nobody has to name it.
+#[test]
+fn a_host_without_vcenter_needs_no_path() {
+    let lab = Lab::new(
+        r#"{"esxi": true, "hosts": [{"name": "esxi0"}], "datastores": ["local"], "machines": []}"#,
+    );
+    let ova = lab.ova();
+    lab.run(&["import", text(&ova), "/", "--name", "web"]).expect(0, &[]);
+    let url = lab.simulator.url().replace("https://", "vi://");
+    lab.run(&["import", text(&ova), &url, "--name", "two"]).expect(0, &[]);
+    let out = lab.path("web.ova");
+    lab.run(&["export", "/ha-datacenter/vm/web", text(&out)]).expect(0, &[]);
+    lab.run(&["verify", text(&out)]).expect(0, &[]);
+    assert_eq!(lab.digests("web"), appliance(&[2, 1]).raw_sha256().unwrap());
+    lab.expect_machines(2);
+}

@@ -149,6 +149,14 @@ impl Place {
         }
     }
 
+    /// What a machine of the package is called in names of files.
+    pub(crate) fn part(&self, machine: &str) -> String {
+        match self.output {
+            Output::Archive(_) | Output::Pipe(_) => archive_base(machine),
+            Output::Folder(_) | Output::Store(_) => safe_base(machine),
+        }
+    }
+
     /// The file that leads to the package: its descriptor or its archive.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self.output {

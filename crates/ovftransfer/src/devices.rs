@@ -31,26 +31,30 @@ pub(crate) struct Exported {
     pub(crate) is_disk: bool,
 }
 
-/// What the files of a package are called.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Naming<'n> {
+/// Which files belong to a package, and what they are called.
+#[derive(Clone, Copy)]
+pub(crate) struct Selection<'s> {
     /// The name of the package, without an extension.
-    pub(crate) base: &'n str,
+    pub(crate) base: &'s str,
     /// What the names of disks begin with.
-    pub(crate) prefix: &'n str,
+    pub(crate) prefix: &'s str,
+    /// The machine that a device is one of, where the package has several.
+    pub(crate) owner: &'s dyn Fn(&LeaseDevice) -> Option<String>,
+    pub(crate) nvram: bool,
+    pub(crate) images: bool,
+    /// How many disks the server must offer at least.
+    pub(crate) disks_min: usize,
 }
 
-/// Chooses the devices that are exported: all disks, the NVRAM if it is wanted, nothing else.
+/// Chooses the devices that are exported: all disks, the NVRAM and images if they are wanted.
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] if the server offers a device under a name that cannot be used, or fewer than
-/// `disks_min` disks: a package without one of the machine's disks must not look like a good one.
+/// [`Error::Refused`] if the server offers a device under a name that cannot be used, or too few
+/// disks: a package without one of the machine's disks must not look like a good one.
 pub(crate) fn for_export(
     devices: &[LeaseDevice],
-    naming: &Naming<'_>,
-    nvram: bool,
-    disks_min: usize,
+    selection: &Selection<'_>,
 ) -> Result<Vec<Exported>, Error> {
     let mut chosen: Vec<Exported> = Vec::new();
     let mut left_out = Vec::new();
@@ -60,11 +64,13 @@ pub(crate) fn for_export(
         // Older servers do not say what is a disk; the name does.  And a file that is one by its
         // name is not left out, whatever they say: its structure will tell.
         let is_disk = device.is_disk == Some(true) || has_extension(&target, "vmdk");
-        if !(is_disk || is_nvram && nvram) {
+        // An image that cannot be fetched has no target.
+        let is_image = !is_disk && !is_nvram && device.target_id.is_some();
+        if !(is_disk || is_nvram && selection.nvram || is_image && selection.images) {
             left_out.push(target);
             continue;
         }
-        let file = exported_name(naming, &target, is_nvram)?;
+        let file = selection.name(device, &target, is_nvram)?;
         if let Some(other) = chosen.iter().find(|other| same_file(&other.file, &file)) {
             return Err(Error::Refused {
                 problem: format!("the server offers {} and {file}, which are one", other.file),
@@ -74,26 +80,48 @@ pub(crate) fn for_export(
     }
     let disks: Vec<&str> =
         chosen.iter().filter(|one| one.is_disk).map(|one| one.file.as_str()).collect();
-    if disks.len() < disks_min {
-        return Err(Error::Refused { problem: too_few(disks_min, &disks, &left_out) });
+    if disks.len() < selection.disks_min {
+        return Err(Error::Refused { problem: too_few(selection.disks_min, &disks, &left_out) });
     }
     Ok(chosen)
 }
 
-/// The name in the package of a file that the server calls `target`.
-fn exported_name(naming: &Naming<'_>, target: &str, is_nvram: bool) -> Result<FileName, Error> {
-    let unusable = |reason: &str| Error::Refused {
-        problem: format!("the server offers a file that cannot be stored: {target:?}{reason}"),
-    };
-    if target.contains(['/', '\\']) {
-        return Err(unusable(""));
+/// Finds a chosen device among those of another lease.
+///
+/// # Errors
+///
+/// [`Error::Refused`] if the lease does not offer it.
+pub(crate) fn same<'d>(
+    exported: &Exported,
+    devices: &'d [LeaseDevice],
+) -> Result<&'d LeaseDevice, Error> {
+    let found = devices.iter().find(|device| device.key == exported.device.key);
+    found.ok_or_else(|| Error::Refused {
+        problem: format!("the server does not offer {} any more", exported.file),
+    })
+}
+
+impl Selection<'_> {
+    /// The name in the package of a file that the server calls `target`.
+    fn name(&self, device: &LeaseDevice, target: &str, is_nvram: bool) -> Result<FileName, Error> {
+        let unusable = |reason: &str| Error::Refused {
+            problem: format!("the server offers a file that cannot be stored: {target:?}{reason}"),
+        };
+        if target.contains(['/', '\\']) {
+            return Err(unusable(""));
+        }
+        if has_extension(target, "partial") {
+            return Err(unusable(", a name for files that are not complete"));
+        }
+        let Self { base, prefix, owner, .. } = self;
+        let name = match (owner(device), is_nvram) {
+            (Some(machine), true) => format!("{prefix}{machine}.nvram"),
+            (Some(machine), false) => format!("{prefix}{machine}-{target}"),
+            (None, true) => format!("{base}.nvram"),
+            (None, false) => format!("{prefix}{target}"),
+        };
+        FileName::new(name).map_err(|error| unusable(&format!(": {error}")))
     }
-    if has_extension(target, "partial") {
-        return Err(unusable(", a name for files that are not complete"));
-    }
-    let Naming { base, prefix } = naming;
-    let name = if is_nvram { format!("{base}.nvram") } else { format!("{prefix}{target}") };
-    FileName::new(name).map_err(|error| unusable(&format!(": {error}")))
 }
 
 /// Whether some file system, or the machine that the package goes to, takes them for one.
@@ -125,7 +153,10 @@ mod tests {
 
     use super::*;
 
-    const WEB: Naming<'static> = Naming { base: "web", prefix: "web-" };
+    fn web(nvram: bool, images: bool, disks_min: usize) -> Selection<'static> {
+        let (base, prefix) = ("web", "web-");
+        Selection { base, prefix, owner: &|_| None, nvram, images, disks_min }
+    }
 
     fn device(key: &str, import_key: &str, target: &str, disk: &str) -> Object {
         Object::untyped()
@@ -149,17 +180,35 @@ mod tests {
             device("/vm-1/c", "", "cd.iso", "false"),
         ]);
         let names = |nvram| -> Vec<String> {
-            let chosen = for_export(&devices, &WEB, nvram, 1).unwrap();
+            let chosen = for_export(&devices, &web(nvram, false, 1)).unwrap();
             chosen.into_iter().map(|exported| exported.file.to_string()).collect()
         };
         assert_eq!(names(true), ["web-disk-0.vmdk", "web.nvram"]);
         assert_eq!(names(false), ["web-disk-0.vmdk"]);
+        let with_images = for_export(&devices, &web(false, true, 1)).unwrap();
+        assert_eq!(with_images[1].file.as_str(), "web-cd.iso");
+        assert!(!with_images[1].is_disk);
+    }
+
+    #[test]
+    fn files_of_several_machines_have_their_names() {
+        let devices = devices([
+            device("/vm-1/a", "", "disk-0.vmdk", "true"),
+            device("/vm-2/a", "", "disk-0.vmdk", "true"),
+            device("/vm-1/b", "", "web.nvram", "false"),
+            device("/vm-2/b", "", "web.nvram", "false"),
+        ]);
+        let owner = |device: &LeaseDevice| Some(device.key.as_str()[4..5].to_owned());
+        let selection = Selection { owner: &owner, ..web(true, false, 2) };
+        let chosen = for_export(&devices, &selection).unwrap();
+        let names: Vec<&str> = chosen.iter().map(|one| one.file.as_str()).collect();
+        assert_eq!(names, ["web-1-disk-0.vmdk", "web-2-disk-0.vmdk", "web-1.nvram", "web-2.nvram"]);
     }
 
     #[test]
     fn names_that_would_leave_the_folder_are_refused() {
         let devices = devices([device("/vm-1/a", "", "../disk-0.vmdk", "true")]);
-        assert!(for_export(&devices, &WEB, true, 0).is_err());
+        assert!(for_export(&devices, &web(true, false, 0)).is_err());
     }
 
     #[test]
@@ -169,7 +218,7 @@ mod tests {
                 device("/vm-1/a", "", "disk-0.vmdk", "true"),
                 device("/vm-1/b", "", target, "true"),
             ]);
-            let error = for_export(&offered, &WEB, true, 2).unwrap_err();
+            let error = for_export(&offered, &web(true, false, 2)).unwrap_err();
             assert!(matches!(error, Error::Refused { .. }), "{target}: {error}");
         }
     }
@@ -180,7 +229,7 @@ mod tests {
             device("/vm-1/a", "", "disk-0.vmdk", "true"),
             device("/vm-1/b", "", "disk-1.VMDK", "false"),
         ]);
-        let chosen = for_export(&offered, &WEB, true, 2).unwrap();
+        let chosen = for_export(&offered, &web(true, false, 2)).unwrap();
         assert!(chosen.len() == 2 && chosen.iter().all(|one| one.is_disk), "{chosen:?}");
     }
 
@@ -190,10 +239,10 @@ mod tests {
             device("/vm-1/a", "", "disk-0.vmdk", "true"),
             device("/vm-1/b", "", "disk-1.raw", "false"),
         ]);
-        let error = for_export(&offered, &WEB, true, 2).unwrap_err();
+        let error = for_export(&offered, &web(true, false, 2)).unwrap_err();
         assert!(error.to_string().contains("web-disk-0.vmdk"), "{error}");
         assert!(error.to_string().contains("disk-1.raw"), "{error}");
-        for_export(&offered, &WEB, true, 1).unwrap();
+        for_export(&offered, &web(true, false, 1)).unwrap();
     }
 
     /// Fault 8 of the reference client: the key in place of the import key.

@@ -159,7 +159,7 @@ impl Import {
     /// [`Error::Preflight`] if the server does not take the descriptor, and [`Error::Refused`] if
     /// the request contradicts itself.
     pub async fn plan(self, server: &Server) -> Result<ImportPlan, Error> {
-        self.check_request()?;
+        self.check_request(server)?;
         let package = Arc::clone(&self.package);
         let findings = blocking(move || check_package(&package)).await?;
         let place = self.find_place(server).await?;
@@ -167,7 +167,9 @@ impl Import {
         let described = Described::read(&self, server).await?;
         let networks = preflight.networks().await?;
         let old = preflight.old_machine(described.as_ref()).await?;
-        preflight.privileges(&networks, old.as_ref()).await?;
+        let what = (&networks[..], old.as_ref(), described.as_ref());
+        preflight.privileges(what).await?;
+        preflight.place();
         preflight.datastore();
         let usable_hosts = preflight.hosts().await?;
         let name = match &old {
@@ -212,13 +214,16 @@ impl Import {
     }
 
     /// What contradicts itself.
-    fn check_request(&self) -> Result<(), Error> {
+    fn check_request(&self, server: &Server) -> Result<(), Error> {
         let refused = |problem: &str| Err(Error::Refused { problem: problem.to_owned() });
         if self.template && self.power_on {
             return refused("a template cannot be powered on: ask for one of the two");
         }
         if self.wait_for_ip.is_some() && !self.power_on {
             return refused("a machine that is not powered on gets no address: ask for both");
+        }
+        if self.template && server.session().about().is_host() {
+            return refused("a host without vCenter has no templates");
         }
         Ok(())
     }
@@ -341,6 +346,13 @@ impl ImportPlan {
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// The warnings among the findings, each in one line.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let is_warning = |finding: &&Finding| finding.severity == Severity::Warning;
+        self.findings.iter().filter(is_warning).map(ToString::to_string).collect()
     }
 
     /// Whether the import can be started.

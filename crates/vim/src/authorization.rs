@@ -29,7 +29,7 @@ impl Session {
         privileges: &[&str],
     ) -> Result<Vec<MissingPrivileges>, VimError> {
         const METHOD: &str = "HasPrivilegeOnEntities";
-        let manager = self.singleton("authorizationManager", METHOD).await?;
+        let manager = self.singleton("authorizationManager", METHOD)?;
         let current = self.read(&self.content().session_manager, &["currentSession"]).await?;
         let key = current.value("currentSession").and_then(|session| session.text_of("key"));
         let key = key.ok_or_else(|| {

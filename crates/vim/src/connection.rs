@@ -199,13 +199,25 @@ impl Connection {
             call: method.to_owned(),
             reason,
         })?;
-        let carrier = request.headers().get(SESSION_HEADER).cloned();
+        let carrier = match codec {
+            Codec::Json => request.headers().get(SESSION_HEADER).cloned(),
+            Codec::Soap => request.headers().get(COOKIE).cloned(),
+        };
         let (head, body) = self.exchange(method, limit, request).await?;
         tracing::debug!(method, object = %this, status = head.status.as_u16(), "called");
-        match codec {
-            Codec::Json => self.json_answer(method, &head, &body, carrier),
+        let answer = match codec {
+            Codec::Json => self.json_answer(method, &head, &body),
             Codec::Soap => self.soap_answer(method, head.status, &body),
+        };
+        let Err(mut error) = answer else { return answer };
+        // Said by a gateway before the server, about what we gave it.
+        if matches!(error, VimError::Status { status: UNAUTHORIZED, .. }) && carrier.is_some() {
+            error = self.lost(method);
         }
+        if matches!(error, VimError::SessionLost { .. }) {
+            self.forget_carrier(codec, carrier.as_ref());
+        }
+        Err(error)
     }
 
     fn soap_request(
@@ -266,14 +278,7 @@ impl Connection {
         request
     }
 
-    /// `carrier` is what carried the session on the way there.
-    fn json_answer(
-        &self,
-        method: &str,
-        head: &Head,
-        body: &[u8],
-        carrier: Option<HeaderValue>,
-    ) -> Result<Vec<Value>, VimError> {
+    fn json_answer(&self, method: &str, head: &Head, body: &[u8]) -> Result<Vec<Value>, VimError> {
         let status = head.status;
         if status.is_success() {
             let values =
@@ -281,19 +286,14 @@ impl Connection {
             self.keep_session_id(&head.headers);
             return Ok(values);
         }
-        let error = match json::decode_fault(body) {
+        Err(match json::decode_fault(body) {
             Some(fault) => self.refused(method, fault),
-            // Said by the gateway before the server, about what we gave it.
-            None if status == StatusCode::UNAUTHORIZED && carrier.is_some() => self.lost(method),
             None => self.status(method, status, body),
-        };
-        if matches!(error, VimError::SessionLost { .. }) {
-            self.forget_session_id(carrier.as_ref());
-        }
-        Err(error)
+        })
     }
 
-    fn refused(&self, method: &str, fault: Fault) -> VimError {
+    /// A fault as an error.
+    pub(crate) fn refused(&self, method: &str, fault: Fault) -> VimError {
         if fault.is("NotAuthenticated") {
             return self.lost(method);
         }
@@ -307,10 +307,14 @@ impl Connection {
         *self.session_id.write().unwrap_or_else(PoisonError::into_inner) = Some(id);
     }
 
-    /// Forgets a session that has ended, so that the next login does not name it; unless there is
-    /// a new one already.
-    fn forget_session_id(&self, ended: Option<&HeaderValue>) {
-        let mut known = self.session_id.write().unwrap_or_else(PoisonError::into_inner);
+    /// Forgets what carried a session that has ended, so that the next login does not name it;
+    /// unless there is a new one already.
+    fn forget_carrier(&self, codec: Codec, ended: Option<&HeaderValue>) {
+        let carrier = match codec {
+            Codec::Json => &self.session_id,
+            Codec::Soap => &self.cookie,
+        };
+        let mut known = carrier.write().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref() == ended {
             *known = None;
         }
@@ -437,5 +441,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(120);
 pub(crate) const LONG_CALL_LIMIT: Duration = Duration::from_secs(600);
 /// Pages of properties and import specs stay below one MiB; a descriptor is a few MiB at most.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
+/// What gateways say of a session that they do not know.
+const UNAUTHORIZED: u16 = 401;
 /// Enough of an error page to recognise who wrote it.
 const SNIPPET_CHARS: usize = 200;

@@ -138,6 +138,8 @@ impl Session {
     ///
     /// The runtime state may be old: [`refresh_port_state`](Self::refresh_port_state) first.
     ///
+    /// API: `FetchDVPorts`, since 4.0.
+    ///
     /// # Errors
     ///
     /// [`VimError::Protocol`] if a port has no key, or if there are more than fit into one answer:
@@ -156,6 +158,8 @@ impl Session {
 
     /// Reads the keys of ports of a switch.  Privilege `System.Read`.
     ///
+    /// API: `FetchDVPortKeys`, since 4.0.
+    ///
     /// # Errors
     ///
     /// Any.
@@ -170,6 +174,8 @@ impl Session {
     }
 
     /// Reads ports of a switch page by page, so that not all of them are held at a time.
+    ///
+    /// API: `FetchDVPortKeys` and `FetchDVPorts`, since 4.0.
     ///
     /// # Errors
     ///
@@ -192,6 +198,8 @@ impl Session {
     /// Asks the hosts for the present state of ports, which may take them some seconds.  Without
     /// keys nothing is asked.  Privilege `System.Read`.
     ///
+    /// API: `RefreshDVPortState`, since 4.0.
+    ///
     /// # Errors
     ///
     /// The faults `DvsFault` and `NotFound` (no port has such a key).
@@ -210,13 +218,15 @@ impl Session {
 
     /// The switch with this UUID; `None` if there is none.  Privilege `System.View`.
     ///
+    /// API: `DistributedVirtualSwitchManager.QueryDvsByUuid`, since 4.0.
+    ///
     /// # Errors
     ///
     /// The fault `MethodNotFound` on servers with less than the reference; the switch of a
     /// portgroup is in [`PortgroupConfig::switch`], too.
     pub async fn find_switch(&self, uuid: &str) -> Result<Option<MoRef>, VimError> {
         const METHOD: &str = "QueryDvsByUuid";
-        let manager = self.singleton("dvSwitchManager", METHOD).await?;
+        let manager = self.singleton("dvSwitchManager", METHOD)?;
         match self.connection().call_one(Call::new(&manager, METHOD).with("uuid", uuid)).await {
             Ok(switch) => Ok(switch.as_ref().and_then(Value::moref).cloned()),
             Err(error) if error.is_fault("NotFound") => Ok(None),
@@ -225,6 +235,8 @@ impl Session {
     }
 
     /// Reads a switch.
+    ///
+    /// API: `DistributedVirtualSwitch`, since 4.0.
     ///
     /// # Errors
     ///
@@ -244,6 +256,8 @@ impl Session {
 
     /// Reads a portgroup.
     ///
+    /// API: `DistributedVirtualPortgroup`, since 4.0.
+    ///
     /// # Errors
     ///
     /// [`VimError::Protocol`] if it has no configuration, as when the caller may not read it.
@@ -258,6 +272,8 @@ impl Session {
     }
 
     /// The portgroups of a switch, the ones of its uplinks included.
+    ///
+    /// API: `DistributedVirtualSwitch.portgroup`, since 4.0.
     ///
     /// # Errors
     ///

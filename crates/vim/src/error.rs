@@ -87,8 +87,8 @@ pub enum VimError {
         /// The beginning of the body, on one line.
         snippet: String,
     },
-    /// No answer came in time.
-    #[error("{call} on {host}: no answer within {} seconds", after.as_secs())]
+    /// No answer came in time.  While a session connects, `call` is `connecting`.
+    #[error("{}: no answer within {} seconds", calling(call, host), after.as_secs())]
     TimedOut {
         /// The API host.
         host: String,
@@ -109,8 +109,8 @@ pub enum VimError {
         /// The first version with the method.
         since: &'static str,
     },
-    /// No answer came at all.
-    #[error("{call} on {host} failed")]
+    /// No answer came at all.  While a session connects, `call` is `connecting`.
+    #[error("{} failed", calling(call, host))]
     Transport {
         /// The API host.
         host: String,
@@ -212,6 +212,14 @@ fn fault_kind(fault: &Fault) -> ErrorKind {
         ("ConcurrentAccess", ErrorKind::Network),
     ];
     TABLE.iter().find(|(name, _)| fault.is(name)).map_or(ErrorKind::Refused, |(_, kind)| *kind)
+}
+
+/// What stands for the call in errors about the first contact: which of several small questions
+/// was not answered says nothing to people.
+pub(crate) const CONNECTING: &str = "connecting";
+
+fn calling(call: &str, host: &str) -> String {
+    if call == CONNECTING { format!("connecting to {host}") } else { format!("{call} on {host}") }
 }
 
 fn near_text(near: &[String]) -> String {

@@ -164,6 +164,8 @@ impl ProxySwitch {
 impl Session {
     /// Reads the network of a host.
     ///
+    /// API: `HostNetworkSystem.networkInfo`, since 2.0.
+    ///
     /// # Errors
     ///
     /// [`VimError::Protocol`] if the host names no network system, as when it is not connected.

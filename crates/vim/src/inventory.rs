@@ -144,13 +144,9 @@ impl Session {
             }
             (None, None) => return self.find(locator.path(), wanted).await,
         };
-        let named = match self.read(moref, &["name"]).await {
-            Err(error) if error.is_fault("ManagedObjectNotFound") => {
-                return Err(VimError::NotFound { path: moref.to_string(), near: Vec::new() });
-            }
-            named => named?,
+        let Some(name) = self.name_of(moref).await? else {
+            return Err(VimError::NotFound { path: moref.to_string(), near: Vec::new() });
         };
-        let name = unescape(&named.text("name").unwrap_or_default());
         let path = InventoryPath::default().join(&name);
         let entity = Entity { moref: moref.clone(), path };
         if !fits(&entity, wanted) {
@@ -162,25 +158,55 @@ impl Session {
         Ok(entity)
     }
 
-    /// Finds the machine with this BIOS UUID (`SearchIndex.FindByUuid`), in the server's form: lower
-    /// case, with hyphens.  Where several machines have it, such as a restored one beside its
-    /// original, the server picks one: do not use it to decide what to overwrite.
+    /// Finds the machine with this BIOS UUID, in the server's form: lower case, with hyphens
+    /// (`SearchIndex.FindAllByUuid`, since 4.0).
     ///
     /// # Errors
     ///
-    /// [`VimError::NotFound`] if no machine has it, or the caller may not see it.
+    /// [`VimError::NotFound`] if no machine has it, or the caller may not see it;
+    /// [`VimError::Ambiguous`] with the machines if several have it, such as a restored one beside
+    /// its original.
     pub async fn find_by_bios(&self, uuid: &str) -> Result<MoRef, VimError> {
-        const METHOD: &str = "FindByUuid";
-        let index = self.singleton("searchIndex", METHOD).await?;
+        let path = format!("a machine with the BIOS UUID {uuid}");
+        let mut found = self.find_all_by_bios(uuid).await?;
+        match found.len() {
+            0 => Err(VimError::NotFound { path, near: Vec::new() }),
+            1 => Ok(found.remove(0)),
+            _ => {
+                let mut candidates = Vec::new();
+                for vm in &found {
+                    let name = self.name_of(vm).await?.unwrap_or_default();
+                    candidates.push(format!("{name} ({vm})"));
+                }
+                Err(VimError::Ambiguous { path, candidates })
+            }
+        }
+    }
+
+    /// Finds every machine with this BIOS UUID, in the server's form: lower case, with hyphens
+    /// (`SearchIndex.FindAllByUuid`, since 4.0).  Only those that the caller may see.
+    ///
+    /// # Errors
+    ///
+    /// Any, but never because there is none.
+    pub async fn find_all_by_bios(&self, uuid: &str) -> Result<Vec<MoRef>, VimError> {
+        const METHOD: &str = "FindAllByUuid";
+        let index = self.singleton("searchIndex", METHOD)?;
         let call = Call::new(&index, METHOD)
             .with("uuid", uuid)
             .with("vmSearch", true)
             .with("instanceUuid", false);
-        let found = self.connection().call_one(call).await?;
-        found.as_ref().and_then(Value::moref).cloned().ok_or_else(|| VimError::NotFound {
-            path: format!("a machine with the BIOS UUID {uuid}"),
-            near: Vec::new(),
-        })
+        let found = self.connection().call(call).await?;
+        Ok(found.iter().filter_map(Value::moref).cloned().collect())
+    }
+
+    /// The name of an object, as people write it; `None` if it is gone.
+    async fn name_of(&self, object: &MoRef) -> Result<Option<String>, VimError> {
+        match self.read(object, &["name"]).await {
+            Ok(named) => Ok(Some(unescape(&named.text("name").unwrap_or_default()))),
+            Err(error) if error.is_fault("ManagedObjectNotFound") => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Finds the object at `path`.  `wanted` are the kinds that are meant; none means any.

@@ -243,6 +243,72 @@ pub struct LeaseDevice {
     pub target_id: Option<String>,
     /// Size in bytes of a file that is not a disk (since 4.1).
     pub file_bytes: Option<u64>,
+    /// Every host that reaches the device's datastore, and could move the bytes instead of the one
+    /// in `url` (`HttpNfcLeaseInfo.hostMap`, since 4.1).  Usually empty.
+    pub hosts: Vec<LeaseHost>,
+}
+
+/// A host that can move the bytes of a device (`HttpNfcLeaseHostInfo`, since 4.1).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LeaseHost {
+    /// Where the files of the lease are on this host; the device's `target_id` goes behind it.
+    pub url: DeviceUrl,
+    /// The host's certificate, if the server told.
+    pub thumbprint: Option<Thumbprint>,
+}
+
+/// How a lease moves its bytes, and how far it is: its properties beside state, info and error.
+///
+/// Nothing but `initialize_percent` is known of servers older than 6.7.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseFacts {
+    /// Percent of the initialisation, 0 to 100 (`initializeProgress`, since 4.0).
+    pub initialize_percent: Option<u8>,
+    /// Percent of the transfer, 0 to 100, as the holder of the lease told it (`transferProgress`).
+    pub transfer_percent: Option<u8>,
+    /// Who moves the bytes (`mode`).
+    pub mode: Option<LeaseMode>,
+    /// Whether hosts can fetch the files themselves (`capabilities.pullModeSupported`).
+    pub can_pull: Option<bool>,
+    /// Whether web pages may use the device URLs (`capabilities.corsSupported`).
+    pub can_cors: Option<bool>,
+}
+
+/// Who moves the bytes of a lease (`HttpNfcLeaseMode`, since 6.7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeaseMode {
+    /// The hosts fetch the files from elsewhere.
+    Pull,
+    /// The client sends or gets them.
+    PushOrGet,
+    /// A mode that this crate does not know.
+    Unknown(String),
+}
+
+impl LeaseFacts {
+    /// Reads the properties of a lease by their names.
+    pub(crate) fn from_properties<'v>(property: impl Fn(&str) -> Option<&'v Value>) -> Self {
+        let percent = |name| {
+            let percent = property(name).and_then(Value::int)?;
+            u8::try_from(percent.clamp(0, 100)).ok()
+        };
+        let can = |name| property("capabilities").and_then(|all| all.boolean_of(name));
+        let mode = property("mode").and_then(Value::text).filter(|mode| !mode.is_empty());
+        Self {
+            initialize_percent: percent("initializeProgress"),
+            transfer_percent: percent("transferProgress"),
+            mode: mode.map(|mode| match &*mode {
+                "pull" => LeaseMode::Pull,
+                "pushOrGet" => LeaseMode::PushOrGet,
+                unknown => LeaseMode::Unknown(redact(unknown)),
+            }),
+            can_pull: can("pullModeSupported"),
+            can_cors: can("corsSupported"),
+        }
+    }
 }
 
 /// What the server has sent or received for one device (`HttpNfcLeaseManifestEntry`, since 4.1).
@@ -274,7 +340,13 @@ impl LeaseInfo {
     ///
     /// A device without key, or with a URL or thumbprint that is none.
     pub fn from_value(value: &Value, api: &Endpoint) -> Result<Self, String> {
-        let devices = value.each("deviceUrl").map(|device| LeaseDevice::from_value(device, api));
+        let devices = value.each("deviceUrl").map(|device| {
+            let hosts = match device.filled_text_of("datastoreKey") {
+                Some(key) => LeaseHost::of_datastore(value, &key, api),
+                None => Vec::new(),
+            };
+            LeaseDevice::from_value(device, hosts, api)
+        });
         Ok(Self {
             entity: value.moref_of("entity"),
             devices: devices.collect::<Result<_, _>>()?,
@@ -285,7 +357,7 @@ impl LeaseInfo {
 }
 
 impl LeaseDevice {
-    fn from_value(value: &Value, api: &Endpoint) -> Result<Self, String> {
+    fn from_value(value: &Value, hosts: Vec<LeaseHost>, api: &Endpoint) -> Result<Self, String> {
         let key = value.text_of("key").ok_or("a device of the lease has no key")?;
         let failed = |reason: String| format!("device {}: {reason}", redact(&key));
         let url = value.text_of("url").ok_or_else(|| failed("it has no URL".to_owned()))?;
@@ -302,8 +374,27 @@ impl LeaseDevice {
             is_disk: value.boolean_of("disk"),
             target_id: value.filled_text_of("targetId"),
             file_bytes: value.unsigned_of("fileSize"),
+            hosts,
             key: DeviceKey::new(key),
         })
+    }
+}
+
+impl LeaseHost {
+    /// The hosts of a datastore.  One that cannot be understood is left out: it is only another
+    /// way to what `url` of the device offers.
+    fn of_datastore(info: &Value, key: &str, api: &Endpoint) -> Vec<Self> {
+        let same = |entry: &&Value| entry.text_of("datastoreKey").as_deref() == Some(key);
+        let hosts = info.each("hostMap").filter(same).flat_map(|entry| entry.each("hosts"));
+        let hosts = hosts.filter_map(|host| {
+            let url = DeviceUrl::parse(&host.text_of("url")?, api).ok()?;
+            let thumbprint = match host.filled_text_of("sslThumbprint") {
+                Some(text) => Some(text.parse().ok()?),
+                None => None,
+            };
+            Some(Self { url, thumbprint })
+        });
+        hosts.collect()
     }
 }
 

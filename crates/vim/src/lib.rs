@@ -15,6 +15,11 @@
 //! through the same [`Transport`](transport::Transport), with the device's own thumbprint as
 //! [`Trust`].
 //!
+//! Names, fields and faults are those of the vSphere API reference, which the documentation of each
+//! item names.  Where an item gives no version, every server since 4.1 has it; "since 6.7" means a
+//! server whose API has at least that version.  Sizes are bytes and times are seconds, unless the
+//! name says otherwise.
+//!
 //! Secrets cannot be printed: `Debug` and `Display` of everything here leave out passwords,
 //! cookies, session keys and the tickets of device URLs.
 //!
@@ -56,6 +61,7 @@ pub mod fault;
 pub mod host_network;
 pub mod http;
 pub mod inventory;
+pub mod keep_alive;
 pub mod lease;
 pub mod locator;
 pub mod machine;
@@ -81,6 +87,7 @@ pub use endpoint::Endpoint;
 pub use error::{ErrorKind, VimError};
 pub use fault::Fault;
 pub use inventory::{Entity, EntityKind};
+pub use keep_alive::{KEEP_ALIVE_INTERVAL, KeepAlive};
 pub use locator::{InventoryPath, Locator, LocatorError};
 pub use negotiation::Wire;
 pub use secret::Secret;

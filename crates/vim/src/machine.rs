@@ -28,6 +28,8 @@ impl Session {
     ///
     /// [`VmFacts::snapshot`]: crate::inventory::VmFacts::snapshot
     ///
+    /// API: `CreateSnapshot_Task`, since 2.0.
+    ///
     /// # Errors
     ///
     /// The faults `InvalidState`, `TaskInProgress`, `SnapshotFault`; others end the task.
@@ -47,6 +49,8 @@ impl Session {
     /// Removes a snapshot, by a task; with `children` all that descend from it, too.  The disks are
     /// consolidated.  Privilege `VirtualMachine.State.RemoveSnapshot`.
     ///
+    /// API: `RemoveSnapshot_Task`, since 2.0; `consolidate` since 5.0.
+    ///
     /// # Errors
     ///
     /// The faults `TaskInProgress` and `ManagedObjectNotFound`; others end the task.
@@ -64,6 +68,8 @@ impl Session {
     /// Starts a machine, by a task; on `host` if one is given.  Privilege
     /// `VirtualMachine.Interact.PowerOn`.
     ///
+    /// API: `PowerOnVM_Task`, since 2.0.
+    ///
     /// # Errors
     ///
     /// The faults `InvalidPowerState`, `TaskInProgress`, `InsufficientResourcesFault`; others end
@@ -75,6 +81,8 @@ impl Session {
 
     /// Stops a machine as by its switch, by a task.  Privilege `VirtualMachine.Interact.PowerOff`.
     ///
+    /// API: `PowerOffVM_Task`, since 2.0.
+    ///
     /// # Errors
     ///
     /// The faults `InvalidPowerState` and `TaskInProgress`; others end the task.
@@ -84,6 +92,8 @@ impl Session {
 
     /// Makes a template of a machine that is off.  Privilege
     /// `VirtualMachine.Provisioning.MarkAsTemplate`.
+    ///
+    /// API: `MarkAsTemplate`, since 2.0.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 
 use crate::connection::{Call, LONG_CALL_LIMIT};
 use crate::error::VimError;
-use crate::lease::{DeviceKey, ImportKey, LeaseId, LeaseManifestEntry};
+use crate::lease::{DeviceKey, ImportKey, LeaseFacts, LeaseId, LeaseManifestEntry};
 use crate::ovf::{ImportSpec, key_value};
 use crate::session::Session;
 use crate::tls::Thumbprint;
@@ -42,18 +42,24 @@ pub struct SourceFile {
     pub is_created: bool,
     /// Certificate of the web server; hosts have no CA store.
     pub thumbprint: Option<Thumbprint>,
+    /// Headers that the host sends along, such as `Authorization`.
+    pub http_headers: Vec<(String, crate::secret::Secret)>,
     /// Size in bytes, so that the host need not ask.
     pub size_bytes: Option<u64>,
 }
 
 impl From<&SourceFile> for Object {
     fn from(file: &SourceFile) -> Self {
+        let headers = file.http_headers.iter().map(|(name, value)| {
+            Self::declared("KeyValue").with("key", name.as_str()).with("value", value.clone())
+        });
         Self::declared("HttpNfcLeaseSourceFile")
             .with("targetDeviceId", file.target.as_str())
             .with("url", file.url.clone())
             .with_some("memberName", file.member_name.as_deref())
             .with("create", file.is_created)
             .with_some("sslThumbprint", file.thumbprint.map(|t| t.to_string()))
+            .with_each("httpHeaders", headers)
             .with_some("size", file.size_bytes)
     }
 }
@@ -162,6 +168,21 @@ impl Session {
         let call = Call::new(lease.moref(), "HttpNfcLeaseAbort").with_some("fault", wrapped);
         self.call(call).await?;
         Ok(())
+    }
+
+    /// Reads how a lease moves its bytes and how far it is.
+    ///
+    /// API: `HttpNfcLease`, since 4.0; all but the initialisation since 6.7.
+    ///
+    /// # Errors
+    ///
+    /// The fault `ManagedObjectNotFound` if the lease is gone.
+    pub async fn lease_facts(&self, lease: &LeaseId) -> Result<LeaseFacts, VimError> {
+        const PATHS: [&str; 4] = ["initializeProgress", "transferProgress", "mode", "capabilities"];
+        // An older server refuses the read for the names that it does not know.
+        let known = if self.needs("transferProgress", "6.7").is_ok() { 4 } else { 1 };
+        let read = self.read(lease.moref(), &PATHS[..known]).await?;
+        Ok(LeaseFacts::from_properties(|name| read.value(name)))
     }
 
     /// What the server has sent or received so far, in no order

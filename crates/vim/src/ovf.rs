@@ -298,6 +298,8 @@ impl Session {
     ///
     /// Warnings and errors of the descriptor are part of the result, not an `Err`.
     ///
+    /// API: `OvfManager.CreateImportSpec`, since 4.0.
+    ///
     /// # Errors
     ///
     /// The faults `InvalidArgument` (not a descriptor), `InvalidDatastore`, `NoPermission`.
@@ -332,6 +334,8 @@ impl Session {
     /// Asks for the descriptor of a machine or vApp.  While the lease is still held.
     ///
     /// Warnings and errors are part of the result, not an `Err`.
+    ///
+    /// API: `OvfManager.CreateDescriptor`, since 4.0.
     ///
     /// # Errors
     ///

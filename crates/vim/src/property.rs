@@ -72,7 +72,7 @@ pub(crate) async fn read(
     object: &MoRef,
     paths: &[&str],
 ) -> Result<Properties, VimError> {
-    let spec = filter_spec(object.kind().to_owned(), paths, object_spec(object));
+    let spec = filter_spec(object.kind().to_owned(), paths, [object_spec(object)]);
     let found = retrieve(connection, collector, spec).await?;
     let one = found.into_iter().find(|properties| properties.object == *object);
     one.ok_or_else(|| connection.protocol(RETRIEVE, "the answer has not the object asked for"))
@@ -91,7 +91,19 @@ pub(crate) async fn read_children(
     let traversal =
         Object::new("TraversalSpec").with("type", kind).with("path", edge).with("skip", false);
     let start = object_spec(parent).with("skip", true).with_each("selectSet", [traversal]);
-    retrieve(connection, collector, filter_spec("ManagedEntity".to_owned(), paths, start)).await
+    retrieve(connection, collector, filter_spec("ManagedEntity".to_owned(), paths, [start])).await
+}
+
+/// Reads `paths` of several objects of one type.
+pub(crate) async fn read_each(
+    connection: &Connection,
+    collector: &MoRef,
+    objects: &[MoRef],
+    paths: &[&str],
+) -> Result<Vec<Properties>, VimError> {
+    let Some(first) = objects.first() else { return Ok(Vec::new()) };
+    let starts = objects.iter().map(object_spec);
+    retrieve(connection, collector, filter_spec(first.kind().to_owned(), paths, starts)).await
 }
 
 /// A property of an object that refers to others.
@@ -122,13 +134,17 @@ pub(crate) async fn read_children_of_type(
 }
 
 /// A `PropertyFilterSpec`: `paths` of every selected object of the type `kind`.
-pub(crate) fn filter_spec(kind: String, paths: &[&str], start: Object) -> Object {
+pub(crate) fn filter_spec(
+    kind: String,
+    paths: &[&str],
+    starts: impl IntoIterator<Item = Object>,
+) -> Object {
     let properties = Object::declared("PropertySpec")
         .with("type", kind)
         .with_each("pathSet", paths.iter().copied());
     Object::declared("PropertyFilterSpec")
         .with_each("propSet", [properties])
-        .with_each("objectSet", [start])
+        .with_each("objectSet", starts)
 }
 
 /// An `ObjectSpec`: where to begin.

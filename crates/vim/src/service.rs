@@ -1,18 +1,15 @@
 //! Singletons of the server that only few calls need.
 
-use crate::connection::Call;
 use crate::error::VimError;
 use crate::session::Session;
 use crate::value::MoRef;
 
 impl Session {
     /// The singleton that `ServiceContent` names in the field `name`; `method` is what it is for.
-    pub(crate) async fn singleton(&self, name: &str, method: &str) -> Result<MoRef, VimError> {
-        let service = MoRef::new("ServiceInstance", "ServiceInstance");
-        let call = Call::new(&service, "RetrieveServiceContent");
-        let content = self.connection().call_one(call).await?;
-        content
-            .and_then(|content| content.moref_of(name))
+    /// The content was read when the session connected.
+    pub(crate) fn singleton(&self, name: &str, method: &str) -> Result<MoRef, VimError> {
+        let named = self.content().singletons.moref_of(name);
+        named
             .ok_or_else(|| self.connection().protocol(method, &format!("the server has no {name}")))
     }
 

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use http::header::HeaderValue;
+use tokio::sync::watch;
 
 use crate::connection::{Call, Codec, Connection, VERSION_OLDEST};
 use crate::endpoint::Endpoint;
-use crate::error::VimError;
+use crate::error::{CONNECTING, VimError};
 use crate::lease::{DeviceUrl, LeaseId};
 use crate::negotiation::{self, Wire};
 use crate::property::{self, Properties};
 use crate::secret::Secret;
 use crate::tls::Trust;
 use crate::transport::Transport;
-use crate::updates::{LeaseWatch, Updates};
+use crate::updates::{LeaseWatch, Updates, Watch};
 use crate::value::{MoRef, Value};
 
 /// A session with a vCenter or an ESXi host.  Cheap to clone: all clones are the same session.
@@ -30,6 +31,8 @@ struct Inner {
     connection: Arc<Connection>,
     content: ServiceContent,
     updates: Updates,
+    /// Counts logouts.
+    logouts: watch::Sender<u64>,
 }
 
 /// What the server is (`AboutInfo`).
@@ -78,6 +81,8 @@ pub(crate) struct ServiceContent {
     pub(crate) property_collector: MoRef,
     pub(crate) root_folder: MoRef,
     pub(crate) session_manager: MoRef,
+    /// All of it, for the singletons that only few calls need.
+    pub(crate) singletons: Value,
 }
 
 impl ServiceContent {
@@ -88,6 +93,7 @@ impl ServiceContent {
             property_collector: value.moref_of("propertyCollector")?,
             root_folder: value.moref_of("rootFolder")?,
             session_manager: value.moref_of("sessionManager")?,
+            singletons: value.clone(),
         })
     }
 }
@@ -121,7 +127,7 @@ impl Session {
         wire: Wire,
     ) -> Result<Self, VimError> {
         let connection = Arc::new(Connection::new(transport, endpoint, trust));
-        let content = greet(&connection, wire).await?;
+        let content = greet(&connection, wire).await.map_err(unreached)?;
         tracing::debug!(
             server = content.about.full_name,
             wire = ?connection.codec(),
@@ -130,10 +136,13 @@ impl Session {
         );
         let parent = content.property_collector.clone();
         let updates = Updates::new(Arc::clone(&connection), parent);
-        Ok(Self { inner: Arc::new(Inner { connection, content, updates }) })
+        let logouts = watch::Sender::new(0);
+        Ok(Self { inner: Arc::new(Inner { connection, content, updates, logouts }) })
     }
 
     /// Logs in.
+    ///
+    /// API: `SessionManager.Login`, since 2.0.
     ///
     /// # Errors
     ///
@@ -150,11 +159,14 @@ impl Session {
 
     /// Logs out.  Ends every watch; the server ends the leases of the session by their time-out.
     ///
+    /// API: `SessionManager.Logout`, since 2.0.
+    ///
     /// # Errors
     ///
     /// Any, but never because the session had already ended.
     pub async fn logout(&self) -> Result<(), VimError> {
         self.inner.updates.stop();
+        self.inner.logouts.send_modify(|count| *count += 1);
         let call = Call::new(&self.content().session_manager, "Logout");
         let outcome = self.connection().call(call).await;
         self.connection().forget_session();
@@ -201,6 +213,8 @@ impl Session {
     /// The server's clock, as it prints it (RFC 3339).  Any call keeps an idle session alive; this
     /// one does nothing else.
     ///
+    /// API: `ServiceInstance.CurrentTime`, since 2.0.
+    ///
     /// # Errors
     ///
     /// [`VimError::SessionLost`] if the session has ended.
@@ -224,6 +238,8 @@ impl Session {
     }
 
     /// Reads properties of one object.
+    ///
+    /// API: `PropertyCollector.RetrievePropertiesEx`, since 4.1.
     ///
     /// # Errors
     ///
@@ -251,11 +267,36 @@ impl Session {
 
     /// Follows the state of a lease.  All watches of a session share one request to the server.
     ///
+    /// API: `PropertyCollector.WaitForUpdatesEx`, since 4.1, on a collector of its own.
+    ///
     /// # Errors
     ///
     /// [`VimError::LeaseGone`] if there is no such lease.
     pub async fn watch_lease(&self, lease: &LeaseId) -> Result<LeaseWatch, VimError> {
-        self.inner.updates.watch(lease).await
+        let watch = self.inner.updates.watch(lease.moref()).await?;
+        Ok(LeaseWatch::new(lease, watch))
+    }
+
+    /// Whether watches of leases and tasks ask the server again and again, five times a second at
+    /// first and every two seconds later, because it cannot tell of changes.  Known once something
+    /// has been watched.
+    #[must_use]
+    pub fn is_polling(&self) -> bool {
+        self.inner.updates.is_polling()
+    }
+
+    /// Follows a task.
+    pub(crate) async fn watch_object(&self, object: &MoRef) -> Result<Watch, VimError> {
+        self.inner.updates.watch(object).await
+    }
+
+    /// Ends at the next logout.
+    pub(crate) fn logged_out(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut logouts = self.inner.logouts.subscribe();
+        async move {
+            // An error means that nobody has the session any more.
+            let _counted = logouts.changed().await;
+        }
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -265,6 +306,14 @@ impl Session {
     pub(crate) fn content(&self) -> &ServiceContent {
         &self.inner.content
     }
+}
+
+/// A server that does not answer the first question is told as such.
+fn unreached(mut error: VimError) -> VimError {
+    if let VimError::TimedOut { call, .. } | VimError::Transport { call, .. } = &mut error {
+        CONNECTING.clone_into(call);
+    }
+    error
 }
 
 /// Agrees with the server on a wire and a schema version, and asks what it is.

@@ -9,6 +9,7 @@ use crate::connection::Call;
 use crate::error::{ErrorKind, VimError};
 use crate::fault::Fault;
 use crate::session::Session;
+use crate::updates::Watch;
 use crate::value::{MoRef, Value};
 
 /// The present state of a task (`TaskInfo`).
@@ -93,15 +94,16 @@ impl TaskInfo {
 
 /// Follows one task.  Dropping it ends the watch, not the task.
 ///
-/// It asks again and again, five times a second at first and every two seconds later.
+/// All watches of a session share one request to the server.
 #[derive(Debug)]
 #[must_use = "a watch that is dropped tells nothing"]
 pub struct TaskWatch {
     session: Session,
     task: MoRef,
+    /// Made by the first question, given up with the end of the task.
+    watch: Option<Watch>,
     last: Option<TaskInfo>,
-    pause: Duration,
-    /// Since when the server has not been reached.
+    /// Since when the watch cannot be made.
     failing_since: Option<Instant>,
 }
 
@@ -109,8 +111,8 @@ impl TaskWatch {
     /// Waits until state or progress of the task change; the first call answers with the present
     /// ones.  After the end it answers with the end.
     ///
-    /// A server that is not reached is asked again for five minutes.  Dropping the future loses
-    /// nothing.
+    /// A server that is not reached is asked again: for five minutes by the first call, for half an
+    /// hour by later ones.  Dropping the future loses nothing.
     ///
     /// # Errors
     ///
@@ -118,23 +120,24 @@ impl TaskWatch {
     /// some minutes after its end.
     pub async fn changed(&mut self) -> Result<TaskInfo, VimError> {
         loop {
-            match &self.last {
-                Some(last) if last.has_ended() => return Ok(last.clone()),
-                Some(_) => {
-                    tokio::time::sleep(self.pause).await;
-                    self.pause = self.pause.saturating_mul(2).min(PAUSE_MAX);
-                }
-                None => {}
+            if let Some(last) = self.last.as_ref().filter(|last| last.has_ended()) {
+                return Ok(last.clone());
             }
-            let info = match self.session.task_info(&self.task).await {
-                Ok(info) => info,
-                Err(error) => {
-                    self.bear(error)?;
-                    tokio::time::sleep(PAUSE_MAX).await;
-                    continue;
-                }
+            let watch = match &mut self.watch {
+                Some(watch) => watch,
+                None => match self.session.watch_object(&self.task).await {
+                    Ok(watch) => self.watch.insert(watch),
+                    Err(error) => {
+                        self.bear(error)?;
+                        tokio::time::sleep(RETRY_PAUSE).await;
+                        continue;
+                    }
+                },
             };
-            self.failing_since = None;
+            let info = TaskInfo::from_value(&self.task, &watch.task_info().await?);
+            if info.has_ended() {
+                self.watch = None;
+            }
             if self.last.as_ref().is_none_or(|last| info.differs(last)) {
                 self.last = Some(info.clone());
                 return Ok(info);
@@ -181,10 +184,12 @@ impl Session {
     /// Follows a task.
     pub fn watch_task(&self, task: &MoRef) -> TaskWatch {
         let (session, task) = (self.clone(), task.clone());
-        TaskWatch { session, task, last: None, pause: PAUSE_MIN, failing_since: None }
+        TaskWatch { session, task, watch: None, last: None, failing_since: None }
     }
 
     /// Reads the state of a task.
+    ///
+    /// API: `Task.info`, since 2.0.
     ///
     /// # Errors
     ///
@@ -199,6 +204,8 @@ impl Session {
 
     /// Cancels a task.  That of a lease ends the lease with an error, also from another session.
     ///
+    /// API: `Task.CancelTask`, since 2.0.
+    ///
     /// # Errors
     ///
     /// The faults `NotSupported` (cannot be cancelled) and `InvalidState` (has ended).
@@ -208,6 +215,8 @@ impl Session {
     }
 
     /// Tasks that run on `entity` or have ended lately, in the server's order.
+    ///
+    /// API: `ManagedEntity.recentTask`, since 2.0.
     ///
     /// # Errors
     ///
@@ -227,9 +236,7 @@ impl Session {
     }
 }
 
-/// Short tasks take a fraction of a second.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
-/// Often enough for people who look at the progress.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Between two tries to begin a watch.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// Longer than a vCenter takes to change over to its passive node.
 const OUTAGE_MAX: Duration = Duration::from_secs(5 * 60);

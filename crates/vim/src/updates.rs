@@ -1,4 +1,5 @@
-//! Watching leases: one collector per session, a filter per lease, one long poll for all.
+//! Watching leases and tasks: one collector per session, a filter per object, one long poll for
+//! all.
 //!
 //! ```text
 //!   watch ──> CreateFilter ──> read once          waiter (one task per session)
@@ -6,25 +7,33 @@
 //!     └── changed() <── merge <────┴───────────────── updates <───────┘
 //! ```
 //!
-//! The waiter starts with the first watch and ends with the last one.
+//! The waiter starts with the first watch and ends with the last one.  Where the server has no
+//! collectors, or they do not tell of objects that are there, it reads the properties of all
+//! watched objects again and again instead.
 
+mod poll;
 mod waiter;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::connection::{Call, Connection};
+use crate::connection::{Call, Codec, Connection};
 use crate::error::VimError;
 use crate::fault::Fault;
-use crate::lease::{LEASE_PATHS, LeaseId, LeaseProperties, LeaseState};
-use crate::property;
+use crate::lease::LeaseId;
+use crate::property::{self, Properties};
 use crate::value::MoRef;
+use watched::Watched;
+
+pub use watched::LeaseWatch;
+pub(crate) use watched::Watch;
 
 /// Everything a session watches.
 #[derive(Debug)]
@@ -53,10 +62,12 @@ struct State {
     orphans: Vec<MoRef>,
     next_id: u64,
     waiting: bool,
+    /// The server cannot tell of changes: it is asked for them.
+    polling: bool,
 }
 
 struct Entry {
-    lease: LeaseId,
+    object: MoRef,
     filter: Option<MoRef>,
     since: Instant,
     /// Whether the collector has reported it at least once.
@@ -65,9 +76,9 @@ struct Entry {
 }
 
 /// What a watch has been told.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Report {
-    properties: LeaseProperties,
+    watched: Watched,
     end: Option<End>,
 }
 
@@ -76,95 +87,6 @@ enum End {
     Gone,
     SessionLost,
     Silence,
-}
-
-/// Follows one lease.  Dropping it ends the watch, not the lease.
-#[derive(Debug)]
-#[must_use = "a watch that is dropped tells nothing"]
-pub struct LeaseWatch {
-    lease: LeaseId,
-    id: u64,
-    receiver: watch::Receiver<Report>,
-    shared: Weak<Shared>,
-    connection: Arc<Connection>,
-    parent: MoRef,
-    /// The last report has been taken but not handed out.
-    unfinished: bool,
-}
-
-impl LeaseWatch {
-    /// Waits for the next state of the lease; the first call answers at once with the present one.
-    ///
-    /// States that came and went between two calls are not repeated.  Dropping the future loses
-    /// nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`VimError::LeaseGone`] if the server does not have the lease any more,
-    /// [`VimError::SessionLost`] if the session has ended, [`VimError::TimedOut`] if the server
-    /// did not answer for half an hour, [`VimError::Protocol`] if the lease offers something that
-    /// cannot be understood.  After an error there are no more states.
-    pub async fn changed(&mut self) -> Result<LeaseState, VimError> {
-        loop {
-            if !self.unfinished && self.receiver.changed().await.is_err() {
-                return Err(self.connection.lost(WAIT));
-            }
-            self.unfinished = true;
-            let report = self.receiver.borrow_and_update().clone();
-            match report.end {
-                // It went after its end was told: that is the better news.
-                Some(End::Gone) if report.properties.is_done() => return Ok(LeaseState::Done),
-                Some(End::Gone) => return Err(gone(&self.connection, &self.lease)),
-                Some(End::Silence) => return Err(self.connection.silent(WAIT, SILENCE_MAX)),
-                Some(End::SessionLost) => return Err(self.connection.lost(WAIT)),
-                None => {}
-            }
-            match report.properties.snapshot(self.connection.endpoint()) {
-                Some(state) => {
-                    self.unfinished = false;
-                    return state.map_err(|reason| self.connection.protocol(WAIT, &reason));
-                }
-                None if report.properties.is_bare_error() => {
-                    let fault = self.reason().await;
-                    if let Some(fault) = fault {
-                        self.unfinished = false;
-                        return Ok(LeaseState::Error(fault));
-                    }
-                }
-                None => self.unfinished = false,
-            }
-        }
-    }
-
-    /// The lease.
-    #[must_use]
-    pub fn lease(&self) -> &LeaseId {
-        &self.lease
-    }
-
-    /// Why the lease is in error: the fault may come in a later update than the state, and some
-    /// servers never send it.  `None` if something new has arrived instead.
-    async fn reason(&mut self) -> Option<Fault> {
-        if tokio::time::timeout(ERROR_GRACE, self.receiver.changed()).await.is_ok() {
-            return None;
-        }
-        let lease = self.lease.moref();
-        let read = property::read(&self.connection, &self.parent, lease, &["error"]).await;
-        let fault = read.ok().and_then(|p| p.value("error").and_then(Fault::from_value));
-        Some(fault.unwrap_or_else(|| Fault::named("MethodFault", Some(NO_REASON))))
-    }
-}
-
-impl Drop for LeaseWatch {
-    fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let mut state = shared.state();
-        if let Some(filter) = state.watches.remove(&self.id).and_then(|entry| entry.filter) {
-            state.orphans.push(filter);
-        }
-        drop(state);
-        shared.changed.notify_one();
-    }
 }
 
 impl Updates {
@@ -179,46 +101,30 @@ impl Updates {
         Self { shared, tasks: Mutex::default() }
     }
 
-    /// Starts to follow a lease.
-    pub(crate) async fn watch(&self, lease: &LeaseId) -> Result<LeaseWatch, VimError> {
+    /// Starts to follow a lease or a task.
+    pub(crate) async fn watch(&self, object: &MoRef) -> Result<Watch, VimError> {
         let shared = &self.shared;
         // Registered first: the collector stays as long as somebody is.
-        let watch = shared.register(lease);
-        let mut attempts = 0;
-        loop {
-            let collector = shared.collector().await?;
-            match shared.make_filter(&collector, lease).await {
-                Ok(filter) => {
-                    shared.set_filter(watch.id, &collector, filter);
-                    break;
-                }
-                Err(error) if is_gone(&error, lease.moref()) => {
-                    return Err(gone(&shared.connection, lease));
-                }
-                // The collector went away between two calls: once more with a new one.
-                Err(error) if error.is_fault("ManagedObjectNotFound") && attempts == 0 => {
-                    attempts += 1;
-                    shared.forget_collector(&collector);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let watch = shared.register(object);
+        shared.filter(&watch).await?;
         self.start_waiter();
         // Not every server notices a new filter at once, and the caller should not wait for it.
-        let connection = &shared.connection;
-        match property::read(connection, &shared.parent, lease.moref(), &LEASE_PATHS).await {
-            Ok(read) => shared.tell(lease.moref(), |report| {
-                for path in LEASE_PATHS {
-                    if let Some(value) = read.value(path) {
-                        report.properties.set(path, Some(value));
-                    }
-                }
-            }),
-            Err(error) if is_gone(&error, lease.moref()) => return Err(gone(connection, lease)),
-            Err(error) => return Err(error),
+        let paths = Watched::new(object).paths();
+        let read = property::read(&shared.connection, &shared.parent, object, paths).await;
+        let read = read.map_err(|error| {
+            if is_gone(&error, object) { gone(&shared.connection, object) } else { error }
+        })?;
+        if let Some(fault) = paths.first().and_then(|path| read.missing(path)) {
+            return Err(shared.connection.refused("RetrievePropertiesEx", fault.clone()));
         }
+        shared.take_over(&read);
         shared.changed.notify_one();
         Ok(watch)
+    }
+
+    /// Whether properties are read again and again, because the server tells of no changes.
+    pub(crate) fn is_polling(&self) -> bool {
+        self.shared.state().polling
     }
 
     /// Ends every watch with a lost session.
@@ -253,23 +159,67 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn register(self: &Arc<Self>, lease: &LeaseId) -> LeaseWatch {
-        let (sender, receiver) = watch::channel(Report::default());
+    fn register(self: &Arc<Self>, object: &MoRef) -> Watch {
+        let watched = Watched::new(object);
+        let (sender, receiver) = watch::channel(Report { watched, end: None });
         let mut state = self.state();
         let id = state.next_id;
         state.next_id += 1;
         let since = Instant::now();
-        let entry = Entry { lease: lease.clone(), filter: None, since, entered: false, sender };
+        let entry = Entry { object: object.clone(), filter: None, since, entered: false, sender };
         state.watches.insert(id, entry);
         drop(state);
-        LeaseWatch {
-            lease: lease.clone(),
-            id,
-            receiver,
-            shared: Arc::downgrade(self),
-            connection: Arc::clone(&self.connection),
-            parent: self.parent.clone(),
-            unfinished: false,
+        Watch::new(object, id, receiver, self)
+    }
+
+    /// Makes the filter of a new watch, unless the server has no filters.
+    async fn filter(&self, watch: &Watch) -> Result<(), VimError> {
+        let mut attempts = 0;
+        while !self.state().polling {
+            let collector = match self.collector().await {
+                Err(error) if self.is_unsupported(&error) => {
+                    self.poll_from_now_on(&error);
+                    break;
+                }
+                collector => collector?,
+            };
+            match self.make_filter(&collector, watch.object()).await {
+                Ok(filter) => {
+                    self.set_filter(watch.id(), &collector, filter);
+                    break;
+                }
+                Err(error) if is_gone(&error, watch.object()) => {
+                    return Err(gone(&self.connection, watch.object()));
+                }
+                Err(error) if self.is_unsupported(&error) => self.poll_from_now_on(&error),
+                // The collector went away between two calls: once more with a new one.
+                Err(error) if error.is_fault("ManagedObjectNotFound") && attempts == 0 => {
+                    attempts += 1;
+                    self.forget_collector(&collector);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the server does not have what was called.
+    fn is_unsupported(&self, error: &VimError) -> bool {
+        const FAULTS: [&str; 3] = ["MethodNotFound", "NotImplemented", "NotSupported"];
+        // VI JSON has a path for every method.
+        let no_path = matches!(error, VimError::Status { status: 404 | 405 | 501, .. });
+        FAULTS.iter().any(|fault| error.is_fault(fault))
+            || no_path && self.connection.codec() == Codec::Json
+    }
+
+    fn poll_from_now_on(&self, reason: &dyn fmt::Display) {
+        let mut state = self.state();
+        if !state.polling {
+            tracing::warn!(%reason, "this server cannot tell of changes; asking for them instead");
+        }
+        state.polling = true;
+        for entry in state.watches.values_mut() {
+            entry.filter = None;
         }
     }
 
@@ -285,11 +235,11 @@ impl Shared {
         Ok(collector)
     }
 
-    async fn make_filter(&self, collector: &MoRef, lease: &LeaseId) -> Result<MoRef, VimError> {
-        let start = property::object_spec(lease.moref());
-        let kind = lease.moref().kind().to_owned();
+    async fn make_filter(&self, collector: &MoRef, object: &MoRef) -> Result<MoRef, VimError> {
+        let start = property::object_spec(object);
+        let (kind, paths) = (object.kind().to_owned(), Watched::new(object).paths());
         let call = Call::new(collector, "CreateFilter")
-            .with("spec", property::filter_spec(kind, &LEASE_PATHS, start))
+            .with("spec", property::filter_spec(kind, paths, [start]))
             .with("partialUpdates", false);
         self.connection.call_moref(call).await
     }
@@ -319,11 +269,24 @@ impl Shared {
         }
     }
 
-    /// Changes what every watch of `lease` has been told.
-    fn tell(&self, lease: &MoRef, change: impl Fn(&mut Report)) {
-        for entry in self.state().watches.values().filter(|e| e.lease.moref() == lease) {
-            entry.tell(&change);
+    /// Changes what every watch of `object` has been told.  Returns whether that is news.
+    fn tell(&self, object: &MoRef, change: impl Fn(&mut Report)) -> bool {
+        let mut is_news = false;
+        for entry in self.state().watches.values().filter(|e| e.object == *object) {
+            is_news |= entry.tell(&change);
         }
+        is_news
+    }
+
+    /// Tells what was read of an object.  Returns whether that is news.
+    fn take_over(&self, read: &Properties) -> bool {
+        self.tell(read.object(), |report| {
+            for path in report.watched.paths() {
+                if let Some(value) = read.value(path) {
+                    report.watched.set(path, Some(value));
+                }
+            }
+        })
     }
 
     fn end_all(&self, end: End) {
@@ -333,18 +296,18 @@ impl Shared {
         state.orphans.clear();
         for entry in state.watches.values_mut() {
             entry.filter = None;
-            entry.tell(|report| report.end = Some(end));
+            let _is_news = entry.tell(|report| report.end = Some(end));
         }
     }
 }
 
 impl Entry {
-    fn tell(&self, change: impl Fn(&mut Report)) {
+    fn tell(&self, change: impl Fn(&mut Report)) -> bool {
         self.sender.send_if_modified(|report| {
             let before = report.clone();
             change(report);
             *report != before
-        });
+        })
     }
 }
 
@@ -360,13 +323,15 @@ fn is_gone(error: &VimError, object: &MoRef) -> bool {
     })
 }
 
-fn gone(connection: &Connection, lease: &LeaseId) -> VimError {
-    VimError::LeaseGone { host: connection.host(), lease: lease.to_string() }
+fn gone(connection: &Connection, object: &MoRef) -> VimError {
+    if Watched::new(object).is_lease() {
+        let lease = LeaseId::new(object.clone()).to_string();
+        return VimError::LeaseGone { host: connection.host(), lease };
+    }
+    let reason = format!("{object} is not there any more");
+    connection.refused(WAIT, Fault::named("ManagedObjectNotFound", Some(&reason)))
 }
 
 const WAIT: &str = "WaitForUpdatesEx";
-const NO_REASON: &str = "the lease failed and the server gives no reason";
-/// Between the state `error` and its fault; longer than any server takes.
-const ERROR_GRACE: Duration = Duration::from_secs(1);
 /// How long the server may be away before whoever waits is told: longer than a restart takes.
 const SILENCE_MAX: Duration = Duration::from_secs(30 * 60);

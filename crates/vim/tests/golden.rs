@@ -326,13 +326,16 @@ async fn hosts_fetch_and_probe() {
         member_name: Some("d.vmdk".into()),
         is_created: false,
         thumbprint: Some("00112233445566778899aabbccddeeff00112233".parse().unwrap()),
+        http_headers: vec![("Authorization".into(), Secret::new("Bearer GEHEIM"))],
         size_bytes: Some(7),
     };
-    assert!(!format!("{file:?}").contains("web"));
+    let printed = format!("{file:?}");
+    assert!(!printed.contains("web") && !printed.contains("GEHEIM"), "{printed}");
     let files = "<files><targetDeviceId>/b/disk:0</targetDeviceId>\
         <url>https://u:p@web/x.ova?a=1&amp;b=2</url><memberName>d.vmdk</memberName>\
         <create>false</create>\
         <sslThumbprint>00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33</sslThumbprint>\
+        <httpHeaders><key>Authorization</key><value>Bearer GEHEIM</value></httpHeaders>\
         <size>7</size></files>";
     let task = "<returnval type=\"Task\">task-1</returnval>";
     script.push(Answer::soap("HttpNfcLeasePullFromUrls_Task", task));

@@ -212,10 +212,12 @@ async fn hosts_fetch_and_probe() {
         member_name: Some("d.vmdk".into()),
         is_created: false,
         thumbprint: None,
+        http_headers: vec![("A".into(), Secret::new("b"))],
         size_bytes: Some(7),
     };
     let body = json!({"files": [{"_typeName": "HttpNfcLeaseSourceFile", "targetDeviceId": "/b/c0:0",
-        "url": "https://u:p@web/x.ova", "memberName": "d.vmdk", "create": false, "size": 7}]});
+        "url": "https://u:p@web/x.ova", "memberName": "d.vmdk", "create": false,
+        "httpHeaders": [{"_typeName": "KeyValue", "key": "A", "value": "b"}], "size": 7}]});
     let task = session.lease_pull(&lease(), std::slice::from_ref(&file)).await.unwrap();
     assert_eq!(task, MoRef::new("Task", "task-1"));
     let path = format!("HttpNfcLease/{LEASE}/HttpNfcLeasePullFromUrls_Task");

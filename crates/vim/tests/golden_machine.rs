@@ -7,7 +7,6 @@ mod scripted;
 use ovftransfer_vim::MoRef;
 use ovftransfer_vim::machine::SnapshotParams;
 use ovftransfer_vim::ovf::ReadParams;
-use ovftransfer_vim::task::TaskState;
 
 use scripted::{Answer, Script, connected};
 
@@ -59,73 +58,6 @@ async fn snapshots_power_and_templates() {
     script.push(Answer::soap("MarkAsTemplate", ""));
     session.mark_as_template(&vm).await.unwrap();
     assert_eq!(script.last().call(), on_vm("MarkAsTemplate", ""));
-}
-
-fn info(state: &str, more: &str) -> Answer {
-    let info = format!(
-        "<returnval><objects><obj type=\"Task\">task-1</obj><propSet><name>info</name>\
-         <val xsi:type=\"TaskInfo\"><key>task-1</key><descriptionId>VirtualMachine.powerOn</descriptionId>\
-         <state>{state}</state>{more}</val></propSet></objects></returnval>"
-    );
-    Answer::soap("RetrievePropertiesEx", &info)
-}
-
-#[tokio::test(start_paused = true)]
-async fn tasks_are_followed_to_their_end() {
-    let error = "<error><fault xsi:type=\"InvalidPowerState\"/><localizedMessage>läuft schon\
-        </localizedMessage></error>";
-    let script = Script::list([]);
-    let session = connected(&script).await;
-    let task = MoRef::new("Task", "task-1");
-    for answer in [
-        info("queued", ""),
-        info("running", "<progress>10</progress>"),
-        info("running", "<progress>10</progress>"),
-        Answer::broken(),
-        info("running", "<progress>90</progress>"),
-        info("error", error),
-    ] {
-        script.push(answer);
-    }
-    let mut watch = session.watch_task(&task);
-    let mut seen = Vec::new();
-    loop {
-        let info = watch.changed().await.unwrap();
-        seen.push(info.progress);
-        if let TaskState::Error(fault) = info.state {
-            assert_eq!(fault.message(), Some("läuft schon"));
-            break;
-        }
-    }
-    assert_eq!(seen, [None, Some(10), Some(90), None]);
-    // What has ended is not asked again.
-    let failed = watch.finished().await.unwrap_err();
-    assert!(failed.is_fault("InvalidState"), "{failed}");
-    assert!(
-        failed.to_string().starts_with("VirtualMachine.powerOn on vc.example:443: "),
-        "{failed}"
-    );
-
-    script.push(info(
-        "success",
-        "<result type=\"VirtualMachineSnapshot\" \
-        xsi:type=\"ManagedObjectReference\">snapshot-1</result>",
-    ));
-    let done = session.watch_task(&task).finished().await.unwrap();
-    let snapshot = done.result.unwrap().moref().cloned();
-    assert_eq!(snapshot, Some(MoRef::new("VirtualMachineSnapshot", "snapshot-1")));
-}
-
-#[tokio::test(start_paused = true)]
-async fn outages_are_borne_for_a_while_only() {
-    let script =
-        Script::new(|asked| asked.body.contains("<RetrievePropertiesEx ").then(Answer::broken));
-    let session = connected(&script).await;
-    let started = tokio::time::Instant::now();
-    let error = session.watch_task(&MoRef::new("Task", "task-1")).finished().await.unwrap_err();
-    assert_eq!(error.kind(), ovftransfer_vim::ErrorKind::Network);
-    let took = started.elapsed().as_secs();
-    assert!((300..310).contains(&took), "{took}");
 }
 
 const PARSED: &str = "<returnval><eula>a</eula><eula>b</eula><network><name>VM Network</name>\
@@ -226,28 +158,6 @@ async fn options_are_listed() {
         script.last().body.contains("<type>OvfManager</type><pathSet>ovfExportOption</pathSet>")
     );
     assert_eq!(session.ovf_import_options().await.unwrap()[1].option, "mac");
-}
-
-#[tokio::test]
-async fn machines_are_found_by_bios_uuid() {
-    let content = scripted::CONTENT.replace(
-        "<ovfManager",
-        "<searchIndex type=\"SearchIndex\">SearchIndex</searchIndex><ovfManager",
-    );
-    let found = "<returnval type=\"VirtualMachine\">vm-1</returnval>";
-    let script = Script::list([
-        Answer::soap("RetrieveServiceContent", &content),
-        Answer::soap("FindByUuid", found),
-    ]);
-    let session = connected(&script).await;
-    let vm = session.find_by_bios("421a2b3c-4d5e-6f70-8192-a3b4c5d6e7f8").await.unwrap();
-    assert_eq!(vm, MoRef::new("VirtualMachine", "vm-1"));
-    assert_eq!(
-        script.last().call(),
-        "<FindByUuid xmlns=\"urn:vim25\"><_this type=\"SearchIndex\">SearchIndex</_this>\
-         <uuid>421a2b3c-4d5e-6f70-8192-a3b4c5d6e7f8</uuid><vmSearch>true</vmSearch>\
-         <instanceUuid>false</instanceUuid></FindByUuid>"
-    );
 }
 
 #[tokio::test]

@@ -4,8 +4,11 @@
 
 mod scripted;
 
-use ovftransfer_vim::MoRef;
+use std::sync::Arc;
+
 use ovftransfer_vim::dvs::{Binding, CardBacking, PortConnection, PortCriteria};
+use ovftransfer_vim::transport::Transport;
+use ovftransfer_vim::{Endpoint, MoRef, Session, Trust, Wire};
 
 use scripted::{Answer, CONTENT, Script, connected};
 
@@ -18,6 +21,16 @@ fn on_switch(method: &str, inner: &str) -> String {
         "<{method} xmlns=\"urn:vim25\"><_this type=\"VmwareDistributedVirtualSwitch\">dvs-8</_this>\
          {inner}</{method}>"
     )
+}
+
+/// A session with a server that says this of itself.
+async fn over_soap(content: &str) -> (Arc<Script>, Session) {
+    let content = Answer::soap("RetrieveServiceContent", content);
+    let script = Script::list([Answer::raw(404, ""), content]);
+    let transport = Arc::clone(&script) as Arc<dyn Transport>;
+    let endpoint = Endpoint::new("vc.example", 443);
+    let session = Session::connect_with(transport, endpoint, Trust::System, Wire::Soap).await;
+    (script, session.unwrap())
 }
 
 fn properties(object: &str, set: &[(&str, &str)]) -> String {
@@ -108,11 +121,6 @@ async fn ports_come_page_by_page() {
 
 #[tokio::test]
 async fn switches_are_found_by_uuid() {
-    let content = CONTENT.replace(
-        "<ovfManager",
-        "<dvSwitchManager type=\"DistributedVirtualSwitchManager\">DVSManager</dvSwitchManager>\
-         <ovfManager",
-    );
     let script = Script::list([]);
     let session = connected(&script).await;
     let found = "<returnval type=\"VmwareDistributedVirtualSwitch\">dvs-8</returnval>";
@@ -121,7 +129,6 @@ async fn switches_are_found_by_uuid() {
         (Answer::soap("QueryDvsByUuid", ""), None),
         (Answer::fault("NotFound", "weg", ""), None),
     ] {
-        script.push(Answer::soap("RetrieveServiceContent", &content));
         script.push(answer);
         assert_eq!(session.find_switch("50 21 aa").await.unwrap(), expected);
         assert_eq!(
@@ -131,7 +138,10 @@ async fn switches_are_found_by_uuid() {
              <uuid>50 21 aa</uuid></QueryDvsByUuid>"
         );
     }
-    script.push(Answer::soap("RetrieveServiceContent", CONTENT));
+    // The content was read once, at the beginning.
+    assert_eq!(script.count("RetrieveServiceContent"), 1);
+    let none = CONTENT.replace("dvSwitchManager", "novelty");
+    let (_, session) = over_soap(&none).await;
     let error = session.find_switch("50 21 aa").await.unwrap_err();
     assert!(error.to_string().contains("no dvSwitchManager"), "{error}");
 }
@@ -333,13 +343,7 @@ async fn dpus_fail_over_only_on_servers_that_can() {
     assert_eq!(error.fault().unwrap().invalid_property().as_deref(), Some("dvsName"));
 
     let old = CONTENT.replace("<apiVersion>8.0.3.0", "<apiVersion>8.0.2.0");
-    let script = Script::list([Answer::raw(404, ""), Answer::soap("RetrieveServiceContent", &old)]);
-    let transport = std::sync::Arc::clone(&script);
-    let endpoint = ovftransfer_vim::Endpoint::new("vc.example", 443);
-    let trust = ovftransfer_vim::Trust::System;
-    let wire = ovftransfer_vim::Wire::Soap;
-    let connecting = ovftransfer_vim::Session::connect_with(transport, endpoint, trust, wire);
-    let session = connecting.await.unwrap();
+    let (script, session) = over_soap(&old).await;
     let before = script.asked().len();
     let error = session.start_dpu_failover(&system, "DVS0", None).await.unwrap_err();
     assert_eq!(

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "secret",
     "tls",
     "transport",
@@ -22,6 +22,7 @@ const LAYERS: [&str; 27] = [
     "lease",
     "updates",
     "session",
+    "keep_alive",
     "locator",
     "service",
     "authorization",
@@ -60,6 +61,31 @@ fn every_module_has_a_layer_and_fits_its_limit() {
         let module = path.file_stem().unwrap().to_str().unwrap();
         assert!(LAYERS.contains(&module), "{module} has no layer");
     }
+}
+
+/// Who embeds this crate chooses the logger.
+#[test]
+fn no_logger_is_brought_along() {
+    let manifest = fs::read_to_string("Cargo.toml").unwrap();
+    let dependencies = manifest.split("[dev-dependencies]").next().unwrap();
+    assert!(dependencies.contains("tracing.workspace"));
+    for logger in ["env_logger", "tracing-subscriber", "simplelog", "fern", "log4rs"] {
+        assert!(!dependencies.contains(logger), "{logger}");
+    }
+}
+
+/// Every test that the table of `tests/README.md` names exists.
+#[test]
+fn the_table_of_tests_is_true() {
+    let table = fs::read_to_string("tests/README.md").unwrap();
+    let mut named = 0;
+    for name in table.split('`').skip(1).step_by(2) {
+        let Some((file, test)) = name.split_once("::") else { continue };
+        let text = fs::read_to_string(format!("tests/{file}.rs")).unwrap();
+        assert!(text.contains(&format!("fn {test}()")), "{name}");
+        named += 1;
+    }
+    assert!(named > 30, "{named}");
 }
 
 /// `module.rs` and everything in the folder `module`.

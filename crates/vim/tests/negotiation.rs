@@ -4,6 +4,7 @@
 
 mod scripted;
 
+use std::error::Error;
 use std::sync::Arc;
 
 use ovftransfer_vim::transport::Transport;
@@ -165,6 +166,21 @@ async fn servers_that_are_not_vsphere_are_told() {
     assert!(error.to_string().contains("vc.example:443"), "{error}");
     let (refused, _) = connect(Wire::Json, [page(), page(), page()]).await;
     assert!(refused.unwrap_err().to_string().contains("HTML page, not JSON"));
-    let (refused, _) = connect(Wire::Auto, [Answer::broken()]).await;
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Network);
+}
+
+/// Which of several questions was not answered says nothing to people.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_not_reached_is_told_as_such() {
+    for wire in [Wire::Auto, Wire::Json, Wire::Soap] {
+        let (refused, _) = connect(wire, [Answer::broken()]).await;
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Network);
+        assert_eq!(error.to_string(), "connecting to vc.example:443 failed");
+        assert!(error.source().unwrap().to_string().contains("reset"), "{error:?}");
+        let silence = Answer::nothing().after(std::time::Duration::from_secs(3600));
+        let (refused, _) = connect(wire, [silence]).await;
+        let error = refused.unwrap_err();
+        let text = "connecting to vc.example:443: no answer within 120 seconds";
+        assert_eq!(error.to_string(), text);
+    }
 }

@@ -105,6 +105,29 @@ async fn a_vapp_goes_out_under_one_lease_and_comes_back() {
     assert_eq!(session.child_named(&target.vm_folder, "again").await.unwrap(), None);
 }
 
+#[tokio::test]
+async fn one_port_serves_the_disks_of_all_hosts_without_a_name() {
+    let hosts = r#"{"hosts":[{"name":"host0","star_url":true},{"name":"host1","star_url":true}]}"#;
+    let server = start(hosts).await;
+    let session = session(&server).await;
+    let path = InventoryPath::new("/DC0/vm/vapp0");
+    let vapp = session.find(&path, &[EntityKind::VirtualApp]).await.unwrap();
+    let lease = session.export_vapp(vapp.moref()).await.unwrap();
+    let mut watch = session.watch_lease(&lease).await.unwrap();
+    let info = ready(&mut watch).await;
+    assert_eq!(info.devices.len(), 2);
+    let transport = HttpTransport::new();
+    let trust = Trust::Pinned(server.thumbprint().parse().unwrap());
+    for device in &info.devices {
+        let get = Request::get(device.url.expose()).body(Body::Empty).unwrap();
+        let response = transport.send(get, &trust).await.unwrap();
+        assert_eq!(response.status(), 200, "{}", device.url);
+        let _bytes: Vec<bytes::Bytes> = response.into_body().try_collect().await.unwrap();
+    }
+    assert_eq!(session.lease_manifest(&lease).await.unwrap().len(), 2);
+    session.lease_complete(&lease).await.unwrap();
+}
+
 fn cluster() -> InventoryPath {
     InventoryPath::new("/DC0/host/Cluster0")
 }

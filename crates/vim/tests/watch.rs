@@ -321,6 +321,12 @@ async fn a_thousand_leases_share_one_wait() {
     }
     assert_eq!(script.count("CreatePropertyCollector"), 1);
     assert!(script.count("WaitForUpdatesEx") <= 3, "{}", script.count("WaitForUpdatesEx"));
+    // On a collector of our own: that of the session belongs to everybody who has the session.
+    let waits = script.asked().into_iter().filter(|a| a.method() == Some("WaitForUpdatesEx"));
+    for asked in waits {
+        let this = if asked.is_json() { &asked.path } else { &asked.body };
+        assert!(this.contains("session[52aa]pc"), "{asked:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -183,10 +183,9 @@ impl Preflight<'_> {
     /// What the session may not do of all that is ahead.
     pub(super) async fn privileges(
         &mut self,
-        networks: &[(String, MoRef)],
-        old: Option<&OldMachine>,
+        what: (&[(String, MoRef)], Option<&OldMachine>, Option<&Described>),
     ) -> Result<(), Error> {
-        let wanted = self.wanted_privileges(networks, old);
+        let wanted = self.wanted_privileges(what);
         let mut entities: Vec<MoRef> = Vec::new();
         let mut privileges: Vec<&str> = Vec::new();
         for (entity, privilege, _) in &wanted {
@@ -229,8 +228,7 @@ impl Preflight<'_> {
     /// What the import needs, on what, and what that is for people.
     fn wanted_privileges(
         &self,
-        networks: &[(String, MoRef)],
-        old: Option<&OldMachine>,
+        (networks, old, described): (&[(String, MoRef)], Option<&OldMachine>, Option<&Described>),
     ) -> Vec<(MoRef, &'static str, &'static str)> {
         let (place, request) = (self.place, self.request);
         let mut wanted = vec![
@@ -254,13 +252,31 @@ impl Preflight<'_> {
             wanted.push((parent.clone(), change, "the folder"));
         }
         if request.power_on {
-            wanted.push((parent.clone(), "VirtualMachine.Interact.PowerOn", "the folder"));
+            let is_vapp = described.is_some_and(|described| described.parsed.is_virtual_app);
+            let start = if is_vapp { "VApp.PowerOn" } else { "VirtualMachine.Interact.PowerOn" };
+            wanted.push((parent.clone(), start, "the folder"));
         }
         if request.template {
             let mark = "VirtualMachine.Provisioning.MarkAsTemplate";
             wanted.push((parent.clone(), mark, "the folder"));
         }
         wanted
+    }
+
+    /// What a vApp in the place of a pool means.
+    pub(super) fn place(&mut self) {
+        if self.place.folder.is_some() {
+            return;
+        }
+        if self.request.folder.is_some() {
+            let problem = "is a folder itself: the one that was asked for has no effect";
+            self.findings.push(Finding::note(Check::Place, "the vApp", problem));
+        }
+        if self.request.template {
+            let problem = "a machine in it cannot be a template";
+            let finding = Finding::error(Check::Place, ErrorKind::Refused, "the vApp", problem);
+            self.findings.push(finding.advise("name another pool"));
+        }
     }
 
     /// Whether the datastore takes the disks.

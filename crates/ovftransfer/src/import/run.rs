@@ -67,6 +67,7 @@ impl Running {
             let _nothing_to_do = file.sink.commit(&file.proof).await;
         }
         let entity = entity_of(&info)?.clone();
+        let took = started.elapsed();
         let after = after::run(&self.plan, &entity, &self.options, &cancel).await?;
         Ok(Report {
             name: self.plan.name(),
@@ -77,7 +78,7 @@ impl Running {
             files,
             after,
             beats: self.meter.beats(),
-            took: started.elapsed(),
+            took,
         })
     }
 

@@ -265,6 +265,21 @@ pub(crate) fn write_batch(file: &mut File, batch: &[Bytes]) -> io::Result<u64> {
     Ok(batch.iter().map(|chunk| chunk.len() as u64).sum())
 }
 
+/// Has the kernel begin to write what stands in a part of a file, without waiting for the disk.
+///
+/// The pages may be dropped afterwards: nobody reads them soon.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub(crate) fn start_writeback(file: &File, at_byte: u64, len_bytes: u64) -> io::Result<()> {
+    let len_bytes = std::num::NonZeroU64::new(len_bytes);
+    Ok(rustix::fs::fadvise(file, at_byte, len_bytes, rustix::fs::Advice::DontNeed)?)
+}
+
+/// Without a way to ask for less, this waits for the disk.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+pub(crate) fn start_writeback(file: &File, _at_byte: u64, _len_bytes: u64) -> io::Result<()> {
+    file.sync_data()
+}
+
 /// Writes a small file under its `.partial` name and makes it durable.
 pub(crate) fn write_partial(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(partial_path(path))?;

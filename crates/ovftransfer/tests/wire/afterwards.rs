@@ -8,9 +8,9 @@ use ovftransfer::Event;
 use ovftransfer::Observer;
 use ovftransfer::Severity;
 use ovftransfer::Step;
+use ovftransfer_simulator::appliance::Appliance;
 use ovftransfer_simulator::scenario::HostCondition;
 use ovftransfer_vim::InventoryPath;
-use ovftransfer_vim::Value;
 
 use super::imports::Bench;
 use super::imports::error_of;
@@ -207,6 +207,67 @@ async fn a_bare_host_gets_the_ovf_environment_from_us() {
         r#"<Property oe:key="net.fixed.1" oe:value="f"/>"#,
     ] {
         assert!(environment.contains(part), "{part} in {environment}");
+    }
+}
+
+#[tokio::test]
+async fn a_bare_host_has_no_templates() {
+    let bench = Bench::over(Wire::Soap, |scenario| {
+        let machines = scenario.machines.clone();
+        *scenario = Scenario::esxi();
+        scenario.machines = machines;
+    })
+    .await;
+    let mut request = bench.request();
+    request.target = "/".to_owned();
+    request.template = true;
+    let error = bench.plan(request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{}", error.chain());
+    bench.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_package_of_several_machines_becomes_a_vapp_that_is_started() {
+    for wire in WIRES {
+        let bench = Bench::new(wire).await;
+        let machine = |name: &str, seed| {
+            let mut machine = Machine::new(name);
+            let data = Data::new(DataKind::Random, MIB, seed);
+            machine.disks = vec![DiskSpec::new(16 * MIB).with_data(data)];
+            machine.networks = vec!["VM Network".to_owned()];
+            machine
+        };
+        let folder = bench.world.folder.path().join("shop");
+        std::fs::create_dir(&folder).unwrap();
+        let machines = vec![machine("db", 1), machine("front", 2)];
+        let package = Appliance::vapp("shop", machines).write_folder(&folder).unwrap();
+        let request = || {
+            let package = Package::open(package.path()).unwrap();
+            let mut import = Import::new(package, "/DC0/host/Cluster0");
+            import.datastore = Some("datastore0".to_owned());
+            import
+        };
+        for change in [
+            (|import| import.template = true) as fn(&mut Import),
+            |import| import.overwrite = true,
+            |import| (import.power_on, import.wait_for_ip) = (true, Some(Duration::from_secs(1))),
+        ] {
+            let mut refused = request();
+            change(&mut refused);
+            let outcome = bench.plan(refused).await;
+            assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Refused);
+        }
+        bench.assert_untouched();
+        let mut request_on = request();
+        request_on.power_on = true;
+        request_on.annotation = Some("two machines".to_owned());
+        let report = bench.run(request_on).await.unwrap();
+        assert_eq!((report.name.as_str(), report.entity.kind()), ("shop", "VirtualApp"));
+        assert_eq!(bench.names(), ["db", "front", "web"]);
+        let vms = bench.world.simulator.vms();
+        assert!(vms.iter().all(|vm| vm.powered_on == (vm.name != "web")));
+        // The name of a collection is the server's to choose, and is taken now.
+        assert_eq!(error_of(&bench.plan(request()).await.unwrap()).1, Check::Name);
     }
 }
 

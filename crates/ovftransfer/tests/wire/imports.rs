@@ -346,7 +346,17 @@ async fn a_pool_may_be_a_vapp() {
             let vm = vms.iter().find(|vm| vm.name == name).unwrap();
             assert!(vm.folder.ends_with("/shop"), "{}", vm.folder);
         }
-        // The name must be free there.
+        // The name must be free there, no folder counts, and nothing there is a template.
+        let mut request = bench.request();
+        request.name = Some("c".to_owned());
+        request.target = "/DC0/host/Cluster0/Resources/shop".to_owned();
+        request.folder = Some("/DC0/vm".to_owned());
+        let plan = bench.plan(request.clone()).await.unwrap();
+        plan.check().unwrap();
+        assert!(plan.findings().iter().any(|one| one.check == Check::Place));
+        request.template = true;
+        request.folder = None;
+        assert_eq!(error_of(&bench.plan(request).await.unwrap()).1, Check::Place);
         let mut request = bench.request();
         request.name = Some("a".to_owned());
         request.target = "/DC0/host/Cluster0/Resources/shop".to_owned();

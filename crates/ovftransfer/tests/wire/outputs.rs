@@ -291,3 +291,177 @@ async fn a_store_that_refuses_the_last_file_keeps_none() {
         assert!(visible.is_empty(), "{:?}", visible.keys());
     }
 }
+
+/// A machine that runs, with a slow host, and its names in the list of snapshots.
+async fn running(wire: Wire, faults: Vec<Fault>) -> World {
+    World::over(wire, |scenario| {
+        scenario.machines[0].powered_on = true;
+        scenario.faults = faults;
+        for host in &mut scenario.hosts {
+            host.throttle_mb_per_s_per_stream = Some(20.0);
+        }
+    })
+    .await
+}
+
+async fn snapshots(world: &World) -> Vec<String> {
+    let vms = world.simulator.vms();
+    vms.iter().find(|vm| vm.name == "web").unwrap().snapshots.clone()
+}
+
+fn live(world: &World) -> Export {
+    let mut export = Export::new("/DC0/vm/web", world.folder.path().join("x.ova"));
+    export.live = true;
+    export
+}
+
+#[tokio::test]
+async fn a_machine_that_runs_is_exported_by_a_snapshot_that_goes_again() {
+    for wire in [Wire::Json, Wire::Soap] {
+        let world = running(wire, Vec::new()).await;
+        let error = world.export().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        let plan = live(&world).plan(&world.server).await.unwrap();
+        assert!(plan.to_string().contains("snapshot"), "{plan}");
+        let transfer = plan.start(options());
+        while transfer.meter().bytes() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(snapshots(&world).await, ["ovftransfer-export"]);
+        transfer.finish().await.unwrap();
+        assert_eq!(snapshots(&world).await, Vec::<String>::new());
+        world.import(&world.folder.path().join("x.ova"), "again").await.unwrap();
+        assert_eq!(world.disks("again"), world.disks("web"));
+    }
+}
+
+#[tokio::test]
+async fn the_snapshot_goes_too_when_the_export_fails_or_is_cancelled() {
+    let world = running(Wire::Auto, vec![on_export(FaultKind::WrongDigest)]).await;
+    let plan = live(&world).plan(&world.server).await.unwrap();
+    let error = plan.start(options()).finish().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{}", error.chain());
+    assert_eq!(snapshots(&world).await, Vec::<String>::new());
+    world.assert_clean();
+
+    for after_bytes in [0, 1, 500_000] {
+        let world = running(Wire::Auto, Vec::new()).await;
+        let transfer = live(&world).plan(&world.server).await.unwrap().start(options());
+        while transfer.meter().bytes() < after_bytes {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        transfer.cancel();
+        let error = transfer.finish().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{after_bytes}: {}", error.chain());
+        assert_eq!(snapshots(&world).await, Vec::<String>::new());
+        world.assert_clean();
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_is_off_needs_no_snapshot() {
+    let world = World::new([]).await;
+    live(&world).plan(&world.server).await.unwrap().start(options()).finish().await.unwrap();
+    let kinds: Vec<String> =
+        world.simulator.tasks().iter().map(|task| task.description_id.clone()).collect();
+    assert!(!kinds.iter().any(|kind| kind.contains("napshot")), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn options_of_the_descriptor_are_those_of_the_server() {
+    let world = World::new([]).await;
+    let mut export = Export::new("/DC0/vm/web", world.folder.path().join("x.ova"));
+    export.options = vec!["mac".to_owned(), "extraconfig".to_owned()];
+    drop(export.clone().plan(&world.server).await.unwrap());
+    export.options.push("no-such-option".to_owned());
+    let error = export.plan(&world.server).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.chain());
+    assert!(error.to_string().contains("no-such-option") && error.to_string().contains("mac"));
+}
+
+#[tokio::test]
+async fn every_disk_can_have_a_lease_of_its_own() {
+    let world = four_disks(Vec::new()).await;
+    let mut export = Export::new("/DC0/vm/web", world.folder.path().join("x.ova"));
+    export.lease_per_disk = true;
+    let plan = export.clone().plan(&world.server).await.unwrap();
+    let report = plan.start(options()).finish().await.unwrap();
+    assert_eq!(report.files.len(), 5);
+    let leases = world.simulator.leases();
+    assert_eq!(leases.len(), 4);
+    assert!(leases.iter().all(|lease| lease.state == LeaseState::Done), "{leases:?}");
+    world.import(&world.folder.path().join("x.ova"), "again").await.unwrap();
+    assert_eq!(world.disks("again"), world.disks("web"));
+
+    // What the first leases have brought goes too when a later one fails.
+    let world = four_disks(vec![on_export(FaultKind::WrongDigest).with_disk(3)]).await;
+    export.destination = world.folder.path().into();
+    let plan = export.plan(&world.server).await.unwrap();
+    let error = plan.start(options()).finish().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{}", error.chain());
+    assert_eq!(world.files(), Vec::<PathBuf>::new());
+}
+
+/// A vApp of two machines with disks and NVRAM, and nothing else.
+async fn vapp(wire: Wire, powered_on: bool) -> World {
+    World::over(wire, |scenario| {
+        let machine = |name: &str, seed| {
+            let mut machine = Machine::new(name);
+            let data = |seed| Data::new(DataKind::Mixed, 2 * MIB, seed);
+            let disk = |seed| DiskSpec::new(16 * MIB).with_data(data(seed));
+            machine.disks = vec![disk(seed), disk(seed + 1)];
+            machine.nvram = Size::from_bytes(8684);
+            machine.networks = vec!["VM Network".to_owned()];
+            machine.powered_on = powered_on && name == "back";
+            machine
+        };
+        let machines = vec![machine("front", 1), machine("back", 11)];
+        scenario.machines.clear();
+        scenario.vapps = vec![ovftransfer_simulator::scenario::VappSpec::new("shop", machines)];
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_vapp_goes_out_with_all_its_machines_and_comes_back() {
+    for (wire, output) in [(Wire::Json, "x.ova"), (Wire::Soap, "out")] {
+        let world = vapp(wire, false).await;
+        let export = Export::new("/DC0/vm/shop", world.folder.path().join(output));
+        let plan = export.plan(&world.server).await.unwrap();
+        assert!(plan.to_string().contains("back, Hard disk 2"), "{plan}");
+        let report = plan.start(options()).finish().await.unwrap();
+        assert_eq!(report.files.len(), 6, "{report:?}");
+        let package = report.package.unwrap();
+        let names: Vec<String> = report.files.iter().map(|file| file.file.to_string()).collect();
+        let nvrams = names.iter().filter(|name| name.ends_with(".nvram")).count();
+        assert_eq!(nvrams, 2, "{names:?}");
+
+        let before = [world.disks("front"), world.disks("back")];
+        world.import(&package, "again").await.unwrap();
+        let vms = world.simulator.vms();
+        for (name, disks) in ["front", "back"].iter().zip(before) {
+            let same = vms.iter().filter(|vm| vm.name == *name);
+            let digests = |vm: &ovftransfer_simulator::VmState| -> Vec<String> {
+                vm.disks.iter().map(|disk| format!("{:?}", disk.digest().unwrap())).collect()
+            };
+            let all: Vec<Vec<String>> = same.map(digests).collect();
+            assert_eq!(all, [disks.clone().unwrap(), disks.unwrap()], "{name}");
+        }
+        assert!(world.simulator.leases().iter().all(|lease| lease.state == LeaseState::Done));
+    }
+}
+
+#[tokio::test]
+async fn a_vapp_that_runs_is_refused_with_the_machine_that_does() {
+    for wire in [Wire::Json, Wire::Soap] {
+        let world = vapp(wire, true).await;
+        let export = Export::new("/DC0/vm/shop", world.folder.path());
+        let error = export.clone().plan(&world.server).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.to_string().contains("back"), "{error}");
+        let mut live = export;
+        live.live = true;
+        let error = live.plan(&world.server).await.unwrap_err();
+        assert!(error.to_string().contains("vApp"), "{error}");
+    }
+}

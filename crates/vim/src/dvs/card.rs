@@ -199,6 +199,8 @@ fn put(object: &mut Value, name: &'static str, value: Value) {
 impl Session {
     /// Reads the network cards of a machine, in the order of its hardware.
     ///
+    /// API: `VirtualMachine.config.hardware.device`, since 2.0.
+    ///
     /// # Errors
     ///
     /// The fault `ManagedObjectNotFound`, among others.
@@ -210,6 +212,8 @@ impl Session {
 
     /// Plugs a card of a machine into a distributed port, by a task.  Everything else of the card
     /// goes back as it came.  Privilege `Network.Assign`, and `VirtualMachine.Config.EditDevice`.
+    ///
+    /// API: `ReconfigVM_Task`, since 2.0; distributed ports since 4.0.
     ///
     /// # Errors
     ///

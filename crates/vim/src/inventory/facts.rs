@@ -148,6 +148,8 @@ pub struct ImportTarget {
 impl Session {
     /// Reads what an export needs to know about a machine.
     ///
+    /// API: `VirtualMachine`, since 2.0.
+    ///
     /// # Errors
     ///
     /// The fault `ManagedObjectNotFound`; [`VimError::Protocol`] for a disk without a capacity.
@@ -161,8 +163,9 @@ impl Session {
             "summary.storage",
         ];
         let read = self.read(vm, &PATHS).await?;
-        let disks = read.value("config.hardware.device").map(disks).unwrap_or_default();
-        let disks = disks.ok_or_else(|| {
+        // A machine that is not accessible has no configuration.
+        let devices = read.value("config.hardware.device");
+        let disks = devices.map_or_else(|| Some(Vec::new()), disks).ok_or_else(|| {
             self.connection().protocol("RetrievePropertiesEx", "a disk has no capacity")
         })?;
         let methods = read.value("disabledMethod").into_iter().flat_map(Value::items);

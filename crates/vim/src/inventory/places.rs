@@ -100,6 +100,8 @@ pub enum VappState {
 impl Session {
     /// Reads a datastore cluster with its datastores.
     ///
+    /// API: `StoragePod`, since 5.0.
+    ///
     /// # Errors
     ///
     /// The fault `ManagedObjectNotFound`, also for a datastore that went meanwhile.
@@ -118,6 +120,8 @@ impl Session {
     }
 
     /// Reads what an export needs to know about a vApp.
+    ///
+    /// API: `VirtualApp`, since 4.0.
     ///
     /// # Errors
     ///

@@ -277,6 +277,8 @@ impl Session {
     ///
     /// Warnings and errors of the descriptor are part of the result, not an `Err`.
     ///
+    /// API: `OvfManager.ParseDescriptor`, since 4.0.
+    ///
     /// # Errors
     ///
     /// The faults `InvalidArgument` (not a descriptor) and `VmConfigFault`, among others.
@@ -300,6 +302,8 @@ impl Session {
     /// `System.View`.
     ///
     /// Warnings and errors are part of the result, not an `Err`.
+    ///
+    /// API: `OvfManager.ValidateHost`, since 4.0.
     ///
     /// # Errors
     ///
@@ -331,6 +335,8 @@ impl Session {
 
     /// The options that the server knows for imports; empty on servers before 5.1.
     ///
+    /// API: `OvfManager.ovfImportOption`, since 5.1.
+    ///
     /// # Errors
     ///
     /// Any.
@@ -339,6 +345,8 @@ impl Session {
     }
 
     /// The options that the server knows for exports; empty on servers before 5.1.
+    ///
+    /// API: `OvfManager.ovfExportOption`, since 5.1.
     ///
     /// # Errors
     ///

@@ -229,6 +229,8 @@ pub const CONTENT: &str = "<returnval><rootFolder type=\"Folder\">group-d1</root
     <version>8.0.3</version><build>1</build><apiType>VirtualCenter</apiType>\
     <apiVersion>8.0.3.0</apiVersion><instanceUuid>u</instanceUuid><novelty>x</novelty></about>\
     <sessionManager type=\"SessionManager\">SessionManager</sessionManager>\
+    <searchIndex type=\"SearchIndex\">SearchIndex</searchIndex>\
+    <dvSwitchManager type=\"DistributedVirtualSwitchManager\">DVSManager</dvSwitchManager>\
     <ovfManager type=\"OvfManager\">OvfManager</ovfManager></returnval>";
 
 pub const VERSIONS: &str = "<?xml version=\"1.0\"?><namespaces version=\"1.0\"><namespace>\

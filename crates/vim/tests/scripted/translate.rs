@@ -8,7 +8,9 @@ use super::Answer;
 const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
 
 /// Fields that are arrays also with one element.
-const ARRAYS: [&str; 16] = [
+const ARRAYS: [&str; 18] = [
+    "hostMap",
+    "hosts",
     "changeSet",
     "childSnapshotList",
     "deviceUrl",
@@ -37,8 +39,8 @@ const NUMBERS: [&str; 9] = [
     "size",
     "totalDiskCapacityInKB",
 ];
-const ARRAY_METHODS: [&str; 2] =
-    ["HttpNfcLeaseGetManifestResponse", "HttpNfcLeaseProbeUrlsResponse"];
+const ARRAY_METHODS: [&str; 3] =
+    ["FindAllByUuidResponse", "HttpNfcLeaseGetManifestResponse", "HttpNfcLeaseProbeUrlsResponse"];
 
 /// Translates an envelope; leaves everything else as it is.
 pub fn to_json(answer: &mut Answer) {

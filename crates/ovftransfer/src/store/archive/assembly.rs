@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use crate::store::Sink;
 use crate::store::file::SYNC_BYTES;
 use crate::store::file::blocking;
+use crate::store::file::start_writeback;
 use crate::store::file::write_batch;
 use crate::store::spool::Collect;
 use crate::store::spool::SpoolSink;
@@ -265,7 +266,8 @@ impl Place {
     }
 
     fn move_one(&mut self, content: &mut File, spooled: &mut Spooled) -> io::Result<()> {
-        content.seek(SeekFrom::Start(self.at_byte + BLOCK_BYTES))?;
+        let start = self.at_byte + BLOCK_BYTES;
+        content.seek(SeekFrom::Start(start))?;
         spooled.content.rewind()?;
         let mut rest = spooled.size_bytes;
         while rest > 0 {
@@ -278,7 +280,8 @@ impl Place {
             if copied != step {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            content.sync_data()?;
+            // The disk writes while the next piece is copied; sealing waits for all of it.
+            start_writeback(content, start + spooled.size_bytes - rest, step)?;
             rest -= step;
         }
         self.finish(content, &spooled.file, spooled.size_bytes)

@@ -12,6 +12,8 @@
 #![expect(clippy::disallowed_methods, reason = "no runtime: these tests wait for processes")]
 #![expect(clippy::print_stdout, reason = "what was skipped is said")]
 
+mod exports;
+
 use std::env;
 use std::fs;
 use std::io::BufRead;

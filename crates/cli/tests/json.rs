@@ -1,0 +1,134 @@
+//! `--json` says what its documentation says: no field that is not there, no field left out.
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+
+mod support;
+
+use serde_json::Value;
+use support::Done;
+use support::Lab;
+use support::text;
+
+type Words = BTreeMap<String, BTreeSet<String>>;
+
+/// Types with their fields, those of objects inside included, as the README has them.
+fn documented() -> (Words, BTreeSet<String>) {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let section = readme.split("\n## JSON\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let mut types = Words::new();
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let mut words = quoted(row).into_iter();
+        types.insert(words.next().unwrap(), words.collect());
+    }
+    (types, quoted(section).into_iter().collect())
+}
+
+/// The words in back quotes.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Collects the fields of what a run printed.
+fn collect(done: &Done, seen: &mut Words, inner: &mut BTreeSet<String>) {
+    for object in done.objects() {
+        assert_eq!(object["version"], 1, "{object}");
+        let kind = object["type"].as_str().unwrap().to_owned();
+        let fields = seen.entry(kind).or_default();
+        for (name, value) in object.as_object().unwrap() {
+            if name != "version" && name != "type" {
+                fields.insert(name.clone());
+                keys_inside(value, inner);
+            }
+        }
+    }
+}
+
+fn keys_inside(value: &Value, keys: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| keys_inside(item, keys)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                keys.insert(name.clone());
+                keys_inside(value, keys);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn json_is_what_its_documentation_says() {
+    let (documented, all_words) = documented();
+    let (mut seen, mut inner) = (Words::new(), BTreeSet::new());
+    let mut run = |done: Done| collect(&done, &mut seen, &mut inner);
+
+    let lab = Lab::new(
+        r#"{"machines": [{"name": "small", "disks": [{"capacity": "16MiB"}]}],
+                           "initialize_delay_ms": 800}"#,
+    );
+    let package = lab.package();
+    run(lab.run(&[
+        "import",
+        text(&package),
+        "/DC0/host/Cluster0",
+        "--datastore",
+        "datastore0",
+        "--name",
+        "web",
+        "--dry-run",
+        "--json",
+    ]));
+    run(lab.import(&package, "web"));
+    run(lab.import(&package, "web"));
+    let ova = lab.path("small.ova");
+    run(lab.run(&["export", "/DC0/vm/small", text(&ova), "--json", "--dry-run"]));
+    run(lab.run(&["export", "/DC0/vm/small", text(&ova), "--json"]));
+    run(lab.run(&["verify", text(&ova), "--json"]));
+    run(lab.run(&["export", "/DC0/vm/small", "https://h/small.ova", "--json"]));
+    fs::remove_file(package.with_extension("mf")).unwrap();
+    run(lab.import(&package, "bare"));
+
+    // A slow server that refuses a heartbeat and resets a stream, and one that is wrong.
+    let lab = Lab::new(
+        r#"{"machines": [], "lease_timeout_s": 3,
+                           "hosts": [{"name": "h", "throttle_mb_per_s_per_stream": 0.3}],
+                           "faults": [{"on": "import", "kind": "heartbeat_refused"},
+                                      {"on": "import", "kind": {"reset_after_bytes": 100000}}]}"#,
+    );
+    run(lab.import(&lab.package(), "web"));
+    let lab = Lab::new(
+        r#"{"machines": [],
+                           "faults": [{"on": "import", "kind": "wrong_digest", "times": 9}]}"#,
+    );
+    run(lab.import(&lab.package(), "web"));
+
+    for (kind, fields) in &seen {
+        let known = documented.get(kind).unwrap_or_else(|| panic!("{kind} is not documented"));
+        for field in fields {
+            assert!(known.contains(field), "{field} of {kind} is not documented");
+        }
+    }
+    for key in &inner {
+        let is_algorithm = key.starts_with("SHA");
+        assert!(is_algorithm || all_words.contains(key), "{key} is not documented");
+    }
+    for (kind, fields) in documented.iter().filter(|(kind, _)| !ELSEWHERE.contains(&&***kind)) {
+        let found = seen.get(kind).unwrap_or_else(|| panic!("no {kind} was seen"));
+        for field in fields.iter().filter(|field| !NO_FIELDS.contains(&&***field)) {
+            assert!(
+                found.contains(field) || inner.contains(field),
+                "no {field} of {kind} was seen"
+            );
+        }
+    }
+}
+
+/// Types that other tests look at: the demonstration takes long.
+const ELSEWHERE: [&str; 1] = ["step"];
+
+/// Words that stand between the fields.
+const NO_FIELDS: [&str; 5] = ["--dry-run", "demo", "export", "import", "verify"];

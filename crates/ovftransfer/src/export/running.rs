@@ -1,0 +1,360 @@
+//! An export from its lease to its report.
+
+use std::sync::Arc;
+
+use ovftransfer_ovf::DigestAlgorithm;
+use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::Manifest;
+use ovftransfer_vim::inventory::VmFacts;
+use ovftransfer_vim::lease::LeaseDevice;
+use ovftransfer_vim::ovf::DescriptorParams;
+use ovftransfer_vim::value::MoRef;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::ExportPlan;
+use super::describe::Contents;
+use super::describe::add;
+use super::describe::check_described;
+use super::describe::small_file;
+use super::subject::Subject;
+use super::temporary::TemporarySnapshot;
+use crate::artefact::Artefact;
+use crate::devices;
+use crate::devices::Exported;
+use crate::devices::Selection;
+use crate::error::Error;
+use crate::inspect::Hasher;
+use crate::inspect::Inspect;
+use crate::inspect::Position;
+use crate::lease::Lease;
+use crate::lease::LeaseApi;
+use crate::meter::FileMeter;
+use crate::meter::Meter;
+use crate::report;
+use crate::report::Report;
+use crate::server::Options;
+use crate::server::server_algorithm;
+use crate::server::warn;
+use crate::transfer::Job;
+use crate::transfer::Moved;
+use crate::transfer::discard;
+use crate::transfer::move_all;
+use crate::transfer::run;
+
+/// An export that runs.
+pub(super) struct Running {
+    plan: ExportPlan,
+    options: Options,
+    meter: Arc<Meter>,
+}
+
+impl Running {
+    pub(super) const fn new(plan: ExportPlan, options: Options, meter: Arc<Meter>) -> Self {
+        Self { plan, options, meter }
+    }
+
+    pub(super) async fn run(self, cancel: CancellationToken) -> Result<Report, Error> {
+        let started = Instant::now();
+        let (plan, request) = (&self.plan, &self.plan.request);
+        let artefact = plan.place.create(request.existing(), request.spool_dir.clone()).await?;
+        let exported = match &plan.subject {
+            Subject::Live(facts) => self.by_snapshot(facts, &artefact, &cancel).await,
+            Subject::Machine(_) | Subject::Snapshot(..) | Subject::Vapp(_) => {
+                self.lease_and_move(None, &artefact, &cancel).await
+            }
+        };
+        let Exporting { leases, moved, streamed, .. } = match exported {
+            Ok(exported) => exported,
+            Err(error) => {
+                artefact.discard().await;
+                return Err(error);
+            }
+        };
+        let files = report::files(&moved, &self.meter);
+        let package = artefact.publish(moved).await?;
+        Ok(Report {
+            name: plan.subject.name().to_owned(),
+            entity: plan.subject.entity().clone(),
+            lease: leases.join(", "),
+            package,
+            files,
+            after: report::After::default(),
+            beats: self.meter.beats(),
+            streamed: streamed - started,
+            took: started.elapsed(),
+        })
+    }
+
+    /// Exports by a snapshot that is made for it, and removed whatever becomes of it.
+    async fn by_snapshot(
+        &self,
+        facts: &VmFacts,
+        artefact: &Artefact,
+        cancel: &CancellationToken,
+    ) -> Result<Exporting, Error> {
+        let session = self.plan.server.session();
+        let temporary = TemporarySnapshot::take(session, &facts.vm, &facts.name, cancel).await?;
+        let snapshot = temporary.moref().clone();
+        let exported = self.lease_and_move(Some(&snapshot), artefact, cancel).await;
+        match (temporary.remove().await, exported) {
+            (Ok(()), exported) => exported,
+            (Err(left_behind), Err(Error::Cancelled)) => {
+                Err(Error::CancelledUnclean { left_behind })
+            }
+            // The package is good, or its own failure is what matters.
+            (Err(left_behind), exported) => {
+                warn(&self.options, left_behind);
+                exported
+            }
+        }
+    }
+
+    /// Everything that happens under a lease, or under one after the other.
+    async fn lease_and_move(
+        &self,
+        temporary: Option<&MoRef>,
+        artefact: &Artefact,
+        cancel: &CancellationToken,
+    ) -> Result<Exporting, Error> {
+        let plan = &self.plan;
+        let snapshot = temporary.or_else(|| plan.subject.snapshot());
+        let mut exporting = Exporting::new();
+        loop {
+            match self.under_lease(snapshot, &mut exporting, artefact, cancel).await {
+                Ok(()) if exporting.is_complete() => return Ok(exporting),
+                Ok(()) => {}
+                Err(error) => {
+                    discard(exporting.moved).await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Moves all files, or the next one, under a lease of its own.
+    async fn under_lease(
+        &self,
+        snapshot: Option<&MoRef>,
+        exporting: &mut Exporting,
+        artefact: &Artefact,
+        cancel: &CancellationToken,
+    ) -> Result<(), Error> {
+        let plan = &self.plan;
+        let api = plan.server.hold(plan.subject.take_lease(&plan.server, snapshot), cancel).await?;
+        exporting.leases.push(api.name());
+        let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(cancel).await?;
+        let offered = lease.info().devices.clone();
+        let so_far = &mut *exporting;
+        let moved = run(lease, &self.meter, cancel, |api, scope| async move {
+            self.work(&offered, snapshot, so_far, artefact, &api, &scope).await
+        })
+        .await?;
+        exporting.moved.extend(moved);
+        let order = &exporting.order;
+        exporting.moved.sort_by_key(|one| order.iter().position(|file| file == one.proof.file()));
+        Ok(())
+    }
+
+    /// The names of the files, and which of them belong to the package.
+    fn choose(&self, offered: &[LeaseDevice]) -> Result<Vec<Exported>, Error> {
+        let (plan, request) = (&self.plan, &self.plan.request);
+        let owner = |device: &LeaseDevice| {
+            let machine = plan.subject.machine_of(device).filter(|_| plan.subject.is_vapp());
+            machine.map(|machine| plan.place.part(&machine.name))
+        };
+        let selection = Selection {
+            base: plan.place.base(),
+            prefix: &plan.place.prefix(),
+            owner: &owner,
+            nvram: request.nvram,
+            images: request.images,
+            disks_min: plan.subject.disks_min(),
+        };
+        devices::for_export(offered, &selection)
+    }
+
+    async fn work(
+        &self,
+        offered: &[LeaseDevice],
+        snapshot: Option<&MoRef>,
+        exporting: &mut Exporting,
+        artefact: &Artefact,
+        lease: &Arc<dyn LeaseApi>,
+        scope: &CancellationToken,
+    ) -> Result<Vec<Moved>, Error> {
+        let (plan, request) = (&self.plan, &self.plan.request);
+        let descriptor = small_file(plan.place.base(), "ovf")?;
+        if exporting.chosen.is_empty() {
+            exporting.chosen = self.choose(offered)?;
+            artefact.reserve(&descriptor, exporting.names(), request.algorithm).await?;
+            for exported in &exporting.chosen {
+                let weight_bytes = self.weight_of(exported);
+                exporting.meters.push(self.meter.add_file(&exported.file, weight_bytes));
+            }
+        }
+        let batch = exporting.next_batch(request.lease_per_disk);
+        let keys: Vec<_> = batch.iter().map(|(file, _)| file.device.key.clone()).collect();
+        let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
+        let mut jobs = Vec::new();
+        for (exported, meter) in batch {
+            let device = devices::same(&exported, offered)?;
+            jobs.push(self.job(&exported, device, meter, artefact, by_server));
+        }
+        // The largest first: it decides when all are done.
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.meter.weight_bytes()));
+        let lanes = jobs.into_iter().map(|job| vec![job]).collect();
+        let moved = move_all(lanes, lease, &self.options.shared(), scope).await?;
+        exporting.streamed = Instant::now();
+        if exporting.moved.len() + moved.len() < exporting.chosen.len() {
+            return Ok(moved);
+        }
+        // No reference to a sink may live across the waits: sinks are not shared.
+        let contents = match artefact.order(exporting.names()).await {
+            Ok(order) => {
+                exporting.order = order;
+                let all = exporting.moved.iter().chain(&moved);
+                Contents::of(all, &exporting.order, request.algorithm)
+            }
+            Err(error) => Err(error),
+        };
+        let described = match contents {
+            Ok(contents) => self.describe(descriptor, contents, snapshot, artefact, scope).await,
+            Err(error) => Err(error),
+        };
+        match described {
+            Ok(()) if !scope.is_cancelled() => Ok(moved),
+            described => {
+                discard(moved).await;
+                Err(described.err().unwrap_or(Error::Cancelled))
+            }
+        }
+    }
+
+    /// What a file weighs in the progress: its size, or the capacity of the disk.
+    fn weight_of(&self, exported: &Exported) -> u64 {
+        match exported.is_disk {
+            true => self.plan.subject.capacity_of(&exported.device),
+            false => exported.device.file_bytes.unwrap_or(0),
+        }
+    }
+
+    fn job(
+        &self,
+        exported: &Exported,
+        device: &LeaseDevice,
+        meter: Arc<FileMeter>,
+        artefact: &Artefact,
+        by_server: Option<DigestAlgorithm>,
+    ) -> Job {
+        let mut source = self.plan.server.device(device);
+        source.size_bytes = if exported.is_disk { None } else { device.file_bytes };
+        let position = if exported.is_disk { Position::Disk } else { Position::Bytes };
+        let inspect =
+            Inspect { algorithms: vec![self.plan.request.algorithm], disk: exported.is_disk };
+        let inspect = by_server.into_iter().fold(inspect, Inspect::also);
+        let (destination, sink_at) = artefact.destination(&exported.file);
+        let host = format!("{}:{}", device.url.host(), device.url.port());
+        Job {
+            key: device.key.clone(),
+            source_at: host.clone(),
+            host,
+            source: Arc::new(source),
+            sink_at,
+            destination,
+            inspect,
+            position,
+            promised: None,
+            meter,
+            file: exported.file.clone(),
+        }
+    }
+
+    /// Writes descriptor and manifest, not yet under their final names, while the lease is held.
+    async fn describe(
+        &self,
+        descriptor: FileName,
+        contents: Contents,
+        snapshot: Option<&MoRef>,
+        artefact: &Artefact,
+        scope: &CancellationToken,
+    ) -> Result<(), Error> {
+        let plan = &self.plan;
+        let params = DescriptorParams {
+            files: contents.files,
+            name: Some(plan.subject.name().to_owned()),
+            includes_images: Some(plan.request.images),
+            export_options: plan.request.options.clone(),
+            snapshot: snapshot.cloned(),
+            ..DescriptorParams::default()
+        };
+        let call = plan.server.session().create_descriptor(plan.subject.entity(), &params);
+        let made = scope.run_until_cancelled(call).await.ok_or(Error::Cancelled)??;
+        if let Some(fault) = made.errors.first() {
+            return Err(Error::Refused {
+                problem: format!("no descriptor can be made of {}: {fault}", plan.subject.name()),
+            });
+        }
+        for warning in &made.warnings {
+            warn(&self.options, format!("descriptor: {warning}"));
+        }
+        let envelope = check_described(&made.descriptor, &params.files)?;
+        let order: Vec<FileName> = contents.digests.iter().map(|(file, _)| file.clone()).collect();
+        let bytes = artefact.fit(envelope.with_references_in(&order).into_bytes()).await?;
+        let algorithm = plan.request.algorithm;
+        let mut manifest = Manifest::new();
+        add(&mut manifest, &descriptor, Hasher::digest(algorithm, &bytes))?;
+        for (file, digest) in contents.digests {
+            add(&mut manifest, &file, digest)?;
+        }
+        artefact.stage(descriptor, manifest.to_bytes(), bytes).await
+    }
+}
+
+/// What an export has done so far.
+struct Exporting {
+    leases: Vec<String>,
+    /// The files of the package, in the server's order.
+    chosen: Vec<Exported>,
+    /// Their counters.
+    meters: Vec<Arc<FileMeter>>,
+    moved: Vec<Moved>,
+    /// The files in the order of the references, once all are there.
+    order: Vec<FileName>,
+    /// When the last byte had come and was proven.
+    streamed: Instant,
+}
+
+impl Exporting {
+    fn new() -> Self {
+        Self {
+            leases: Vec::new(),
+            chosen: Vec::new(),
+            meters: Vec::new(),
+            moved: Vec::new(),
+            order: Vec::new(),
+            streamed: Instant::now(),
+        }
+    }
+
+    fn names(&self) -> Vec<FileName> {
+        self.chosen.iter().map(|exported| exported.file.clone()).collect()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.moved.len() == self.chosen.len()
+    }
+
+    /// The files that move under the next lease: all, or one disk with everything that is none.
+    fn next_batch(&self, one_disk: bool) -> Vec<(Exported, Arc<FileMeter>)> {
+        let is_moved = |one: &Exported| self.moved.iter().any(|m| *m.proof.file() == one.file);
+        let waiting = self.chosen.iter().zip(&self.meters).filter(|(one, _)| !is_moved(one));
+        let mut has_disk = false;
+        let mut is_second =
+            |one: &Exported| one_disk && one.is_disk && std::mem::replace(&mut has_disk, true);
+        waiting
+            .filter(|(one, _)| !is_second(one))
+            .map(|(one, meter)| (one.clone(), Arc::clone(meter)))
+            .collect()
+    }
+}
