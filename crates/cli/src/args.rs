@@ -34,8 +34,14 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Export a machine, or a snapshot of it, as a package
     Export(ExportArgs),
+    /// Show what is in a package, or about a machine on a server
+    Inspect(InspectArgs),
     /// Check a package: digests, and the structure of every disk
     Verify(VerifyArgs),
+    /// Print what can be chosen for an import, for import --options
+    Spec(SpecArgs),
+    /// List the inventory of a server
+    Ls(LsArgs),
     /// Run a simulated vCenter
     ///
     /// Prints one line of JSON with url, username, password and thumbprint when it is ready, and
@@ -53,18 +59,18 @@ pub(crate) enum Command {
 pub(crate) struct ImportArgs {
     /// x.ovf, x.ova, or a folder with one .ovf
     pub(crate) package: PathBuf,
-    /// vi://[user@]host[:port]/dc/host/cluster[/Resources/pool]
+    /// vi://[user@]host[:port]/dc/host/cluster[/Resources/pool], or …?moref=ID
     pub(crate) target: String,
     /// Name of the new machine [default: the package's]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Datastore for the disks
+    /// Datastore for the disks, or a datastore cluster
     #[arg(long, value_name = "NAME")]
     pub(crate) datastore: Option<String>,
     /// Folder for the machine
     #[arg(long, value_name = "PATH")]
     pub(crate) folder: Option<String>,
-    /// Resource pool
+    /// Resource pool or vApp
     #[arg(long, value_name = "PATH")]
     pub(crate) pool: Option<String>,
     /// Host of the cluster to run on
@@ -73,6 +79,9 @@ pub(crate) struct ImportArgs {
     /// Network for all networks of the package, or for the one named; may be repeated
     #[arg(long = "network", value_name = "[OVF=]NET", value_parser = parse_network)]
     pub(crate) networks: Vec<NetworkArg>,
+    /// Refuse a package of which a network is not mapped
+    #[arg(long)]
+    pub(crate) require_network: bool,
     /// Value of a property of the package; may be repeated
     #[arg(long = "property", value_name = "KEY=VALUE", value_parser = parse_property)]
     pub(crate) properties: Vec<(String, String)>,
@@ -82,6 +91,50 @@ pub(crate) struct ImportArgs {
     /// How disks are provisioned [default: the server's choice]
     #[arg(long, value_name = "MODE", value_parser = DISK_MODES)]
     pub(crate) disk_mode: Option<String>,
+    /// How the machine gets its addresses
+    #[arg(long, value_name = "POLICY", value_parser = IP_POLICIES)]
+    pub(crate) ip_allocation: Option<String>,
+    /// Version of the Internet Protocol for those addresses
+    #[arg(long, value_name = "VERSION", value_parser = IP_PROTOCOLS)]
+    pub(crate) ip_protocol: Option<String>,
+    /// Agree to the licences of the package
+    #[arg(long)]
+    pub(crate) accept_eulas: bool,
+    /// Notes of the new machine [default: the package's]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) annotation: Option<String>,
+    /// Option of the server for imports, such as lax; may be repeated
+    #[arg(long = "import-option", value_name = "OPTION")]
+    pub(crate) import_options: Vec<String>,
+    /// Replace a machine of that name, once the new one is complete
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Give the machine its OVF environment, on a host without vCenter
+    #[arg(long)]
+    pub(crate) inject_ovf_env: bool,
+    /// Start the new machine
+    #[arg(long)]
+    pub(crate) power_on: bool,
+    /// Wait until it has an address, at most so long [default: 600]
+    #[arg(long, value_name = "SECONDS", requires = "power_on", num_args = 0..=1,
+          require_equals = true, default_missing_value = "600",
+          value_parser = clap::value_parser!(u32).range(1..=WAIT_S_MAX))]
+    pub(crate) wait_for_ip: Option<u32>,
+    /// Make the new machine a template
+    #[arg(long, conflicts_with = "power_on")]
+    pub(crate) template: bool,
+    /// Whether an upload that failed is sent again
+    #[arg(
+        long,
+        value_enum,
+        default_value = "yes",
+        value_name = "yes|no",
+        hide_possible_values = true
+    )]
+    pub(crate) retry_uploads: YesNo,
+    /// Options as JSON, as spec or govc import.spec prints them; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) options: Option<PathBuf>,
     /// Read the server and print the plan, but change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -135,6 +188,63 @@ pub(crate) struct ExportArgs {
     pub(crate) transfer: TransferArgs,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+}
+
+/// Arguments of `inspect`.
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// x.ovf, x.ova, a folder with one .ovf, or vi://[user@]host/dc/vm/name
+    pub(crate) package: PathBuf,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// Arguments of `spec`.
+#[derive(Args, Debug)]
+pub(crate) struct SpecArgs {
+    /// x.ovf, x.ova, or a folder with one .ovf
+    pub(crate) package: PathBuf,
+    /// Also properties that the package does not let its user set
+    #[arg(long)]
+    pub(crate) hidden: bool,
+    /// Also properties of a vApp and of the machines in it, which govc omits
+    #[arg(long)]
+    pub(crate) nested: bool,
+}
+
+/// Arguments of `ls`.
+#[derive(Args, Debug)]
+pub(crate) struct LsArgs {
+    /// vi://[user@]host[:port]/path
+    pub(crate) place: String,
+    /// Only objects of this type; may be repeated
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    pub(crate) types: Vec<ListedType>,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// Types of objects in an inventory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ListedType {
+    /// clusters, and hosts that are in none
+    Cluster,
+    /// datacenters
+    Datacenter,
+    /// datastores
+    Datastore,
+    /// folders and datastore clusters
+    Folder,
+    /// hosts of clusters
+    Host,
+    /// networks and port groups
+    Network,
+    /// resource pools
+    Pool,
+    /// vApps
+    Vapp,
+    /// machines and templates
+    Vm,
 }
 
 /// Arguments of `verify`.
@@ -259,6 +369,13 @@ pub(crate) enum Sha {
     Sha512,
 }
 
+/// One of two.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum YesNo {
+    No,
+    Yes,
+}
+
 /// How much proof the server must give.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Verify {
@@ -326,6 +443,16 @@ const DISK_MODES: [&str; 8] = [
     "monolithicFlat",
     "monolithicSparse",
 ];
+
+/// How a machine gets its addresses (`VAppIPAssignmentInfoIpAllocationPolicy`).
+const IP_POLICIES: [&str; 4] =
+    ["dhcpPolicy", "transientPolicy", "fixedPolicy", "fixedAllocatedPolicy"];
+
+/// Versions of the Internet Protocol (`VAppIPAssignmentInfoProtocols`).
+const IP_PROTOCOLS: [&str; 2] = ["IPv4", "IPv6"];
+
+/// The longest wait for an address: a day.  Whoever waits longer has forgotten it.
+const WAIT_S_MAX: i64 = 24 * 60 * 60;
 
 /// A terminal's usual width.
 const HELP_COLUMNS: usize = 80;

@@ -32,6 +32,8 @@ pub(crate) struct Connection {
     wire: Wire,
     /// The inventory path that the command is about.
     pub(crate) path: String,
+    /// The reference that beats it, such as `ClusterComputeResource:domain-c7`.
+    pub(crate) moref: Option<String>,
 }
 
 /// What a path without a leading `/` is relative to, within the datacenter.
@@ -60,7 +62,7 @@ impl Connection {
                 Failure::usage(format!("{error}"))
                     .hint("write special characters as %XX: / is %2f, @ is %40, % is %25")
             })?;
-            if locator.moref().is_some() {
+            if locator.moref().is_some() && matches!(root, Root::Vm) {
                 return Err(Failure::usage("?moref= cannot be used yet; give an inventory path"));
             }
             (locator.endpoint().clone(), locator.path().to_string(), Some(locator))
@@ -82,7 +84,8 @@ impl Connection {
         let password = password(args, &urls, environment)?;
         let trust = trust(&endpoint, args, environment)?;
         let wire = args.wire.into();
-        Ok(Self { endpoint, trust, username, password, wire, path })
+        let moref = urls.named.as_ref().and_then(Locator::moref).map(ToString::to_string);
+        Ok(Self { endpoint, trust, username, password, wire, path, moref })
     }
 
     /// The server, as `host:port`.

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::args::Global;
 use crate::args::ProgressMode;
 use crate::exit::Failure;
+use crate::format;
 
 /// How progress is shown, once `auto` has been decided.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -82,9 +83,10 @@ impl Console {
 
     /// Tells of a failure: on standard error, and as an object if JSON is wanted.
     pub(crate) fn failure(&self, failure: &Failure) {
-        let mut text = format!("error: {}\n", one_line(&failure.message));
+        // Text of a server may have line ends and control characters; a message is one line.
+        let mut text = format!("error: {}\n", format::printable(&failure.message));
         if let Some(hint) = &failure.hint {
-            text.push_str(&format!("hint: {}\n", one_line(hint)));
+            text.push_str(&format!("hint: {}\n", format::printable(hint)));
         }
         self.stderr(&text);
         self.object(
@@ -176,10 +178,16 @@ fn progress(global: &Global, is_terminal: bool) -> Progress {
     }
 }
 
-/// Text of a server may have line ends and control characters; a message is one line.
-fn one_line(text: &str) -> String {
-    let words = text.split(|c: char| c.is_control()).map(str::trim);
-    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+/// A field that has no value is absent, at any depth.
+pub(crate) fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => other,
+    }
 }
 
 /// Version of the JSON lines.  Fields and types may be added without a new one.
@@ -208,10 +216,5 @@ mod tests {
         ] {
             assert_eq!(progress(&global(json, quiet, mode), is_terminal), shown);
         }
-    }
-
-    #[test]
-    fn messages_are_one_line() {
-        assert_eq!(one_line("a\r\nb\u{1b}[31mc\n"), "a b [31mc");
     }
 }

@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use ovftransfer::Check;
 use ovftransfer::Error;
 use ovftransfer::ErrorKind;
+use ovftransfer::Severity;
 use ovftransfer::TransportError;
 use ovftransfer::VimError;
 use ovftransfer_simulator::scenario::ScenarioError;
@@ -144,6 +146,10 @@ fn hint_for(error: &Error, code: Code) -> Option<String> {
         "check the user and the password; --username and --password-file set them"
     } else if is_fault(error, "DuplicateName") {
         "choose another name with --name"
+    } else if let Error::Eulas { .. } = error {
+        "read what they say with inspect -v PACKAGE, and agree with --accept-eulas"
+    } else if stands_against(error, Check::Name) {
+        "choose another name with --name; --overwrite replaces a machine that is powered off"
     } else if is_not_vsphere(error) {
         "the address must be that of a vCenter or an ESXi host, with the port of its API"
     } else if is_unreached(error) {
@@ -170,6 +176,13 @@ fn is_not_vsphere(error: &Error) -> bool {
         | VimError::Transport { .. }
         | _ => false,
     }
+}
+
+/// Whether the first thing that stands against a transfer is of this kind.
+fn stands_against(error: &Error, check: Check) -> bool {
+    let Error::Preflight { findings, .. } = error else { return false };
+    let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    errors.next().is_some_and(|finding| finding.check == check)
 }
 
 /// Whether no connection to the server came about.

@@ -40,6 +40,12 @@ pub(crate) fn count(count: u64, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Text from outside as a person may see it: on one line, without control characters.
+pub(crate) fn printable(text: &str) -> String {
+    let words = text.split(|c: char| c.is_control()).map(str::trim);
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
 /// Lines of cells as columns, each as wide as its widest cell; columns of numbers to the right.
 pub(crate) fn table(rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -92,6 +98,11 @@ mod tests {
         assert_eq!(span(Duration::from_millis(12_345)), "12.3 s");
         assert_eq!(span(Duration::from_secs(62)), "1 min 02 s");
         assert_eq!(span(Duration::from_secs(3_720)), "1 h 02 min");
+    }
+
+    #[test]
+    fn text_from_outside_is_on_one_line() {
+        assert_eq!(printable("a\r\n b\u{1b}[31mc\n"), "a b [31mc");
     }
 
     #[test]

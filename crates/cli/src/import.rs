@@ -1,17 +1,27 @@
 //! `import`: a package becomes a machine.
 
+use std::fs::File;
+use std::io;
+use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
+use ovftransfer::FileName;
+use ovftransfer::Finding;
 use ovftransfer::Import;
 use ovftransfer::ImportPlan;
+use ovftransfer::ImportSpecOptions;
 use ovftransfer::NetworkMap;
 use ovftransfer::Package;
 use ovftransfer::Server;
+use serde_json::Value;
 use serde_json::json;
 
 use crate::args::ImportArgs;
+use crate::args::YesNo;
 use crate::connection::Connection;
 use crate::connection::Root;
+use crate::console;
 use crate::console::Console;
 use crate::environment::Environment;
 use crate::exit::Failure;
@@ -28,8 +38,15 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     check_package(&args.package)?;
     let connection = Connection::resolve(&args.target, Root::Host, &args.connection, environment)?;
+    let options = match &args.options {
+        Some(file) => Some(interrupts.race(read_options(file)).await?),
+        None => None,
+    };
+    for field in options.iter().flat_map(ImportSpecOptions::unknown) {
+        console.note(format_args!("warning: {field} in the options has no meaning"));
+    }
     let package = interrupts.race(open(&args.package)).await?;
-    let request = request(&args, package, &connection.path, environment);
+    let request = request(&args, options.as_ref(), package, &connection, environment)?;
     let server = interrupts.race(connection.connect()).await?;
     let outcome = import(request, &args, &server, &connection, console, interrupts).await;
     transfer::logout(&server, &outcome, interrupts).await;
@@ -48,10 +65,11 @@ async fn import(
     let plan = interrupts.race(plan).await?;
     if args.dry_run {
         show(&plan, console);
-        return Ok(());
+        return Ok(plan.check()?);
     }
     let name = plan.name();
-    let (options, events) = transfer::options(&args.transfer);
+    let (mut options, events) = transfer::options(&args.transfer);
+    options.retry_uploads = args.retry_uploads == YesNo::Yes;
     let left_behind = format!(
         "{name} may be on {} until its lease times out; remove it if it stays",
         connection.server()
@@ -83,38 +101,98 @@ pub(crate) fn check_package(package: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The request: flags first, then govc's variables as defaults.
-fn request(args: &ImportArgs, package: Package, target: &str, environment: &Environment) -> Import {
-    let place = Place::new(target);
+/// Reads the options of an import, `-` from standard input, on a thread that may wait.
+async fn read_options(file: &Path) -> Result<ImportSpecOptions, Failure> {
+    let file = file.to_owned();
+    let is_stdin = file.as_os_str() == "-";
+    let name = if is_stdin { "standard input".to_owned() } else { file.display().to_string() };
+    let reading = move || -> io::Result<String> {
+        let mut source: Box<dyn Read> =
+            if is_stdin { Box::new(io::stdin()) } else { Box::new(File::open(file)?) };
+        let mut text = String::new();
+        source.by_ref().take(OPTIONS_BYTES_MAX + 1).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = match tokio::task::spawn_blocking(reading).await {
+        Ok(read) => read.map_err(|error| Failure::local(format!("cannot read {name}"), &error))?,
+        Err(join) => std::panic::resume_unwind(join.into_panic()),
+    };
+    if text.len() as u64 > OPTIONS_BYTES_MAX {
+        return Err(Failure::usage(format!("{name}: more than {OPTIONS_BYTES_MAX} bytes")));
+    }
+    ImportSpecOptions::from_json(&text).map_err(|error| {
+        Failure::usage(format!("{name}: {error}"))
+            .hint("ovftransfer spec PACKAGE prints options to begin with")
+    })
+}
+
+/// The request: flags first, then the options, then govc's variables as defaults.
+fn request(
+    args: &ImportArgs,
+    options: Option<&ImportSpecOptions>,
+    package: Package,
+    connection: &Connection,
+    environment: &Environment,
+) -> Result<Import, Failure> {
+    let target = connection.moref.as_ref().unwrap_or(&connection.path);
+    let place = match &connection.moref {
+        Some(moref) => Place::bare(is_pool(moref)),
+        None => Place::new(target),
+    };
     let or_govc = |flag: &Option<String>, variable: &str| {
-        flag.clone().or_else(|| environment.govc(variable).map(str::to_owned))
+        let text = flag.clone().or_else(|| environment.govc(variable).map(str::to_owned));
+        match text {
+            Some(text) if place.cannot_complete(&text) => Err(Failure::usage(format!(
+                "{text}: beside a target with ?moref= it must be a full path or a reference"
+            ))),
+            text => Ok(text),
+        }
     };
     let mut request = Import::new(package, target);
     request.name.clone_from(&args.name);
-    request.datastore = or_govc(&args.datastore, "DATASTORE");
-    request.folder = or_govc(&args.folder, "FOLDER").map(|path| place.folder(&path));
+    request.datastore =
+        args.datastore.clone().or_else(|| environment.govc("DATASTORE").map(str::to_owned));
+    request.folder = or_govc(&args.folder, "FOLDER")?.map(|path| place.folder(&path));
     // A target that names a pool or a host is more than a default.
     request.pool = match place.names_pool() {
         true => args.pool.clone(),
-        false => or_govc(&args.pool, "RESOURCE_POOL"),
+        false => or_govc(&args.pool, "RESOURCE_POOL")?,
     }
     .map(|path| place.pool(&path));
-    request.host = or_govc(&args.host, "HOST").map(|path| place.host(&path));
-    request.networks = networks(args, environment);
+    request.host = or_govc(&args.host, "HOST")?.map(|path| place.host(&path));
+    request.networks = networks(args);
+    request.require_networks = args.require_network;
     request.properties.clone_from(&args.properties);
     request.deployment_option.clone_from(&args.deployment_option);
     request.disk_provisioning.clone_from(&args.disk_mode);
-    request
+    request.ip_allocation.clone_from(&args.ip_allocation);
+    request.ip_protocol.clone_from(&args.ip_protocol);
+    request.accept_eulas = args.accept_eulas;
+    request.annotation.clone_from(&args.annotation);
+    request.import_options.clone_from(&args.import_options);
+    request.overwrite = args.overwrite;
+    request.inject_ovf_env = args.inject_ovf_env;
+    request.power_on = args.power_on;
+    request.wait_for_ip = args.wait_for_ip.map(|seconds| Duration::from_secs(seconds.into()));
+    request.template = args.template;
+    if let Some(options) = options {
+        options.fill(&mut request);
+    }
+    // For the networks that nothing else has been said about.
+    if args.networks.is_empty()
+        && let Some(name) = environment.govc("NETWORK")
+    {
+        request.networks.push(NetworkMap::new(None, name));
+    }
+    Ok(request)
 }
 
-fn networks(args: &ImportArgs, environment: &Environment) -> Vec<NetworkMap> {
-    if args.networks.is_empty() {
-        return environment
-            .govc("NETWORK")
-            .map(|name| NetworkMap::new(None, name))
-            .into_iter()
-            .collect();
-    }
+/// Whether a reference is to a pool: it says more than a cluster or a host.
+fn is_pool(moref: &str) -> bool {
+    moref.starts_with("ResourcePool:") || moref.starts_with("VirtualApp:")
+}
+
+fn networks(args: &ImportArgs) -> Vec<NetworkMap> {
     let map = |network: &crate::args::NetworkArg| {
         NetworkMap::new(network.ovf.clone(), network.network.clone())
     };
@@ -123,18 +201,33 @@ fn networks(args: &ImportArgs, environment: &Environment) -> Vec<NetworkMap> {
 
 fn show(plan: &ImportPlan, console: &Console) {
     let text = plan.to_string();
-    if console.json {
-        let file = |(file, bytes): (&ovftransfer::FileName, u64)| json!({ "file": file.as_str(), "bytes": bytes });
-        let files: Vec<_> = plan.files().map(file).collect();
-        let fields = json!({
-            "command": "import",
-            "name": plan.name(),
-            "files": files,
-            "warnings": plan.warnings(),
-            "text": text.trim_end(),
-        });
-        console.object("plan", fields);
-    } else {
+    if !console.json {
         console.data(text.trim_end());
+        return;
     }
+    let file = |(file, bytes): (&FileName, u64)| json!({ "file": file.as_str(), "bytes": bytes });
+    let files: Vec<_> = plan.files().map(file).collect();
+    let fields = json!({
+        "command": "import",
+        "name": plan.name(),
+        "datastore": plan.datastore(),
+        "files": files,
+        "warnings": plan.warnings(),
+        "findings": plan.findings().iter().map(finding_object).collect::<Vec<_>>(),
+        "text": text.trim_end(),
+    });
+    console.object("plan", fields);
 }
+
+fn finding_object(finding: &Finding) -> Value {
+    console::without_nulls(json!({
+        "severity": finding.severity.word(),
+        "check": finding.check.word(),
+        "subject": Some(&finding.subject).filter(|subject| !subject.is_empty()),
+        "problem": finding.problem,
+        "advice": finding.advice,
+    }))
+}
+
+/// The largest file of options; real ones have a line for each property and network.
+const OPTIONS_BYTES_MAX: u64 = 4 << 20;

@@ -6,6 +6,7 @@
 //! ```text
 //! ovftransfer import appliance.ova vi://administrator%40vsphere.local@vc/DC0/host/Cluster0
 //! ovftransfer export vi://administrator%40vsphere.local@vc/DC0/vm/web backup/
+//! ovftransfer inspect appliance.ova
 //! ovftransfer verify backup/web/web.ovf
 //! ```
 
@@ -18,11 +19,14 @@ mod exit;
 mod export;
 mod format;
 mod import;
+mod inspect;
 mod log;
+mod ls;
 mod place;
 mod progress;
 mod signals;
 mod simulate;
+mod spec;
 mod tell;
 mod terminal;
 mod transfer;
@@ -81,6 +85,11 @@ async fn dispatch(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Export(args) => {
             Box::pin(export::run(args, &environment, console, &mut interrupts)).await
         }
+        Command::Inspect(args) => {
+            Box::pin(inspect::run(args, &environment, console, &mut interrupts)).await
+        }
+        Command::Spec(args) => Box::pin(spec::run(args, console, &mut interrupts)).await,
+        Command::Ls(args) => Box::pin(ls::run(args, &environment, console, &mut interrupts)).await,
         Command::Verify(args) => Box::pin(verify::run(args, console, &mut interrupts)).await,
         Command::Simulate(args) => Box::pin(simulate::run(args, console, &mut interrupts)).await,
         Command::Demo => Box::pin(demo::run(console, &mut interrupts)).await,

@@ -10,9 +10,22 @@ pub(crate) struct Place {
     /// `/datacenter/host/cluster`.
     cluster: String,
     names_pool: bool,
+    /// The target is a reference: nothing can be completed by it.
+    is_bare: bool,
 }
 
 impl Place {
+    /// The place of a target that was given by its reference.
+    pub(crate) fn bare(names_pool: bool) -> Self {
+        let (datacenter, cluster) = (String::new(), String::new());
+        Self { datacenter, cluster, names_pool, is_bare: true }
+    }
+
+    /// A text that this place cannot make a path of.
+    pub(crate) fn cannot_complete(&self, path: &str) -> bool {
+        self.is_bare && !is_whole(path)
+    }
+
     pub(crate) fn new(target: &str) -> Self {
         let names: Vec<&str> = target.split('/').filter(|name| !name.is_empty()).collect();
         let path = |names: &[&str]| names.iter().map(|name| format!("/{name}")).collect::<String>();
@@ -24,6 +37,7 @@ impl Place {
             datacenter: path(&names[..host.min(names.len())]),
             cluster: path(&names[..end]),
             names_pool: resources.is_some(),
+            is_bare: false,
         }
     }
 
@@ -36,7 +50,7 @@ impl Place {
     pub(crate) fn folder(&self, path: &str) -> String {
         let below = path.strip_prefix("vm/").unwrap_or(path);
         match path {
-            _ if path.starts_with('/') => path.to_owned(),
+            _ if is_whole(path) => path.to_owned(),
             "vm" => format!("{}/vm", self.datacenter),
             _ => format!("{}/vm/{below}", self.datacenter),
         }
@@ -44,7 +58,7 @@ impl Place {
 
     /// `a/b` is the pool below the cluster's; `cluster/Resources/a` names the cluster too.
     pub(crate) fn pool(&self, path: &str) -> String {
-        if path.starts_with('/') {
+        if is_whole(path) {
             path.to_owned()
         } else if path.split('/').skip(1).any(|name| name == "Resources") {
             format!("{}/host/{path}", self.datacenter)
@@ -57,7 +71,7 @@ impl Place {
 
     /// `name` is a host of the cluster; `cluster/name` names the cluster too.
     pub(crate) fn host(&self, path: &str) -> String {
-        if path.starts_with('/') {
+        if is_whole(path) {
             path.to_owned()
         } else if path.contains('/') {
             format!("{}/host/{path}", self.datacenter)
@@ -68,6 +82,18 @@ impl Place {
         }
     }
 }
+
+/// Whether a text needs nothing: a full path, or a reference such as `Folder:group-v3`.
+fn is_whole(text: &str) -> bool {
+    let is_reference = |text: &str| {
+        !text.contains('/')
+            && text.split_once(':').is_some_and(|(kind, _)| REFERENCES.contains(&kind))
+    };
+    text.starts_with('/') || text.starts_with("?moref=") || is_reference(text)
+}
+
+/// Types of the objects that flags name; a name may hold a colon, too.
+const REFERENCES: [&str; 4] = ["Folder", "HostSystem", "ResourcePool", "VirtualApp"];
 
 #[cfg(test)]
 mod tests {
@@ -90,6 +116,19 @@ mod tests {
             assert_eq!(place.host("C0"), "/DC0/host/C0");
             assert_eq!(place.names_pool(), target.contains("Resources"));
         }
+    }
+
+    #[test]
+    fn references_are_taken_as_they_are() {
+        let place = Place::new("/DC0/host/C0");
+        assert_eq!(place.folder("Folder:group-v3"), "Folder:group-v3");
+        assert_eq!(place.pool("?moref=resgroup-8"), "?moref=resgroup-8");
+        assert_eq!(place.host("HostSystem:host-9"), "HostSystem:host-9");
+        assert_eq!(place.folder("a:b"), "/DC0/vm/a:b");
+        assert!(!place.cannot_complete("a"));
+        let bare = Place::bare(true);
+        assert!(bare.cannot_complete("a") && !bare.cannot_complete("/DC0/vm/a"));
+        assert!(!bare.cannot_complete("Folder:group-v3"));
     }
 
     #[test]

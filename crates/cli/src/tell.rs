@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ovftransfer::After;
 use ovftransfer::Digest;
 use ovftransfer::Event;
 use ovftransfer::FileReport;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::unbounded_channel;
 
+use crate::console;
 use crate::console::Console;
 use crate::format;
 
@@ -83,6 +85,7 @@ fn told_on_request(event: &Event) -> Option<String> {
             format!("lease given up, but the server has not confirmed it: {reason}")
         }
         Event::LeaseComplete => "the lease is complete".to_owned(),
+        Event::Step { step } => format!("the machine is there; {step}"),
         Event::FileRetry { .. }
         | Event::HeartbeatMissed { .. }
         | Event::LeaseInitializing { .. }
@@ -122,6 +125,7 @@ fn event_object(event: &Event) -> Option<(&'static str, Value)> {
         Event::LeaseAborted { reason, confirmed } => {
             ("lease_aborted", json!({ "reason": reason, "confirmed": confirmed }))
         }
+        Event::Step { step } => ("after_import", json!({ "step": step.word() })),
         Event::Warning { message } => ("warning", json!({ "message": message })),
         _ => return None,
     })
@@ -138,6 +142,7 @@ pub(crate) fn report_object(console: &Console, command: &str, report: &Report) {
             "lease": report.lease,
             "package": report.package.as_ref().map(|path| path.display().to_string()),
             "files": report.files.iter().map(file_object).collect::<Vec<_>>(),
+            "after": after_object(&report.after),
             "bytes": report.bytes(),
             "beats": report.beats,
             "streamed_ms": millis(report.streamed),
@@ -156,6 +161,9 @@ pub(crate) fn report(console: &Console, command: &str, report: &Report) {
         None if command == "export" => console.result(format_args!("{}: exported", report.name)),
         None => console.result(format_args!("{}: imported as {}", report.name, report.entity)),
     }
+    if let Some(line) = after_line(&report.after) {
+        console.result(line);
+    }
     let rows: Vec<Vec<String>> = report.files.iter().map(file_row).collect();
     for line in format::table(&rows, &[1, 2]) {
         console.result(line);
@@ -168,6 +176,29 @@ pub(crate) fn report(console: &Console, command: &str, report: &Report) {
         format::rate(report.bytes(), report.took),
         format::count(report.beats, "heartbeat"),
     ));
+}
+
+/// What was done to the machine, without what was not.
+fn after_object(after: &After) -> Option<Value> {
+    (*after != After::default()).then(|| {
+        console::without_nulls(json!({
+            "replaced": after.replaced.as_ref().map(ToString::to_string),
+            "has_ovf_env": after.has_ovf_env,
+            "is_powered_on": after.is_powered_on,
+            "address": after.address,
+            "is_template": after.is_template,
+        }))
+    })
+}
+
+fn after_line(after: &After) -> Option<String> {
+    let mut parts = Vec::new();
+    parts.extend(after.replaced.as_ref().map(|old| format!("in the place of {old}")));
+    parts.extend(after.has_ovf_env.then(|| "with its OVF environment".to_owned()));
+    parts.extend(after.is_powered_on.then(|| "powered on".to_owned()));
+    parts.extend(after.address.as_ref().map(|address| format!("address {address}")));
+    parts.extend(after.is_template.then(|| "a template".to_owned()));
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn file_object(file: &FileReport) -> Value {

@@ -9,7 +9,8 @@ mod support;
 use support::Done;
 use support::ours;
 
-const COMMANDS: [&str; 5] = ["import", "export", "verify", "simulate", "demo"];
+const COMMANDS: [&str; 8] =
+    ["import", "export", "inspect", "verify", "spec", "ls", "simulate", "demo"];
 
 fn help(args: &[&str]) -> String {
     let done = Done::of(&ours().args(args).output().unwrap());
@@ -42,7 +43,7 @@ fn help_names_only_what_is_there() {
     for command in COMMANDS {
         assert!(top.contains(&format!("  {command} ")), "{command} in {top}");
     }
-    for absent in ["inspect", "lint", "convert", "reap", "--deep", "--limit-rate"] {
+    for absent in ["lint", "convert", "reap", "--deep", "--limit-rate"] {
         for text in all_help() {
             assert!(!text.contains(absent), "{absent} in {text}");
         }
@@ -93,6 +94,12 @@ fn bad_arguments_are_usage_errors() {
         &["import", "a.ovf", "vi://u@h/dc", "--network", "="],
         &["import", "a.ovf", "vi://u@h/dc", "--property", "x"],
         &["import", "a.ovf", "vi://u@h/dc", "--disk-mode", "round"],
+        &["import", "a.ovf", "vi://u@h/dc", "--ip-allocation", "magic"],
+        &["import", "a.ovf", "vi://u@h/dc", "--ip-protocol", "IPX"],
+        &["import", "a.ovf", "vi://u@h/dc", "--wait-for-ip"],
+        &["import", "a.ovf", "vi://u@h/dc", "--power-on", "--wait-for-ip=0"],
+        &["import", "a.ovf", "vi://u@h/dc", "--power-on", "--template"],
+        &["import", "a.ovf", "vi://u@h/dc", "--retry-uploads", "maybe"],
         &["import", "a.ovf", "vi://u@h/dc", "--insecure", "--thumbprint", pin],
         &["export", "vi://u@h/dc/vm/a", "b", "--sha", "384"],
         &["export", "vi://u@h/dc/vm/a", "b", "--verify", "maybe"],

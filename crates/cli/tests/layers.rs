@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Lowest first.  A module may use only those before it.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 23] = [
     "args",
     "format",
     "exit",
@@ -21,6 +21,9 @@ const LAYERS: [&str; 20] = [
     "import",
     "export",
     "verify",
+    "inspect",
+    "spec",
+    "ls",
     "simulate",
     "demo",
     "main",

@@ -1,14 +1,21 @@
 //! The descriptor (`.ovf`): what the package holds and what machine it makes.
 
+mod describe;
 mod error;
+mod messages;
 mod read;
 mod scan;
+mod sections;
+mod tree;
 mod units;
 mod view;
 
 pub use error::{EnvelopeError, EnvelopeFault, Position};
+pub use sections::{Configuration, Eula, IpAssignment, Product, Property, PropertyValue};
+pub use sections::{StartupItem, VirtualSystemCollection};
 pub use view::{Disk, EnvelopeVersion, FileRef, HardwareItem, Network, VirtualSystem};
 
+use read::Outside;
 use read::Parts;
 
 use crate::name::FileName;
@@ -52,7 +59,22 @@ impl Envelope {
     ///
     /// An [`EnvelopeError`] that says where and what, and by which section of DSP0243.
     pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, EnvelopeError> {
-        let bytes = bytes.into();
+        Self::read(bytes.into(), Outside::Refused)
+    }
+
+    /// Reads a descriptor that is only looked at: none of its files is going to be opened.
+    ///
+    /// References to what is no file of the package, such as URLs and names that leave its folder,
+    /// are put [`outside`](Self::outside) instead of being refused.
+    ///
+    /// # Errors
+    ///
+    /// An [`EnvelopeError`] that says where and what, and by which section of DSP0243.
+    pub fn parse_alone(bytes: impl Into<Vec<u8>>) -> Result<Self, EnvelopeError> {
+        Self::read(bytes.into(), Outside::Aside)
+    }
+
+    fn read(bytes: Vec<u8>, outside: Outside) -> Result<Self, EnvelopeError> {
         if bytes.len() > DESCRIPTOR_BYTES_MAX {
             let fault = EnvelopeFault::Limit { what: "bytes", max: DESCRIPTOR_BYTES_MAX };
             return Err(EnvelopeError::at("", 0, fault));
@@ -62,7 +84,7 @@ impl Envelope {
             let text = error.as_bytes().get(..good).map(String::from_utf8_lossy);
             EnvelopeError::at(&text.unwrap_or_default(), good, EnvelopeFault::Encoding)
         })?;
-        let parts = read::read(without_mark(&source))?;
+        let parts = read::read(without_mark(&source), outside)?;
         Ok(Self { source, parts })
     }
 
@@ -151,6 +173,51 @@ impl Envelope {
     #[must_use]
     pub fn networks(&self) -> &[Network] {
         &self.parts.networks
+    }
+
+    /// References of a descriptor that was [read alone](Self::parse_alone) to what is no file of
+    /// the package, escaped and shortened.
+    #[must_use]
+    pub fn outside(&self) -> &[String] {
+        &self.parts.outside
+    }
+
+    /// The collections in document order, those inside of collections too.
+    #[must_use]
+    pub fn collections(&self) -> &[VirtualSystemCollection] {
+        &self.parts.collections
+    }
+
+    /// The products of the collections, then those of the machines.
+    pub fn products(&self) -> impl Iterator<Item = &Product> {
+        let collections = self.collections().iter().flat_map(|collection| &collection.products);
+        collections.chain(self.systems().iter().flat_map(VirtualSystem::products))
+    }
+
+    /// The licences of the collections, then those of the machines.
+    pub fn eulas(&self) -> impl Iterator<Item = &Eula> {
+        let collections = self.collections().iter().flat_map(|collection| &collection.eulas);
+        collections.chain(self.systems().iter().flat_map(VirtualSystem::eulas))
+    }
+
+    /// The ways to deploy the package, in order; empty if there is but one.
+    #[must_use]
+    pub fn configurations(&self) -> &[Configuration] {
+        &self.parts.configurations
+    }
+
+    /// The configuration of a user who chooses none: the one that the descriptor calls so, else
+    /// the first (DSP0243 1.1.0 §9.8).
+    #[must_use]
+    pub fn default_configuration(&self) -> Option<&Configuration> {
+        let configurations = self.configurations();
+        configurations.iter().find(|one| one.is_default).or_else(|| configurations.first())
+    }
+
+    /// How the machines can get addresses, if the descriptor says.
+    #[must_use]
+    pub fn ip_assignment(&self) -> Option<&IpAssignment> {
+        self.parts.ip_assignment.as_ref()
     }
 
     /// The machines in document order, those inside of collections too.

@@ -1,7 +1,10 @@
 //! What can go wrong, and whose turn it is then.
 
+mod finding;
+
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::EnvelopeError;
@@ -11,7 +14,13 @@ use ovftransfer_ovf::ova::OvaError;
 use ovftransfer_vim::ErrorKind as VimErrorKind;
 use ovftransfer_vim::VimError;
 use ovftransfer_vim::fault::Fault;
+use ovftransfer_vim::value::MoRef;
 use ovftransfer_vmdk::VmdkError;
+
+pub use crate::error::finding::Check;
+pub use crate::error::finding::Finding;
+pub use crate::error::finding::Severity;
+use crate::event::Step;
 
 /// Why a transfer, or the preparation of one, failed.
 ///
@@ -20,6 +29,21 @@ use ovftransfer_vmdk::VmdkError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The machine is imported and complete, but something that was to be done to it then failed.
+    ///
+    /// Nothing is undone: the machine stays.
+    #[error("{name} ({entity}) is imported and complete, but {step} failed")]
+    AfterImport {
+        /// The machine's present name.
+        name: String,
+        /// The machine.
+        entity: MoRef,
+        /// What failed; what would have come after it was not done either.
+        step: Step,
+        /// Why.
+        #[source]
+        source: Box<Self>,
+    },
     /// The caller cancelled; everything that was made has been removed again.
     #[error("cancelled; nothing is left behind")]
     Cancelled,
@@ -28,6 +52,14 @@ pub enum Error {
     CancelledUnclean {
         /// What may be left, and where.
         left_behind: String,
+    },
+    /// The package has licences that the caller has not agreed to.
+    #[error("{package} has {} to agree to before it is imported", licences(*count))]
+    Eulas {
+        /// The package.
+        package: String,
+        /// How many licences it has.
+        count: usize,
     },
     /// Bytes are not the bytes that were promised.
     #[error("{file}: {against} says {expected}, but the bytes have {computed}")]
@@ -134,6 +166,23 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The plan has found what stands against the transfer; nothing was created.
+    #[error("{package} cannot be imported: {}", finding::errors(findings))]
+    Preflight {
+        /// The package.
+        package: String,
+        /// Everything that was found, also what would not stop the transfer.
+        findings: Vec<Finding>,
+    },
+    /// The machine's guest has not reported an address.
+    #[error(
+        "the guest has reported no address within {} seconds; it needs VMware Tools for that",
+        after.as_secs()
+    )]
+    NoAddress {
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The server's answer, or the way to it, was not as it should be.
     #[error(transparent)]
     Server(Box<VimError>),
@@ -208,6 +257,11 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            // The machine stays: whoever cancelled must know that something is there.
+            Self::AfterImport { source, .. } => match source.kind() {
+                ErrorKind::Cancelled => ErrorKind::CancelledUnclean,
+                kind => kind,
+            },
             Self::Cancelled => ErrorKind::Cancelled,
             Self::CancelledUnclean { .. } => ErrorKind::CancelledUnclean,
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } | Self::Unproven { .. } => {
@@ -221,7 +275,12 @@ impl Error {
             Self::Local { source, .. } => local_kind(source),
             Self::Stream { source, .. } => stream_kind(source),
             Self::Server(error) => server_kind(error),
-            Self::Refused { .. } => ErrorKind::Refused,
+            Self::NoAddress { .. } => ErrorKind::Network,
+            Self::Preflight { findings, .. } => {
+                let error = findings.iter().find(|one| one.severity == Severity::Error);
+                error.map_or(ErrorKind::Refused, |error| error.kind)
+            }
+            Self::Eulas { .. } | Self::Refused { .. } => ErrorKind::Refused,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::LeaseLost { .. } => ErrorKind::LeaseLost,
             Self::LeaseFault(fault) => fault_kind(fault),
@@ -269,6 +328,10 @@ impl DeviceStatus {
     pub(crate) fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
+}
+
+fn licences(count: usize) -> String {
+    if count == 1 { "a licence".to_owned() } else { format!("{count} licences") }
 }
 
 fn local_kind(error: &io::Error) -> ErrorKind {
@@ -321,7 +384,7 @@ fn server_kind(error: &VimError) -> ErrorKind {
 }
 
 /// The class of the fault of a lease that could not be had.
-fn fault_kind(fault: &Fault) -> ErrorKind {
+pub(crate) fn fault_kind(fault: &Fault) -> ErrorKind {
     const TABLE: [(&str, ErrorKind); 5] = [
         ("SecurityError", ErrorKind::Permission),
         ("NoDiskSpace", ErrorKind::NoSpace),

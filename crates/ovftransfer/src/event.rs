@@ -69,11 +69,58 @@ pub enum Event {
         /// Whether the server took it; if not, it cleans up when the lease times out.
         confirmed: bool,
     },
+    /// Something is done to the machine after its import is complete.
+    Step {
+        /// What.
+        step: Step,
+    },
     /// Something a person should know that does not stop the transfer.
     Warning {
         /// One sentence.
         message: String,
     },
+}
+
+/// What is done to a machine, on request, after its import is complete.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Step {
+    /// The OVF environment is put into its configuration.
+    InjectOvfEnv,
+    /// It is started.
+    PowerOn,
+    /// The old machine of its name is deleted, and it takes the name.
+    Replace,
+    /// It is made a template.
+    Template,
+    /// Its guest is waited for until it reports an address.
+    WaitForIp,
+}
+
+impl Step {
+    /// The word for it in JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::InjectOvfEnv => "inject_ovf_env",
+            Self::PowerOn => "power_on",
+            Self::Replace => "replace",
+            Self::Template => "template",
+            Self::WaitForIp => "wait_for_ip",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InjectOvfEnv => "putting the OVF environment into it",
+            Self::PowerOn => "powering it on",
+            Self::Replace => "putting it in the place of the old machine",
+            Self::Template => "making it a template",
+            Self::WaitForIp => "waiting for its address",
+        })
+    }
 }
 
 /// Receives events.

@@ -1,80 +1,100 @@
 //! Imports a package as a new machine.
 
-use std::collections::HashMap;
+mod after;
+mod environment;
+mod options;
+mod package;
+mod preflight;
+mod run;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
-use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vim::EntityKind;
-use ovftransfer_vim::InventoryPath;
 use ovftransfer_vim::VimError;
-use ovftransfer_vim::fault::Fault;
+use ovftransfer_vim::inventory::DatastoreFacts;
 use ovftransfer_vim::inventory::ImportTarget;
 use ovftransfer_vim::lease::LeaseId;
-use ovftransfer_vim::lease::LeaseInfo;
-use ovftransfer_vim::ovf::FileItem;
 use ovftransfer_vim::ovf::ImportSpec;
 use ovftransfer_vim::ovf::ImportSpecParams;
 use ovftransfer_vim::value::MoRef;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use crate::check::check_manifest_covers;
-use crate::check::check_sizes;
-use crate::check::manifest_strays;
-use crate::devices;
 use crate::error::Error;
+use crate::error::Finding;
+use crate::error::Severity;
 use crate::handle::Transfer;
-use crate::inspect::Inspect;
-use crate::inspect::Position;
-use crate::lease::Lease;
-use crate::lease::LeaseApi;
-use crate::meter::Meter;
-use crate::report;
-use crate::report::Report;
+use crate::import::after::Afterwards;
+use crate::import::options::Described;
+use crate::import::package::PlannedFile;
+use crate::import::package::check_package;
+use crate::import::package::plan_files;
+use crate::import::preflight::Preflight;
+use crate::import::run::Running;
 use crate::server::Options;
 use crate::server::Server;
-use crate::server::server_algorithm;
-use crate::server::warn;
-use crate::store::Source;
-use crate::store::device::DeviceDestination;
-use crate::store::device::Upload;
 use crate::store::file::blocking;
 use crate::store::package::Package;
-use crate::transfer::Job;
-use crate::transfer::Moved;
-use crate::transfer::move_all;
-use crate::transfer::run;
 
 /// A package to import, and where to.
+///
+/// Places are named as people and other tools name them: by inventory path, or by a reference such
+/// as `ResourcePool:resgroup-8`; datastores and networks by their bare name, too.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Import {
     /// The package.
     pub package: Arc<Package>,
-    /// A host, a cluster or a resource pool: `/datacenter/host/cluster[/Resources/pool]`.
+    /// A host, a cluster, a resource pool or a vApp: `/datacenter/host/cluster[/Resources/pool]`.
     pub target: String,
     /// The name of the new machine; `None` takes the descriptor's.
     pub name: Option<String>,
-    /// The datastore, by name or path; `None` takes the only one.
+    /// The datastore, or the datastore cluster of which the member with the most free space is
+    /// taken; `None` takes the only datastore.
     pub datastore: Option<String>,
-    /// The folder, by path; `None` takes the datacenter's folder for machines.
+    /// The folder; `None` takes the datacenter's folder for machines.
     pub folder: Option<String>,
-    /// The resource pool, by path; `None` takes the target's.
+    /// The resource pool or vApp; `None` takes the target's.
     pub pool: Option<String>,
-    /// The host that is to run the machine, by path; `None` lets the server choose.
+    /// The host that is to run the machine; `None` lets the server choose.
     pub host: Option<String>,
     /// Which networks of the descriptor become which networks of the server.
     pub networks: Vec<NetworkMap>,
+    /// Whether every network of the descriptor must be mapped.
+    pub require_networks: bool,
     /// Values for properties of the descriptor: `[class.]id[.instance]`, value.
     pub properties: Vec<(String, String)>,
     /// The deployment option; `None` takes the descriptor's default.
     pub deployment_option: Option<String>,
     /// `thin`, `thick`, `eagerZeroedThick` and so on; `None` leaves it to the server.
     pub disk_provisioning: Option<String>,
+    /// How the machine gets its addresses: `dhcpPolicy`, `transientPolicy`, `fixedPolicy` or
+    /// `fixedAllocatedPolicy`.
+    pub ip_allocation: Option<String>,
+    /// `IPv4` or `IPv6`.
+    pub ip_protocol: Option<String>,
+    /// Whether the caller agrees to the licences of the package.
+    pub accept_eulas: bool,
+    /// The annotation of the new machine; `None` takes the descriptor's.
+    pub annotation: Option<String>,
+    /// Options of the server for imports; what it does not know is refused.
+    pub import_options: Vec<String>,
+    /// Whether a machine of that name in that folder is replaced.
+    ///
+    /// It must be powered off.  It is deleted only when the new one, which has another name until
+    /// then, is complete and proven: an import that fails does not cost it.
+    pub overwrite: bool,
+    /// Whether the OVF environment is put into the machine's configuration (`guestinfo.ovfEnv`), as
+    /// a host without vCenter does not; a vCenter does it by itself.
+    pub inject_ovf_env: bool,
+    /// Whether the new machine is started.
+    pub power_on: bool,
+    /// How long to wait until its guest reports an address; `None` does not wait.
+    pub wait_for_ip: Option<Duration>,
+    /// Whether the new machine is made a template.
+    pub template: bool,
 }
 
 /// One network of the server for one network of the descriptor, or for all of them.
@@ -83,7 +103,7 @@ pub struct Import {
 pub struct NetworkMap {
     /// The name in the descriptor; `None` for every network that is not mapped by name.
     pub ovf: Option<String>,
-    /// The server's network, by name or path.
+    /// The server's network: a name, a path, or a reference such as `Network:network-7`.
     pub network: String,
 }
 
@@ -108,29 +128,130 @@ impl Import {
             pool: None,
             host: None,
             networks: Vec::new(),
+            require_networks: false,
             properties: Vec::new(),
             deployment_option: None,
             disk_provisioning: None,
+            ip_allocation: None,
+            ip_protocol: None,
+            accept_eulas: false,
+            annotation: None,
+            import_options: Vec::new(),
+            overwrite: false,
+            inject_ovf_env: false,
+            power_on: false,
+            wait_for_ip: None,
+            template: false,
         }
     }
 
     /// Checks the package and reads the server.  Creates nothing.
     ///
+    /// What stands against the import but leaves a plan to look at, such as a name that exists, is
+    /// a [`Finding`] of the plan; [`check`](ImportPlan::check) makes an error of it, and so does the
+    /// start.
+    ///
     /// # Errors
     ///
-    /// [`Error::Package`] if the package cannot be imported or its manifest leaves a file out, [`Error::Server`] and
-    /// [`Error::NotFound`] if something that the request names is not there, [`Error::Refused`] if
-    /// the server does not take the descriptor or the name exists.
+    /// [`Error::Package`] if the package cannot be imported or its manifest leaves a file out,
+    /// [`Error::Eulas`] if its licences were not agreed to, [`Error::Server`] and
+    /// [`Error::NotFound`] if something that the request names is not there,
+    /// [`Error::Preflight`] if the server does not take the descriptor, and [`Error::Refused`] if
+    /// the request contradicts itself.
     pub async fn plan(self, server: &Server) -> Result<ImportPlan, Error> {
+        self.check_request(server)?;
+        let count = self.package.envelope().eulas().count();
+        if count > 0 && !self.accept_eulas {
+            return Err(Error::Eulas { package: self.package.display(), count });
+        }
         let package = Arc::clone(&self.package);
-        let mut warnings = blocking(move || check_package(&package)).await?;
+        let findings = blocking(move || check_package(&package)).await?;
+        let place = self.find_place(server).await?;
+        let mut preflight = Preflight { server, request: &self, place: &place, findings };
+        let described = Described::read(&self, server).await?;
+        let networks = preflight.networks().await?;
+        let old = preflight.old_machine(described.as_ref()).await?;
+        let what = (&networks[..], old.as_ref(), described.as_ref());
+        preflight.privileges(what).await?;
+        preflight.place();
+        preflight.datastore();
+        let usable_hosts = preflight.hosts().await?;
+        let name = match &old {
+            Some(old) => old.name_meanwhile.clone(),
+            None => self.name.clone().unwrap_or_default(),
+        };
+        let params = ImportSpecParams {
+            entity_name: name,
+            deployment_option: self.deployment_option.clone().unwrap_or_default(),
+            host: place.host.clone(),
+            network_mappings: networks,
+            property_mappings: self.properties.clone(),
+            disk_provisioning: self.disk_provisioning.clone(),
+            import_options: self.import_options.clone(),
+            ip_allocation_policy: self.ip_allocation.clone(),
+            ip_protocol: self.ip_protocol.clone(),
+            ..ImportSpecParams::default()
+        };
+        let (spec, items) = preflight.import_spec(&params).await?;
+        if old.is_none() {
+            preflight.final_name(&spec, described.as_ref()).await?;
+        }
+        preflight.validate(&usable_hosts).await?;
+        preflight.encryption();
+        let environment = preflight.environment(described.as_ref());
+        let findings = std::mem::take(&mut preflight.findings);
+        let spec = match &self.annotation {
+            Some(text) => spec.with_annotation(text),
+            None => spec,
+        };
+        self.check_vapp(&spec)?;
+        let files = plan_files(&self.package, items)?;
+        let afterwards = Afterwards {
+            replace: old,
+            environment,
+            power_on: self.power_on,
+            wait_for_ip: self.wait_for_ip,
+            template: self.template,
+        };
+        let (server, package) = (server.clone(), self.package);
+        Ok(ImportPlan { server, package, spec, place, files, findings, afterwards })
+    }
+
+    /// What contradicts itself.
+    fn check_request(&self, server: &Server) -> Result<(), Error> {
+        let refused = |problem: &str| Err(Error::Refused { problem: problem.to_owned() });
+        if self.template && self.power_on {
+            return refused("a template cannot be powered on: ask for one of the two");
+        }
+        if self.wait_for_ip.is_some() && !self.power_on {
+            return refused("a machine that is not powered on gets no address: ask for both");
+        }
+        if self.template && server.session().about().is_host() {
+            return refused("a host without vCenter has no templates");
+        }
+        Ok(())
+    }
+
+    /// What cannot be done with a vApp.
+    fn check_vapp(&self, spec: &ImportSpec) -> Result<(), Error> {
+        let impossible = match () {
+            () if !spec.is_vapp() => return Ok(()),
+            () if self.template => "be made a template",
+            () if self.wait_for_ip.is_some() => "report an address",
+            () if self.overwrite => "replace a machine",
+            () => return Ok(()),
+        };
+        let problem = format!("{} makes a vApp, which cannot {impossible}", self.package.display());
+        Err(Error::Refused { problem })
+    }
+
+    /// Finds everything that the request names, but the networks.
+    async fn find_place(&self, server: &Server) -> Result<Place, Error> {
         let session = server.session();
-        let target = session.import_target(&InventoryPath::new(&self.target)).await?;
-        let scope = target.compute.moref();
-        let datastore = session.datastore(scope, self.datastore.as_deref()).await?;
-        let find = async |path: &Option<String>, kinds: &[EntityKind]| match path {
-            Some(path) => {
-                let found = session.find(&InventoryPath::new(path), kinds).await?;
+        let target = session.import_target_named(&self.target).await?;
+        let find = async |text: &Option<String>, kinds: &[EntityKind]| match text {
+            Some(text) => {
+                let found = session.find_named(text, kinds).await?;
                 Ok::<_, Error>(Some(found.moref().clone()))
             }
             None => Ok(None),
@@ -139,159 +260,41 @@ impl Import {
         let pools = [EntityKind::ResourcePool, EntityKind::VirtualApp];
         let pool = find(&self.pool, &pools).await?.unwrap_or_else(|| target.pool.clone());
         let host = find(&self.host, &[EntityKind::Host]).await?.or_else(|| target.host.clone());
-        let params = ImportSpecParams {
-            entity_name: self.name.clone().unwrap_or_default(),
-            deployment_option: self.deployment_option.clone().unwrap_or_default(),
-            host: host.clone(),
-            network_mappings: self.map_networks(server, &target).await?,
-            property_mappings: self.properties.clone(),
-            disk_provisioning: self.disk_provisioning.clone(),
-            ..ImportSpecParams::default()
+        let storage = session.storage_place(&target, self.datastore.as_deref()).await?;
+        let Some(datastore) = storage.choice().cloned() else {
+            let cluster = storage.cluster.unwrap_or_default();
+            let problem = format!(
+                "no datastore of the cluster {cluster} can take something: all are unreachable or \
+                 in maintenance"
+            );
+            return Err(Error::NotFound { problem });
         };
-        let text = self.package.envelope().text();
-        let made = session.create_import_spec(text, &pool, datastore.moref(), &params).await?;
-        let (Some(spec), true) = (made.import_spec, made.errors.is_empty()) else {
-            return Err(Error::Refused { problem: refusal(&self.package, &made.errors) });
-        };
-        let folder = place(folder.unwrap_or_else(|| target.vm_folder.clone()), &pool);
-        if let (Some(folder), Some(name)) = (&folder, spec.entity_name())
-            && session.child_named(folder, &name).await?.is_some()
-        {
-            return Err(Error::Refused {
-                problem: format!("{name} exists in that folder; give the new machine another name"),
-            });
-        }
-        warnings.extend(made.warnings.iter().map(ToString::to_string));
-        let files = plan_files(&self.package, made.file_items)?;
-        let (server, package) = (server.clone(), self.package);
-        let datastore = datastore.name().to_owned();
-        Ok(ImportPlan { server, package, spec, pool, folder, host, files, warnings, datastore })
-    }
-
-    /// Finds the server's networks for the descriptor's.
-    async fn map_networks(
-        &self,
-        server: &Server,
-        target: &ImportTarget,
-    ) -> Result<Vec<(String, MoRef)>, Error> {
-        let names: Vec<&str> =
-            self.package.envelope().networks().iter().map(|n| n.name()).collect();
-        for ovf in self.networks.iter().filter_map(|map| map.ovf.as_deref()) {
-            if !names.contains(&ovf) {
-                let problem = if names.is_empty() {
-                    format!("the package has no network {ovf:?}, nor any other")
-                } else {
-                    format!("the package has no network {ovf:?}, but it has {}", names.join(", "))
-                };
-                return Err(Error::NotFound { problem });
-            }
-        }
-        let mut found: HashMap<&str, MoRef> = HashMap::new();
-        let mut mapped = Vec::new();
-        for name in names {
-            let by_name = self.networks.iter().find(|map| map.ovf.as_deref() == Some(name));
-            let for_all = || self.networks.iter().find(|map| map.ovf.is_none());
-            let Some(map) = by_name.or_else(for_all) else { continue };
-            let network = match found.get(map.network.as_str()) {
-                Some(network) => network.clone(),
-                None => {
-                    let scope = target.compute.moref();
-                    let network = server.session().network(scope, Some(&map.network)).await?;
-                    found.entry(&map.network).or_insert(network.moref().clone()).clone()
-                }
-            };
-            mapped.push((name.to_owned(), network));
-        }
-        Ok(mapped)
+        let cluster = storage.cluster.map(|name| (name, storage.datastores.len()));
+        // A vApp is a folder itself.
+        let is_vapp = pool.kind() == "VirtualApp";
+        let folder = (!is_vapp).then(|| folder.unwrap_or_else(|| target.vm_folder.clone()));
+        Ok(Place { target, pool, folder, host, datastore, cluster })
     }
 }
 
-/// The folder for a machine in a pool; none in a vApp, which is a folder itself.
-fn place(folder: MoRef, pool: &MoRef) -> Option<MoRef> {
-    (pool.kind() != "VirtualApp").then_some(folder)
+/// Where the machine goes.
+#[derive(Clone, Debug)]
+struct Place {
+    target: ImportTarget,
+    pool: MoRef,
+    /// None in a vApp.
+    folder: Option<MoRef>,
+    host: Option<MoRef>,
+    datastore: DatastoreFacts,
+    /// Name of the datastore cluster, if one was asked for, and how many members it has.
+    cluster: Option<(String, usize)>,
 }
 
-fn refusal(package: &Package, errors: &[Fault]) -> String {
-    let faults: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    format!("{} cannot be imported here: {}", package.display(), faults.join("; "))
-}
-
-/// What can be known to go wrong before the server is asked; returns what is only odd.  Blocks.
-fn check_package(package: &Package) -> Result<Vec<String>, Error> {
-    let wrong = |problem: String| Err(Error::Package { package: package.display(), problem });
-    check_sizes(package)?;
-    check_manifest_covers(package)?;
-    if let Some(file) = package.missing().first() {
-        return wrong(format!("the manifest names {file}, which is not in the package"));
+impl Place {
+    /// What holds the new machine in the inventory, and in which its name must be free.
+    fn parent(&self) -> &MoRef {
+        self.folder.as_ref().unwrap_or(&self.pool)
     }
-    for file in package.envelope().references() {
-        if let Some(compression) = file.compression().filter(|name| *name != "identity") {
-            return wrong(format!(
-                "{} is compressed ({compression}), which is not supported; unpack it and take the \
-                 attribute out of the descriptor",
-                file.href()
-            ));
-        }
-        if file.chunk_size_bytes().is_some() {
-            return wrong(format!("{} is cut into chunks, which is not supported", file.href()));
-        }
-        if package.is_disk(file) {
-            check_magic(package, file)?;
-        }
-    }
-    let mut warnings = package.warnings().to_vec();
-    warnings.extend(manifest_warnings(package));
-    Ok(warnings)
-}
-
-/// What the manifest does not prove.
-fn manifest_warnings(package: &Package) -> Vec<String> {
-    let Some(manifest) = package.manifest() else {
-        let text = "the package has no manifest: its files are not checked against the packer's \
-                    digests";
-        return vec![text.to_owned()];
-    };
-    let mut warnings = manifest_strays(package);
-    if manifest.digest(package.descriptor()).is_none() {
-        warnings.push("the manifest does not list the descriptor, which is not checked".to_owned());
-    }
-    warnings
-}
-
-/// A host takes nothing but stream-optimized disks, and says so only when everything is set up.
-fn check_magic(package: &Package, file: &FileRef) -> Result<(), Error> {
-    let Some(source) = package.file(file.href()) else { return Ok(()) };
-    let mut head = [0; VMDK_MAGIC.len()];
-    let head = source.read_head(&mut head).map_err(|source| Error::Local {
-        action: "read",
-        path: package.path().to_owned(),
-        source,
-    })?;
-    if head == VMDK_MAGIC {
-        return Ok(());
-    }
-    Err(Error::Package {
-        package: package.display(),
-        problem: format!(
-            "{} is not a stream-optimized VMDK, the one format that vSphere takes; convert it: \
-             qemu-img convert -O vmdk -o subformat=streamOptimized",
-            file.href()
-        ),
-    })
-}
-
-/// Finds the package's file for everything that the server will ask for.
-fn plan_files(package: &Package, items: Vec<FileItem>) -> Result<Vec<PlannedFile>, Error> {
-    let plan = |item: FileItem| {
-        let unknown = || Error::Refused {
-            problem: format!("the server asks for {}, which the package does not have", item.path),
-        };
-        let file = FileName::new(item.path.clone()).map_err(|_| unknown())?;
-        let source = package.file(&file).ok_or_else(unknown)?;
-        let is_disk = !item.is_created;
-        Ok(PlannedFile { size_bytes: source.size_bytes(), file, item, is_disk })
-    };
-    items.into_iter().map(plan).collect()
 }
 
 /// What an import will do.  `Display` tells a person.
@@ -301,32 +304,22 @@ pub struct ImportPlan {
     server: Server,
     package: Arc<Package>,
     spec: ImportSpec,
-    pool: MoRef,
-    folder: Option<MoRef>,
-    host: Option<MoRef>,
+    place: Place,
     files: Vec<PlannedFile>,
-    warnings: Vec<String>,
-    datastore: String,
-}
-
-/// One file that will be uploaded.
-#[derive(Clone, Debug)]
-struct PlannedFile {
-    file: FileName,
-    item: FileItem,
-    size_bytes: u64,
-    is_disk: bool,
+    findings: Vec<Finding>,
+    afterwards: Afterwards,
 }
 
 impl fmt::Display for ImportPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "import {} as {}", self.package.display(), self.name())?;
-        writeln!(f, "  onto datastore {}", self.datastore)?;
+        writeln!(f, "  onto datastore {}", self.place.datastore.name)?;
         for file in &self.files {
             writeln!(f, "  {}: {} bytes", file.file, file.size_bytes)?;
         }
-        for warning in &self.warnings {
-            writeln!(f, "  warning: {warning}")?;
+        write!(f, "{}", self.afterwards)?;
+        for finding in &self.findings {
+            writeln!(f, "  {}: {finding}", finding.severity.word())?;
         }
         Ok(())
     }
@@ -336,7 +329,16 @@ impl ImportPlan {
     /// The name of the new machine.
     #[must_use]
     pub fn name(&self) -> String {
-        self.spec.entity_name().unwrap_or_default()
+        match &self.afterwards.replace {
+            Some(old) => old.name.clone(),
+            None => self.spec.entity_name().unwrap_or_default(),
+        }
+    }
+
+    /// The datastore that takes the disks.
+    #[must_use]
+    pub fn datastore(&self) -> &str {
+        &self.place.datastore.name
     }
 
     /// The files that will be uploaded, with their sizes in bytes.
@@ -344,176 +346,45 @@ impl ImportPlan {
         self.files.iter().map(|file| (&file.file, file.size_bytes))
     }
 
-    /// What the server and the reader of the package have to say.
+    /// What was found: errors, which stop the import, warnings and notes.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// The warnings among the findings, each in one line.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let is_warning = |finding: &&Finding| finding.severity == Severity::Warning;
+        self.findings.iter().filter(is_warning).map(ToString::to_string).collect()
+    }
+
+    /// Whether the import can be started.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Preflight`] if something was found that stops it.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.findings.iter().all(|finding| finding.severity != Severity::Error) {
+            return Ok(());
+        }
+        let (package, findings) = (self.package.display(), self.findings.clone());
+        Err(Error::Preflight { package, findings })
     }
 
     /// Runs the import.  Needs to be called within a tokio runtime.
+    ///
+    /// A plan that does not pass its [`check`](Self::check) fails with that error at once.
     pub fn start(self, options: Options) -> Transfer {
         Transfer::start(|meter, cancel| Running { plan: self, options, meter }.run(cancel))
     }
 
     fn take_lease(&self) -> impl Future<Output = Result<LeaseId, VimError>> + Send + 'static {
         let session = self.server.session().clone();
-        let (pool, spec) = (self.pool.clone(), self.spec.clone());
-        let (folder, host) = (self.folder.clone(), self.host.clone());
-        async move { session.import_vapp(&pool, &spec, folder.as_ref(), host.as_ref()).await }
-    }
-}
-
-/// An import that runs.
-struct Running {
-    plan: ImportPlan,
-    options: Options,
-    meter: Arc<Meter>,
-}
-
-impl Running {
-    async fn run(self, cancel: CancellationToken) -> Result<Report, Error> {
-        let started = Instant::now();
-        for warning in &self.plan.warnings {
-            warn(&self.options, warning.as_str());
+        let (place, spec) = (self.place.clone(), self.spec.clone());
+        async move {
+            let (folder, host) = (place.folder.as_ref(), place.host.as_ref());
+            session.import_vapp(&place.pool, &spec, folder, host).await
         }
-        let api = self.plan.server.hold(self.plan.take_lease(), &cancel).await?;
-        let lease_name = api.name();
-        let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(&cancel).await?;
-        let info = lease.info().clone();
-        let (this, offered) = (&self, &info);
-        let moved = run(lease, &self.meter, &cancel, |api, scope| async move {
-            entity_of(offered)?;
-            this.work(offered, &api, &scope).await
-        })
-        .await?;
-        let streamed = started.elapsed();
-        let files = report::files(&moved, &self.meter);
-        for file in moved {
-            // For a device URL the lease is the commit, and it has been completed.
-            let _nothing_to_do = file.sink.commit(&file.proof).await;
-        }
-        Ok(Report {
-            name: self.plan.name(),
-            entity: entity_of(&info)?.clone(),
-            lease: lease_name,
-            package: None,
-            streamed,
-            files,
-            beats: self.meter.beats(),
-            took: started.elapsed(),
-        })
-    }
-
-    async fn work(
-        &self,
-        info: &LeaseInfo,
-        lease: &Arc<dyn LeaseApi>,
-        scope: &CancellationToken,
-    ) -> Result<Vec<Moved>, Error> {
-        let keys: Vec<_> = info.devices.iter().map(|device| device.key.clone()).collect();
-        let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
-        let jobs: Vec<Job> = self
-            .plan
-            .files
-            .iter()
-            .map(|file| self.job(file, info, by_server))
-            .collect::<Result<_, _>>()?;
-        let moved = move_all(self.lanes(jobs), lease, &self.options.shared(), scope).await?;
-        if scope.is_cancelled() { Err(Error::Cancelled) } else { Ok(moved) }
-    }
-
-    fn job(
-        &self,
-        planned: &PlannedFile,
-        info: &LeaseInfo,
-        by_server: Option<DigestAlgorithm>,
-    ) -> Result<Job, Error> {
-        let item = &planned.item;
-        let offered = devices::for_item(&item.import_key, &item.path, &info.devices)?;
-        let package = &self.plan.package;
-        let source = package.file(&planned.file).ok_or_else(|| Error::Package {
-            package: package.display(),
-            problem: format!("{} has vanished", planned.file),
-        })?;
-        let promised = package.promised(&planned.file).cloned();
-        let algorithms: Vec<DigestAlgorithm> =
-            promised.iter().map(ovftransfer_ovf::Digest::algorithm).collect();
-        let inspect = Inspect { algorithms, disk: planned.is_disk };
-        // Something is always computed, for the report.
-        let inspect = inspect.also(by_server.unwrap_or(DigestAlgorithm::Sha256));
-        let host = format!("{}:{}", offered.url.host(), offered.url.port());
-        Ok(Job {
-            file: planned.file.clone(),
-            key: offered.key.clone(),
-            source: Arc::clone(source) as Arc<dyn Source>,
-            source_at: package.display(),
-            destination: Arc::new(DeviceDestination {
-                device: self.plan.server.device(offered),
-                upload: if planned.is_disk { Upload::Disk } else { Upload::Create },
-                len_bytes: planned.size_bytes,
-            }),
-            sink_at: host.clone(),
-            host,
-            inspect,
-            position: Position::Bytes,
-            promised,
-            meter: self.meter.add_file(&planned.file, planned.size_bytes),
-        })
-    }
-
-    /// Sorts the files into lanes: the largest first; disks that build on one another in one lane,
-    /// in the order of the server's items, because a delta needs its parent.
-    fn lanes(&self, jobs: Vec<Job>) -> Vec<Vec<Job>> {
-        let envelope = self.plan.package.envelope();
-        let file_of = |disk: &ovftransfer_ovf::envelope::Disk| {
-            disk.file_ref().and_then(|id| envelope.file(id)).map(FileRef::href)
-        };
-        let is_delta = |file: &FileName| {
-            let mut disks = envelope.disks().iter();
-            disks.any(|disk| {
-                let parent = disk.parent_ref().and_then(|id| envelope.disk(id));
-                parent.is_some_and(|parent| [file_of(disk), file_of(parent)].contains(&Some(file)))
-            })
-        };
-        let (chain, free): (Vec<Job>, Vec<Job>) =
-            jobs.into_iter().partition(|job| is_delta(&job.file));
-        let mut lanes: Vec<Vec<Job>> = free.into_iter().map(|job| vec![job]).collect();
-        if !chain.is_empty() {
-            lanes.push(chain);
-        }
-        let weight = |lane: &Vec<Job>| lane.iter().map(|job| job.meter.weight_bytes()).sum::<u64>();
-        lanes.sort_by_key(|lane| std::cmp::Reverse(weight(lane)));
-        lanes
-    }
-}
-
-/// The machine, or the vApp, that comes to be (`HttpNfcLeaseInfo.entity`, which is not optional).
-fn entity_of(info: &LeaseInfo) -> Result<&MoRef, Error> {
-    info.entity.as_ref().ok_or_else(|| Error::Refused {
-        problem: "the lease does not say which machine it is for".to_owned(),
-    })
-}
-
-/// The first bytes of a sparse VMDK extent (Virtual Disk Format 1.1, `SPARSE_MAGICNUMBER`).
-const VMDK_MAGIC: &[u8] = b"KDMV";
-
-#[cfg(test)]
-mod tests {
-    use ovftransfer_vim::Endpoint;
-    use ovftransfer_vim::value::Object;
-    use ovftransfer_vim::value::Value;
-
-    use super::*;
-
-    /// A report must not name a machine that nobody told us of.
-    #[test]
-    fn a_lease_without_its_machine_is_refused() {
-        let info: Value = Object::untyped().with("leaseTimeout", "300").into();
-        let info = LeaseInfo::from_value(&info, &Endpoint::new("vc", 443)).unwrap();
-        assert!(matches!(entity_of(&info), Err(Error::Refused { .. })));
-        let vm = MoRef::new("VirtualMachine", "vm-7");
-        let info = Object::untyped().with("leaseTimeout", "300").with("entity", &vm).into();
-        let info = LeaseInfo::from_value(&info, &Endpoint::new("vc", 443)).unwrap();
-        assert_eq!(*entity_of(&info).unwrap(), vm);
     }
 }

@@ -25,6 +25,8 @@ pub struct Report {
     pub package: Option<PathBuf>,
     /// One entry for each file that moved, in the order of the plan.
     pub files: Vec<FileReport>,
+    /// What was done to the machine after its import; nothing after an export.
+    pub after: After,
     /// Heartbeats that the server answered.
     pub beats: u64,
     /// From the request for the lease until the last byte had moved and was proven.
@@ -32,6 +34,22 @@ pub struct Report {
     /// From the request for the lease to the end: the package lies under its name, or the machine
     /// is there.
     pub took: Duration,
+}
+
+/// What was done to a machine, on request, after its import was complete.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct After {
+    /// The old machine that was deleted, as it had the name.
+    pub replaced: Option<MoRef>,
+    /// Whether the OVF environment was put into its configuration.
+    pub has_ovf_env: bool,
+    /// Whether it was started.
+    pub is_powered_on: bool,
+    /// The address that its guest has reported.
+    pub address: Option<String>,
+    /// Whether it was made a template.
+    pub is_template: bool,
 }
 
 /// What happened to one file.

@@ -36,6 +36,7 @@ use crate::event::Observer;
 use crate::governor::Governor;
 use crate::lease::LeaseApi;
 use crate::store::device::Device;
+use crate::transfer::Repeats;
 use crate::transfer::Shared;
 use crate::verify::Verification;
 
@@ -163,6 +164,12 @@ pub struct Options {
     pub governor: Governor,
     /// How much the server's manifest must prove.
     pub verification: Verification,
+    /// Whether an upload that failed is sent again in the same lease, where its trouble may pass.
+    ///
+    /// That servers take it is known of simulators only, so the result counts only if the server's
+    /// manifest proves it; without a manifest ([`Verification::Off`]) nothing is sent again.
+    /// Downloads are not meant: to repeat one does no harm.
+    pub retry_uploads: bool,
     /// How long a stream may stand still.  Long by default, 10 minutes: hosts allocate and zero
     /// disk space in the middle of a stream.
     pub stall: Duration,
@@ -175,6 +182,7 @@ impl Default for Options {
         Self {
             governor: PROCESS.clone(),
             verification: Verification::default(),
+            retry_uploads: true,
             stall: STALL_DEFAULT,
             observer: Arc::new(()),
         }
@@ -188,8 +196,16 @@ impl Options {
             observer: Arc::clone(&self.observer),
             verification: self.verification,
             stall: self.stall,
+            repeats: Repeats::Freely,
             leftovers: Arc::default(),
         }
+    }
+
+    /// The same for uploads, which are repeated only if the server can prove the result.
+    pub(crate) fn shared_by_uploads(&self) -> Shared {
+        let may_repeat = self.retry_uploads && self.verification != Verification::Off;
+        let repeats = if may_repeat { Repeats::Proven } else { Repeats::Never };
+        Shared { repeats, ..self.shared() }
     }
 }
 

@@ -76,6 +76,18 @@ pub(crate) struct Moved {
     pub(crate) took: Duration,
 }
 
+/// Whether a file whose trouble may pass is moved again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Repeats {
+    /// Downloads: what has arrived is thrown away.
+    Freely,
+    /// It is not.
+    Never,
+    /// Uploads: what the host has made of the first try is unknown, so after a second one the
+    /// server's manifest must prove the file, whatever the level.
+    Proven,
+}
+
 /// What all files of a transfer share.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
@@ -83,6 +95,7 @@ pub(crate) struct Shared {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) verification: Verification,
     pub(crate) stall: Duration,
+    pub(crate) repeats: Repeats,
     /// What could not be removed, for the answer to a cancellation.
     pub(crate) leftovers: Arc<Mutex<Vec<String>>>,
 }
@@ -293,7 +306,8 @@ impl Job {
                 permit.overloaded();
             }
             drop(permit);
-            if attempts >= ATTEMPTS_MAX || !may_pass(&error) {
+            let is_last = attempts >= ATTEMPTS_MAX || shared.repeats == Repeats::Never;
+            if is_last || !may_pass(&error) {
                 return Err(error);
             }
             if scope.is_cancelled() {
@@ -387,7 +401,11 @@ impl Job {
         shared: &Shared,
         scope: &CancellationToken,
     ) -> Result<(Verified, Option<LeaseManifestEntry>), Error> {
-        let (promised, level) = (self.promised.as_ref(), shared.verification);
+        let level = match shared.repeats {
+            Repeats::Proven if attempts > 1 => Verification::Require,
+            Repeats::Freely | Repeats::Never | Repeats::Proven => shared.verification,
+        };
+        let promised = self.promised.as_ref();
         let check = |entry: Option<&LeaseManifestEntry>| {
             Verified::check(&self.file, bytes, seen, promised, entry, level)
         };
@@ -448,6 +466,7 @@ struct Attempt {
 ///
 /// | what broke | again? |
 /// |---|---|
+/// | an upload, where [`Repeats::Never`] holds | no, whatever it was |
 /// | the connection, on either side | yes |
 /// | the host answered 408, 429, 502, 503 or 504 | yes |
 /// | the host answered 500 to a download | yes |

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 23] = [
     "meter",
     "event",
     "error",
@@ -13,6 +13,7 @@ const LAYERS: [&str; 20] = [
     "inspect",
     "verify",
     "store",
+    "overview",
     "governor",
     "lease",
     "copy",
@@ -21,9 +22,11 @@ const LAYERS: [&str; 20] = [
     "report",
     "handle",
     "server",
+    "inventory",
     "devices",
     "check",
     "import",
+    "spec",
     "export",
     "scenarios",
 ];
@@ -43,12 +46,16 @@ fn modules_use_only_lower_modules() {
     }
 }
 
-/// The text of a module: its file, and those of its folder.
+/// The text of a module: its file, and those of its folder and the folders in it.
 fn sources(module: &str) -> Vec<String> {
     let folder = Path::new("src").join(module);
     let mut paths = vec![folder.with_extension("rs")];
-    if folder.is_dir() {
-        paths.extend(fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()));
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop().filter(|folder| folder.is_dir()) {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { paths.push(path) }
+        }
     }
     paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
 }

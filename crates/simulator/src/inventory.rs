@@ -11,7 +11,7 @@ use crate::clock;
 use crate::dvs::{self, Owner};
 use crate::fault::Fault;
 use crate::object::{Moref, Objects};
-use crate::scenario::{DatastoreCluster, PRIVILEGES, Scenario};
+use crate::scenario::{self, DatastoreCluster, HostCondition, PRIVILEGES, Scenario};
 use crate::types;
 use crate::vm::{self, Vm, allocation, escape_name};
 use crate::world::{HostEntry, World};
@@ -75,7 +75,8 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
     let networks: Vec<Moref> =
         scenario.networks.iter().map(|_| world.new_moref("Network", "network")).collect();
     for (moref, name) in stores.iter().zip(&scenario.datastores) {
-        world.objects.put(moref.clone(), None, datastore(moref, name, &hosts));
+        let free = scenario.datastore_free.get(name).map(|size| size.bytes());
+        world.objects.put(moref.clone(), None, datastore(moref, name, free, &hosts));
     }
     for (moref, name) in networks.iter().zip(&scenario.networks) {
         world.objects.put(moref.clone(), None, network(moref, name, &hosts));
@@ -107,7 +108,7 @@ pub(crate) fn build(world: &mut World, instance_uuid: &str, endpoints: &[(String
     }
     for (index, (moref, spec)) in hosts.iter().zip(&scenario.hosts).enumerate() {
         let endpoint = endpoints.get(index).cloned().unwrap_or_default();
-        add_host(world, (moref, &spec.name), endpoint, places[index].clone());
+        add_host(world, (moref, spec), endpoint, places[index].clone());
         world.objects.set(moref, "datastore", stores.clone());
         world.objects.set(moref, "network", networks.clone());
     }
@@ -140,12 +141,12 @@ fn add_compute(
 /// Makes a host that is in `compute` with the root pool `pool`.
 fn add_host(
     world: &mut World,
-    (moref, name): (&Moref, &str),
+    (moref, spec): (&Moref, &scenario::Host),
     (authority, thumbprint): (String, String),
     (compute, pool): (Moref, Moref),
 ) {
     let version = world.scenario.api_version.as_str();
-    let value = host((&compute, moref), name, &thumbprint, version);
+    let value = host((&compute, moref), &spec.name, &thumbprint, (version, spec.condition));
     world.objects.put(moref.clone(), None, value);
     let stores = world.objects.value(&compute, "datastore").clone();
     for (kind, id) in HOST_SERVICES {
@@ -155,8 +156,8 @@ fn add_host(
             world.objects.set(&service, "datastore", stores.clone());
         }
     }
-    let (moref, name) = (moref.clone(), name.to_owned());
-    world.hosts.push(HostEntry { moref, name, authority, thumbprint, compute, pool });
+    let (moref, name, condition) = (moref.clone(), spec.name.clone(), spec.condition);
+    world.hosts.push(HostEntry { moref, name, condition, authority, thumbprint, compute, pool });
 }
 
 /// Makes a datastore cluster and moves its datastores into it.
@@ -543,15 +544,15 @@ fn host(
     (compute, moref): (&Moref, &Moref),
     name: &str,
     thumbprint: &str,
-    api_version: &str,
+    (api_version, condition): (&str, HostCondition),
 ) -> Value {
     let mut value = entity(name, Some(compute));
     let product = product(api_version);
     let runtime = json!({
-        "connectionState": "connected",
+        "connectionState": condition.connection(),
         "powerState": "poweredOn",
         "standbyMode": "none",
-        "inMaintenanceMode": false,
+        "inMaintenanceMode": condition == HostCondition::Maintenance,
         "bootTime": clock::now(),
     });
     value["summary"] = json!({
@@ -594,7 +595,9 @@ fn host(
     value
 }
 
-fn datastore(moref: &Moref, name: &str, hosts: &[Moref]) -> Value {
+fn datastore(moref: &Moref, name: &str, free_bytes: Option<u64>, hosts: &[Moref]) -> Value {
+    let free_bytes = free_bytes.and_then(|bytes| i64::try_from(bytes).ok());
+    let free_bytes = free_bytes.unwrap_or(DATASTORE_BYTES / 2);
     let mut value = entity(name, Some(&fixed::datastore_folder()));
     let url = format!("ds:///vmfs/volumes/{}/", moref.id);
     value["summary"] = json!({
@@ -602,7 +605,7 @@ fn datastore(moref: &Moref, name: &str, hosts: &[Moref]) -> Value {
         "name": name,
         "url": url,
         "capacity": DATASTORE_BYTES,
-        "freeSpace": DATASTORE_BYTES / 2,
+        "freeSpace": free_bytes,
         "uncommitted": 0,
         "accessible": true,
         "multipleHostAccess": hosts.len() > 1,
@@ -613,7 +616,7 @@ fn datastore(moref: &Moref, name: &str, hosts: &[Moref]) -> Value {
         "_typeName": "VmfsDatastoreInfo",
         "name": name,
         "url": url,
-        "freeSpace": DATASTORE_BYTES / 2,
+        "freeSpace": free_bytes,
         "maxFileSize": 62_i64 << 40,
         "maxMemoryFileSize": 62_i64 << 40,
         "timestamp": clock::now(),

@@ -17,7 +17,7 @@ use crate::inventory::{self, Place};
 pub(crate) use crate::lease::vapp::{check_vapp_free, export_vapp};
 use crate::nfc::{Access, Device};
 use crate::object::Moref;
-use crate::scenario::Direction;
+use crate::scenario::{Direction, HostCondition};
 use crate::task;
 use crate::types;
 use crate::vm::{Vm, VmFile, unescape_name};
@@ -85,10 +85,30 @@ pub(crate) fn import(
         }
         None => None,
     };
+    check_hosts(world, pool, host)?;
     let place = Place { parent: pool.clone(), folder };
     let purpose = Purpose::Import { spec: spec.clone(), place, host };
     let lease = begin(world, caller, pool, "ResourcePool.ImportVAppLRO", Direction::Import, &name);
     Ok((lease, purpose))
+}
+
+/// Whether the host can take a machine, or any of those that the pool is on.
+fn check_hosts(world: &World, pool: &Moref, wanted: Option<usize>) -> Result<(), Fault> {
+    let Some(host) = wanted.or_else(|| idlest_host(world, pool)).and_then(|at| world.hosts.get(at))
+    else {
+        return Err(Fault::new("HostNotConnected", "No host can take the virtual machine."));
+    };
+    match host.condition {
+        HostCondition::Connected => Ok(()),
+        HostCondition::Maintenance => {
+            let what = "The operation is not allowed in the current state of the host.";
+            Err(Fault::new("InvalidHostCondition", what).with("host", host.moref.value()))
+        }
+        HostCondition::Disconnected | HostCondition::NotResponding => {
+            let what = "Unable to communicate with the remote host, since it is disconnected.";
+            Err(Fault::new("HostNotConnected", what))
+        }
+    }
 }
 
 fn check_name(name: &str) -> Result<(), Fault> {
@@ -520,6 +540,21 @@ fn no_file(error: &std::io::Error) -> Fault {
     Fault::new("CannotCreateFile", error.to_string()).with("file", "")
 }
 
+/// Whether disks that take all their space at once fit.
+fn check_space(world: &World, datastore: &str, devices: &[Value]) -> Result<(), Fault> {
+    let Some(free) = world.scenario.datastore_free.get(datastore) else { return Ok(()) };
+    let thick = devices.iter().filter(|device| {
+        kind_of(device) == "VirtualDisk" && device["backing"]["thinProvisioned"] != true
+    });
+    let needed: u64 = thick.filter_map(|disk| disk["capacityInBytes"].as_u64()).sum();
+    if needed <= free.bytes() {
+        return Ok(());
+    }
+    Err(Fault::new("NoDiskSpace", "Insufficient disk space on the datastore.")
+        .with("file", "")
+        .with("datastore", datastore))
+}
+
 /// Makes a machine from its configuration, not yet in the inventory.
 ///
 /// # Errors
@@ -543,6 +578,7 @@ pub(crate) fn make_vm(
     })?;
     let datastore_name = unescape_name(world.objects.text(&datastore, "name"));
     let mut devices = hardware::devices(&spec)?;
+    check_space(world, &datastore_name, &devices)?;
     let store = world.store.clone();
     let place = (&datastore.value(), datastore_name.as_str());
     let disks = hardware::make_disks(&mut devices, &store, place, name).map_err(|e| no_file(&e))?;
@@ -758,7 +794,9 @@ fn idlest_host(world: &World, pool: &Moref) -> Option<usize> {
     };
     let owner = world.objects.reference(pool, "owner");
     let hosts = world.hosts.iter().enumerate();
-    let hosts = hosts.filter(|(_, host)| Some(&host.compute) == owner.as_ref());
+    let hosts = hosts.filter(|(_, host)| {
+        Some(&host.compute) == owner.as_ref() && host.condition == HostCondition::Connected
+    });
     hosts.map(|(index, _)| index).min_by_key(|host| held(*host))
 }
 

@@ -197,7 +197,13 @@ impl<'a> Import<'a> {
     fn version<'e>(&mut self, system: &'e VirtualSystem) -> Option<&'e str> {
         let families = system.hardware_family()?;
         let version = newest_hardware(families);
-        if version.is_none() {
+        if version.is_none() && envelope::list(families).any(|one| number(one).is_some()) {
+            let what = format!(
+                "No supported hardware versions among [{families}]; the newest is vmx-{HARDWARE_MAX}."
+            );
+            let fault = Fault::new("OvfNoSupportedHardwareFamily", what);
+            self.errors.push(fault.with("version", families));
+        } else if version.is_none() {
             let what = format!("Unsupported hardware family '{families}'.");
             let fault = Fault::new("OvfUnsupportedElementValue", what)
                 .with("lineNumber", system.hardware_line())
@@ -524,10 +530,15 @@ fn family(kind: &str) -> &'static str {
     }
 }
 
-/// The newest of the hardware families that a descriptor lists.
+/// The newest of the hardware families that a descriptor lists, of those that hosts here know.
 fn newest_hardware(families: &str) -> Option<&str> {
-    let number = |family: &&str| family.strip_prefix("vmx-").and_then(|n| n.parse::<u32>().ok());
-    envelope::list(families).filter(|family| number(family).is_some()).max_by_key(number)
+    let known = |family: &&str| number(family).is_some_and(|number| number <= HARDWARE_MAX);
+    envelope::list(families).filter(known).max_by_key(|family| number(family))
+}
+
+/// The number of a hardware family of VMware.
+fn number(family: &str) -> Option<u32> {
+    family.strip_prefix("vmx-")?.parse().ok()
 }
 
 /// vSphere's name for an operating system of CIM.
@@ -582,6 +593,8 @@ const NETWORK_CARDS: [(&str, &str); 7] = [
     ("vmxnet3", "VirtualVmxnet3"),
     ("sriovethernetcard", "VirtualSriovEthernetCard"),
 ];
+/// The newest hardware version of 8.0.2 and 8.0.3.
+const HARDWARE_MAX: u32 = 21;
 
 /// Units on the widest controller.
 const UNITS_MAX: usize = 64;

@@ -156,6 +156,9 @@ pub struct Scenario {
     pub hosts: Vec<Host>,
     /// Names of the datastores; every host reaches all of them.
     pub datastores: Vec<String>,
+    /// Free space of datastores, by name; those that are not named have plenty.  A machine whose
+    /// disks take all their space at once and more than this is not made.
+    pub datastore_free: BTreeMap<String, Size>,
     /// Datastore clusters and which datastores are in them.
     pub datastore_clusters: Vec<DatastoreCluster>,
     /// Names of the networks; every host reaches all of them.
@@ -236,6 +239,10 @@ pub struct Host {
     pub star_url: bool,
     /// What `sslThumbprint` of its device URLs says; absent: SHA-1, and nothing with `*`.
     pub thumbprint: Option<Thumbprint>,
+    /// Whether it can take machines.
+    pub condition: HostCondition,
+    /// Its device URLs lead to a port where nobody listens.
+    pub unreachable: bool,
 }
 
 /// What `sslThumbprint` says.
@@ -251,6 +258,33 @@ pub enum Thumbprint {
     Sha256,
     /// SHA-1 of another certificate, which is `sslCertificate` then.
     Wrong,
+}
+
+/// Whether a host can take machines.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HostCondition {
+    /// It can.
+    #[default]
+    Connected,
+    /// vCenter has been told to leave it alone.
+    Disconnected,
+    /// It is connected, but in maintenance.
+    Maintenance,
+    /// vCenter does not hear from it.
+    NotResponding,
+}
+
+impl HostCondition {
+    /// `HostSystemConnectionState`.
+    pub(crate) const fn connection(self) -> &'static str {
+        match self {
+            Self::Connected | Self::Maintenance => "connected",
+            Self::Disconnected => "disconnected",
+            Self::NotResponding => "notResponding",
+        }
+    }
 }
 
 /// Why a text is no scenario.
@@ -439,6 +473,7 @@ impl Default for Scenario {
             password: "simulated".to_owned(),
             hosts: vec![Host::new("host0"), Host::new("host1"), Host::stand_alone("host2")],
             datastores: (0..4).map(|index| format!("datastore{index}")).collect(),
+            datastore_free: BTreeMap::new(),
             datastore_clusters: vec![DatastoreCluster::new("pod0", &["datastore2", "datastore3"])],
             networks: vec!["VM Network".to_owned(), "Storage Network".to_owned()],
             esxi: false,
@@ -480,6 +515,8 @@ impl Default for Host {
             connection_cap: 32,
             star_url: false,
             thumbprint: None,
+            condition: HostCondition::Connected,
+            unreachable: false,
         }
     }
 }

@@ -123,7 +123,10 @@ impl Builder {
             .zip(&scenario.hosts)
             .map(|(host, spec)| match spec.star_url || scenario.esxi {
                 true => ("*".to_owned(), String::new()),
-                false => (host.local_addr().to_string(), host.identity().thumbprint_sha1()),
+                false => {
+                    let thumbprint = host.identity().thumbprint_sha1();
+                    (authority(host, spec.unreachable), thumbprint)
+                }
             })
             .collect();
         let path = store.path().to_owned();
@@ -416,6 +419,15 @@ fn certificates(
     Ok(all)
 }
 
+/// The authority that device URLs of a host have.
+fn authority(host: &NfcHost, is_unreachable: bool) -> String {
+    let address = host.local_addr();
+    if is_unreachable {
+        return SocketAddr::new(address.ip(), UNUSED_PORT).to_string();
+    }
+    address.to_string()
+}
+
 /// The state that `scenario` describes.  `endpoints` has authority and thumbprint of each host.
 fn make_world(
     scenario: Arc<Scenario>,
@@ -504,6 +516,9 @@ fn reachable(address: IpAddr) -> IpAddr {
 
 /// Largest request: the default of a real server.
 const REQUEST_BYTES_MAX: usize = 20_000_000;
+
+/// A port where nobody listens (TCPMUX, which is not in use any more).
+const UNUSED_PORT: u16 = 1;
 
 /// NVRAM has the same content in every machine.
 const NVRAM_SEED: u64 = 0x6e76_7261_6d00;

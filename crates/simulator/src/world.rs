@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::nfc::{Device, Tickets};
 use crate::object::{Moref, Objects};
 use crate::port::Switch;
-use crate::scenario::{Direction, Scenario};
+use crate::scenario::{Direction, HostCondition, Scenario};
 use crate::script::Script;
 use crate::session::Sessions;
 use crate::vapp::{Part, Vapp};
@@ -63,6 +63,8 @@ pub(crate) struct HostEntry {
     pub(crate) moref: Moref,
     /// Its name.
     pub(crate) name: String,
+    /// Whether it can take machines.
+    pub(crate) condition: HostCondition,
     /// Host and port of its device URLs; `*` for the API's own.
     pub(crate) authority: String,
     /// SHA-1 of its certificate, for `sslThumbprint`.

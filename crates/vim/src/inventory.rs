@@ -11,8 +11,10 @@
 //! ```
 
 mod facts;
+mod named;
 mod near;
 mod places;
+mod walk;
 
 use crate::connection::Call;
 use crate::error::VimError;
@@ -20,7 +22,10 @@ use crate::locator::{InventoryPath, Locator, unescape};
 use crate::session::Session;
 use crate::value::{MoRef, Value};
 
+pub use named::{HostFacts, StoragePlace, similar};
 pub use places::{DatastoreCluster, DatastoreFacts, VappFacts, VappState};
+
+pub use walk::Listed;
 
 pub use facts::{ImportTarget, PowerState, Snapshot, VmDisk, VmFacts};
 

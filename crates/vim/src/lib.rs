@@ -53,6 +53,7 @@
 //! # }
 //! ```
 
+pub mod authorization;
 pub mod dvs;
 pub mod endpoint;
 pub mod error;

@@ -173,6 +173,21 @@ impl InventoryPath {
         self.0.is_empty()
     }
 
+    /// The path as it stands in a `vi://` locator: names between slashes, percent-encoded.
+    ///
+    /// ```
+    /// # use ovftransfer_vim::InventoryPath;
+    /// let path = InventoryPath::new("/dc/vm").join("web 1/2");
+    /// assert_eq!(path.encoded(), "/dc/vm/web%201%2f2");
+    /// ```
+    #[must_use]
+    pub fn encoded(&self) -> String {
+        if self.0.is_empty() {
+            return "/".to_owned();
+        }
+        self.0.iter().map(|name| format!("/{}", encoded(name))).collect()
+    }
+
     /// The place called `name` in this one.
     #[must_use]
     pub fn join(&self, name: &str) -> Self {
@@ -213,6 +228,11 @@ pub(crate) fn unescape(name: &str) -> String {
     }
     plain.push_str(rest);
     plain
+}
+
+/// The reference that a text is: `VirtualMachine:vm-1` or `vm-1`.
+pub(crate) fn moref_in(text: &str) -> Option<MoRef> {
+    parse_moref(text).ok()
 }
 
 /// `vim.VirtualMachine:vm-1`, `VirtualMachine:vm-1` or `vm-1`.

@@ -1,11 +1,11 @@
 //! What is done to a machine around a transfer: snapshots, power, templates.
 //!
-//! Each call but the last starts a task and returns it; [`Session::watch_task`] follows it.
+//! Calls that return a reference start a task; [`Session::watch_task`] follows it.
 
 use crate::connection::Call;
 use crate::error::VimError;
 use crate::session::Session;
-use crate::value::MoRef;
+use crate::value::{MoRef, Object, Value};
 
 /// What a new snapshot should be (since 2.0).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,5 +101,65 @@ impl Session {
     pub async fn mark_as_template(&self, vm: &MoRef) -> Result<(), VimError> {
         self.call(Call::new(vm, "MarkAsTemplate")).await?;
         Ok(())
+    }
+
+    /// Starts the machines of a vApp in their order, by a task.  Privilege `VApp.PowerOn`.
+    ///
+    /// # Errors
+    ///
+    /// The faults `InvalidState` and `TaskInProgress`; others end the task.
+    pub async fn power_on_vapp(&self, vapp: &MoRef) -> Result<MoRef, VimError> {
+        self.connection().call_moref(Call::new(vapp, "PowerOnVApp_Task")).await
+    }
+
+    /// Deletes an object with all that belongs to it, by a task: of a machine its files, too.
+    /// Privilege for machines `VirtualMachine.Inventory.Delete`.
+    ///
+    /// # Errors
+    ///
+    /// The faults `InvalidPowerState` and `TaskInProgress`; others end the task.
+    pub async fn destroy(&self, entity: &MoRef) -> Result<MoRef, VimError> {
+        self.connection().call_moref(Call::new(entity, "Destroy_Task")).await
+    }
+
+    /// Gives an object another name, by a task; its files keep theirs.  Privilege for machines
+    /// `VirtualMachine.Config.Rename`.
+    ///
+    /// # Errors
+    ///
+    /// The faults `DuplicateName` and `InvalidName`; others end the task.
+    pub async fn rename(&self, entity: &MoRef, name: &str) -> Result<MoRef, VimError> {
+        let call = Call::new(entity, "Rename_Task").with("newName", name);
+        self.connection().call_moref(call).await
+    }
+
+    /// Sets options of a machine's extra configuration, by a task; an empty value removes one.
+    /// Privilege `VirtualMachine.Config.AdvancedConfig`.
+    ///
+    /// # Errors
+    ///
+    /// The faults `InvalidState` and `TaskInProgress`; others end the task.
+    pub async fn set_extra_config(
+        &self,
+        vm: &MoRef,
+        options: &[(&str, &str)],
+    ) -> Result<MoRef, VimError> {
+        let options = options.iter().map(|(key, value)| {
+            let option = Object::declared("OptionValue").with("key", *key);
+            option.with("value", Value::any_text(value))
+        });
+        let spec = Object::declared("VirtualMachineConfigSpec").with_each("extraConfig", options);
+        let call = Call::new(vm, "ReconfigVM_Task").with("spec", spec);
+        self.connection().call_moref(call).await
+    }
+
+    /// The address that a machine's tools report (`guest.ipAddress`); `None` before they do.
+    ///
+    /// # Errors
+    ///
+    /// The fault `ManagedObjectNotFound`, among others.
+    pub async fn guest_address(&self, vm: &MoRef) -> Result<Option<String>, VimError> {
+        let read = self.read(vm, &["guest.ipAddress"]).await?;
+        Ok(read.text("guest.ipAddress").filter(|address| !address.is_empty()))
     }
 }

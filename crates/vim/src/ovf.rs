@@ -106,10 +106,72 @@ impl ImportSpec {
         machine.map(|name| name.into_owned()).or_else(|| self.0.filled_text_of("name"))
     }
 
+    /// Whether it makes a vApp, not a machine.
+    #[must_use]
+    pub fn is_vapp(&self) -> bool {
+        self.type_name() == "VirtualAppImportSpec"
+    }
+
+    /// The same with an annotation of the caller's; `CreateImportSpec` has no parameter for it.
+    ///
+    /// ```text
+    /// VirtualMachineImportSpec  configSpec.annotation
+    /// VirtualAppImportSpec      vAppConfigSpec.annotation
+    /// ```
+    #[must_use]
+    pub fn with_annotation(self, text: &str) -> Self {
+        let (name, before) = if self.is_vapp() {
+            ("vAppConfigSpec", &BEFORE_VAPP_ANNOTATION[..])
+        } else {
+            ("configSpec", &BEFORE_ANNOTATION[..])
+        };
+        let Some(config) = self.0.field(name).cloned() else { return self };
+        let config = config.with_field("annotation", Value::from(text), before);
+        Self(self.0.with_field(name, config, &[]))
+    }
+
     pub(crate) fn value(&self) -> &Value {
         &self.0
     }
 }
+
+/// What stands before `annotation` in a `VirtualMachineConfigSpec`.
+const BEFORE_ANNOTATION: [&str; 19] = [
+    "dynamicType",
+    "dynamicProperty",
+    "changeVersion",
+    "name",
+    "version",
+    "createDate",
+    "uuid",
+    "instanceUuid",
+    "npivNodeWorldWideName",
+    "npivPortWorldWideName",
+    "npivWorldWideNameType",
+    "npivDesiredNodeWwns",
+    "npivDesiredPortWwns",
+    "npivTemporaryDisabled",
+    "npivOnNonRdmDisks",
+    "npivWorldWideNameOp",
+    "locationId",
+    "guestId",
+    "alternateGuestName",
+];
+
+/// What stands before `annotation` in a `VAppConfigSpec`: the fields of `VmConfigSpec`, then one.
+const BEFORE_VAPP_ANNOTATION: [&str; 11] = [
+    "dynamicType",
+    "dynamicProperty",
+    "product",
+    "property",
+    "ipAssignment",
+    "eula",
+    "ovfSection",
+    "ovfEnvironmentTransport",
+    "installBootRequired",
+    "installBootStopDelay",
+    "entityConfig",
+];
 
 impl fmt::Debug for ImportSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -315,4 +377,48 @@ fn faults(result: &Value, name: &str) -> Vec<Fault> {
         Fault::from_value(fault).unwrap_or_else(|| Fault::named("MethodFault", None))
     };
     result.each(name).map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(value: &Value) -> Vec<&str> {
+        value.fields().iter().map(|field| field.name.as_ref()).collect()
+    }
+
+    #[test]
+    fn an_annotation_comes_where_soap_wants_it_and_nothing_else_changes() {
+        let config = Object::new("VirtualMachineConfigSpec")
+            .with("name", "web")
+            .with("guestId", "otherGuest")
+            .with("files", Object::untyped())
+            .with("numCPUs", 1_u32);
+        let spec = Object::new("VirtualMachineImportSpec")
+            .with("configSpec", config)
+            .with("resPoolEntity", MoRef::new("ResourcePool", "resgroup-8"));
+        let spec = ImportSpec(spec.into()).with_annotation("a < b");
+        assert_eq!(names(spec.value()), ["configSpec", "resPoolEntity"]);
+        let config = spec.value().field("configSpec").unwrap();
+        assert_eq!(names(config), ["name", "guestId", "annotation", "files", "numCPUs"]);
+        assert_eq!(config.type_name(), Some("VirtualMachineConfigSpec"));
+        assert_eq!(config.text_of("annotation").as_deref(), Some("a < b"));
+        // One that the descriptor gave is replaced in its place.
+        let again = spec.with_annotation("c");
+        let config = again.value().field("configSpec").unwrap();
+        assert_eq!(names(config), ["name", "guestId", "annotation", "files", "numCPUs"]);
+        assert_eq!(config.text_of("annotation").as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn a_vapp_has_its_annotation_in_its_own_configuration() {
+        let config = Object::new("VAppConfigSpec")
+            .with_each("entityConfig", [Object::untyped()])
+            .with("instanceUuid", "1");
+        let spec =
+            Object::new("VirtualAppImportSpec").with("name", "app").with("vAppConfigSpec", config);
+        let spec = ImportSpec(spec.into()).with_annotation("a");
+        let config = spec.value().field("vAppConfigSpec").unwrap();
+        assert_eq!(names(config), ["entityConfig", "annotation", "instanceUuid"]);
+    }
 }

@@ -106,6 +106,33 @@ pub(crate) async fn read_each(
     retrieve(connection, collector, filter_spec(first.kind().to_owned(), paths, starts)).await
 }
 
+/// A property of an object that refers to others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Edge<'a> {
+    /// The object.
+    pub(crate) parent: &'a MoRef,
+    /// The declared type of the object, which may be a base type of its own.
+    pub(crate) kind: &'a str,
+    /// The property.
+    pub(crate) edge: &'a str,
+}
+
+/// Reads `paths` of every object of the type `of_type` at the end of `edge`.
+pub(crate) async fn read_children_of_type(
+    connection: &Connection,
+    collector: &MoRef,
+    edge: Edge<'_>,
+    of_type: &str,
+    paths: &[&str],
+) -> Result<Vec<Properties>, VimError> {
+    let traversal = Object::new("TraversalSpec")
+        .with("type", edge.kind)
+        .with("path", edge.edge)
+        .with("skip", false);
+    let start = object_spec(edge.parent).with("skip", true).with_each("selectSet", [traversal]);
+    retrieve(connection, collector, filter_spec(of_type.to_owned(), paths, [start])).await
+}
+
 /// A `PropertyFilterSpec`: `paths` of every selected object of the type `kind`.
 pub(crate) fn filter_spec(
     kind: String,

@@ -197,6 +197,25 @@ impl Value {
         }
     }
 
+    /// A text where a value of any type may stand: its type is named on both wires.
+    pub(crate) fn any_text(text: &str) -> Self {
+        let type_name = Some(TypeName::Xsd(Cow::Borrowed("string")));
+        Self { type_name, ..Self::from(text) }
+    }
+
+    /// The same object with the field `name` set to `value`.  A field that was not there comes
+    /// after the last of those in `before`, which SOAP wants to stand before it.
+    pub(crate) fn with_field(mut self, name: &'static str, value: Self, before: &[&str]) -> Self {
+        let Data::Object(fields) = &mut self.data else { return self };
+        if let Some(field) = fields.iter_mut().find(|field| field.name == name) {
+            field.value = value;
+            return self;
+        }
+        let last = fields.iter().rposition(|field| before.contains(&field.name.as_ref()));
+        fields.insert(last.map_or(0, |at| at + 1), Field { name: Cow::Borrowed(name), value });
+        self
+    }
+
     fn flat(&self) -> std::slice::Iter<'_, Self> {
         match &self.data {
             Data::List(list) => list.iter(),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "secret",
     "tls",
     "transport",
@@ -25,6 +25,7 @@ const LAYERS: [&str; 27] = [
     "keep_alive",
     "locator",
     "service",
+    "authorization",
     "inventory",
     "task",
     "ovf",

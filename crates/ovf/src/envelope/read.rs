@@ -7,9 +7,22 @@ use roxmltree::Document;
 use roxmltree::Node;
 use roxmltree::ParsingOptions;
 
+use super::describe::Describer;
+use super::describe::Places;
+use super::describe::place_of;
 use super::error::EnvelopeError;
 use super::error::EnvelopeFault;
+use super::messages::Messages;
 use super::scan;
+use super::sections::Configuration;
+use super::sections::IpAssignment;
+use super::sections::VirtualSystemCollection;
+use super::tree::Reader;
+use super::tree::SIZE_BYTES_MAX;
+use super::tree::VMW;
+use super::tree::fail;
+use super::tree::non_empty;
+use super::tree::text_of;
 use super::units;
 use super::view::Disk;
 use super::view::EnvelopeVersion;
@@ -28,10 +41,24 @@ pub(super) struct Parts {
     pub(super) disks: Vec<Disk>,
     pub(super) networks: Vec<Network>,
     pub(super) systems: Vec<VirtualSystem>,
+    pub(super) collections: Vec<VirtualSystemCollection>,
+    pub(super) configurations: Vec<Configuration>,
+    pub(super) ip_assignment: Option<IpAssignment>,
+    /// References to what is no file of the package, as they stand in the descriptor.
+    pub(super) outside: Vec<String>,
+}
+
+/// What becomes of a reference to something that is no file of the package.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Outside {
+    /// It is put aside: nobody is going to open it.
+    Aside,
+    /// The descriptor is refused.
+    Refused,
 }
 
 /// Reads a descriptor.
-pub(super) fn read(text: &str) -> Result<Parts, EnvelopeError> {
+pub(super) fn read(text: &str, outside: Outside) -> Result<Parts, EnvelopeError> {
     scan::check(text)?;
     let options = ParsingOptions { nodes_limit: NODES_MAX, ..ParsingOptions::default() };
     let tree = Document::parse_with_options(text, options).map_err(|e| xml_error(text, &e))?;
@@ -46,36 +73,59 @@ pub(super) fn read(text: &str) -> Result<Parts, EnvelopeError> {
         }
     };
     let reader = Reader { root, ovf };
-    let references = reader.references()?;
-    let disks = reader.disks(&references)?;
-    let networks = reader.networks()?;
-    let systems = reader.systems(&references, &disks)?;
-    Ok(Parts { version, references, disks, networks, systems })
+    let messages = Messages::of(reader);
+    let describer = Describer { reader, messages: &messages };
+    let References { files, ids, outside } = reader.references(outside)?;
+    let disks = reader.disks(&ids)?;
+    let networks = reader.networks(describer)?;
+    let (collections, places) = describer.collections()?;
+    let systems = reader.systems(describer, &places, &ids, &disks)?;
+    Ok(Parts {
+        version,
+        references: files,
+        disks,
+        networks,
+        systems,
+        collections,
+        configurations: describer.configurations()?,
+        ip_assignment: describer.ip_assignment(),
+        outside,
+    })
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Reader<'a, 'input> {
-    root: Node<'a, 'input>,
-    /// The namespace of this envelope's version.
-    ovf: &'static str,
+/// What stands in `References`.
+#[derive(Debug, Default)]
+struct References<'a> {
+    files: Vec<FileRef>,
+    /// Ids of all references.
+    ids: HashSet<&'a str>,
+    outside: Vec<String>,
 }
 
 impl<'a, 'input> Reader<'a, 'input> {
-    fn references(self) -> Result<Vec<FileRef>, EnvelopeError> {
-        let mut ids = HashSet::new();
+    fn references(self, outside: Outside) -> Result<References<'a>, EnvelopeError> {
         let mut hrefs = HashSet::new();
-        let mut references = Vec::new();
+        let mut references = References::default();
         for node in self.children(self.root, "References").flat_map(|n| self.children(n, "File")) {
             let id = self.required(node, "File", "id")?;
-            let href = FileName::from_relative(self.required(node, "File", "href")?)
-                .map_err(|error| fail(node, EnvelopeFault::Href { id: shown(id), error }))?;
-            if !ids.insert(id) {
+            let found = self.required(node, "File", "href")?;
+            if !references.ids.insert(id) {
                 return Err(fail(node, EnvelopeFault::DuplicateFile { id: shown(id) }));
             }
+            let href = match FileName::from_relative(found) {
+                Ok(href) => href,
+                Err(_) if outside == Outside::Aside => {
+                    references.outside.push(shown(found));
+                    continue;
+                }
+                Err(error) => {
+                    return Err(fail(node, EnvelopeFault::Href { id: shown(id), error }));
+                }
+            };
             if !hrefs.insert(href.clone()) {
                 return Err(fail(node, EnvelopeFault::DuplicateHref { href }));
             }
-            references.push(FileRef {
+            references.files.push(FileRef {
                 id: id.to_owned(),
                 href,
                 size_bytes: self.number(node, "size")?,
@@ -87,8 +137,7 @@ impl<'a, 'input> Reader<'a, 'input> {
         Ok(references)
     }
 
-    fn disks(self, references: &[FileRef]) -> Result<Vec<Disk>, EnvelopeError> {
-        let files: HashSet<&str> = references.iter().map(FileRef::id).collect();
+    fn disks(self, files: &HashSet<&str>) -> Result<Vec<Disk>, EnvelopeError> {
         let properties = self.capacity_properties();
         let mut disks = Vec::new();
         let mut nodes = Vec::new();
@@ -207,14 +256,14 @@ impl<'a, 'input> Reader<'a, 'input> {
         values
     }
 
-    fn networks(self) -> Result<Vec<Network>, EnvelopeError> {
+    fn networks(self, describer: Describer<'_, 'a, 'input>) -> Result<Vec<Network>, EnvelopeError> {
         let sections = self.children(self.root, "NetworkSection");
         let networks = sections.flat_map(|section| self.children(section, "Network"));
         networks
             .map(|node| {
                 let missing = EnvelopeFault::Missing { element: "Network", part: "network name" };
                 let name = self.attribute(node, "name").ok_or_else(|| fail(node, missing))?;
-                let description = self.child_text(node, "Description");
+                let description = describer.child_text(node, "Description")?;
                 Ok(Network { name: name.to_owned(), description })
             })
             .collect()
@@ -223,21 +272,18 @@ impl<'a, 'input> Reader<'a, 'input> {
     /// Machines in document order, those inside of collections too.
     fn systems(
         self,
-        references: &[FileRef],
+        describer: Describer<'_, 'a, 'input>,
+        places: &Places,
+        file_ids: &HashSet<&str>,
         disks: &[Disk],
     ) -> Result<Vec<VirtualSystem>, EnvelopeError> {
         let disk_ids: HashSet<&str> = disks.iter().map(Disk::id).collect();
-        let file_ids: HashSet<&str> = references.iter().map(FileRef::id).collect();
-        let is_content = |node: &Node<'_, '_>| {
-            node.parent_element()
-                .is_some_and(|up| up == self.root || self.is(up, "VirtualSystemCollection"))
-        };
         let mut systems = Vec::new();
         for node in self.root.descendants().filter(|node| self.is(*node, "VirtualSystem")) {
-            if !is_content(&node) {
+            if !self.is_content(node) {
                 continue;
             }
-            let system = self.system(node)?;
+            let system = self.system(node, describer, places)?;
             for item in system.items() {
                 let from = "HostResource";
                 if let Some(id) = item.disk_ids().find(|id| !disk_ids.contains(id)) {
@@ -257,7 +303,12 @@ impl<'a, 'input> Reader<'a, 'input> {
         Ok(systems)
     }
 
-    fn system(self, node: Node<'a, 'input>) -> Result<VirtualSystem, EnvelopeError> {
+    fn system(
+        self,
+        node: Node<'a, 'input>,
+        describer: Describer<'_, 'a, 'input>,
+        places: &Places,
+    ) -> Result<VirtualSystem, EnvelopeError> {
         let os = self.children(node, "OperatingSystemSection").next();
         let hardware = self.children(node, "VirtualHardwareSection").next();
         let family = hardware
@@ -265,10 +316,16 @@ impl<'a, 'input> Reader<'a, 'input> {
             .and_then(|system| cim_texts(system, "VirtualSystemType").next());
         Ok(VirtualSystem {
             id: self.attribute(node, "id").unwrap_or_default().to_owned(),
-            name: self.child_text(node, "Name"),
-            annotation: self
-                .children(node, "AnnotationSection")
-                .find_map(|section| self.child_text(section, "Annotation")),
+            name: describer.child_text(node, "Name")?,
+            annotation: describer.annotation(node)?,
+            collection: place_of(node, places),
+            products: describer.products(node)?,
+            eulas: describer.eulas(node)?,
+            os_description: match os {
+                Some(os) => describer.child_text(os, "Description")?,
+                None => None,
+            },
+            os_version: os.and_then(|os| self.attribute(os, "version")).and_then(non_empty),
             // VMware's own appliances say -100 here, and name the system by `osType`.
             os_id: os.and_then(|os| self.attribute(os, "id")?.trim().parse().ok()),
             os_type: os.and_then(|os| os.attribute((VMW, "osType"))).and_then(non_empty),
@@ -318,54 +375,6 @@ impl<'a, 'input> Reader<'a, 'input> {
             configuration: self.attribute(node, "configuration").and_then(non_empty),
         })
     }
-
-    fn is(self, node: Node<'_, '_>, name: &str) -> bool {
-        node.has_tag_name((self.ovf, name))
-    }
-
-    fn children(
-        self,
-        node: Node<'a, 'input>,
-        name: &'static str,
-    ) -> impl Iterator<Item = Node<'a, 'input>> {
-        node.children().filter(move |child| self.is(*child, name))
-    }
-
-    fn child_text(self, node: Node<'a, 'input>, name: &'static str) -> Option<String> {
-        self.children(node, name).map(text_of).find(|text| !text.is_empty())
-    }
-
-    fn attribute(self, node: Node<'a, 'input>, name: &str) -> Option<&'a str> {
-        node.attribute((self.ovf, name))
-    }
-
-    fn required(
-        self,
-        node: Node<'a, 'input>,
-        element: &'static str,
-        part: &'static str,
-    ) -> Result<&'a str, EnvelopeError> {
-        self.attribute(node, part)
-            .filter(|value| !value.is_empty())
-            .ok_or_else(|| fail(node, EnvelopeFault::Missing { element, part }))
-    }
-
-    fn number(
-        self,
-        node: Node<'a, 'input>,
-        name: &'static str,
-    ) -> Result<Option<u64>, EnvelopeError> {
-        let Some(text) = self.attribute(node, name).filter(|text| !text.is_empty()) else {
-            return Ok(None);
-        };
-        match units::whole(text.trim()).filter(|value| *value <= SIZE_BYTES_MAX) {
-            Some(value) => Ok(Some(value)),
-            None => {
-                let (found, max) = (shown(text), SIZE_BYTES_MAX);
-                Err(fail(node, EnvelopeFault::Number { part: name, found, max }))
-            }
-        }
-    }
 }
 
 /// Texts of the children of this name that belong to a CIM setting-data class.
@@ -382,16 +391,6 @@ fn cim_texts<'a, 'input>(
                 && child.tag_name().namespace().is_some_and(|uri| uri.starts_with(CIM))
         })
         .map(text_of)
-}
-
-/// All text of an element, without the blanks around it.
-fn text_of(node: Node<'_, '_>) -> String {
-    let texts = node.children().filter(Node::is_text).filter_map(|child| child.text());
-    texts.collect::<String>().trim().to_owned()
-}
-
-fn non_empty(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// The key in `${key}`.
@@ -414,10 +413,6 @@ fn place_on_circle(parents: &[Option<usize>]) -> Option<usize> {
         }
     }
     None
-}
-
-fn fail(node: Node<'_, '_>, fault: EnvelopeFault) -> EnvelopeError {
-    EnvelopeError::at(node.document().input_text(), node.range().start, fault)
 }
 
 fn xml_error(text: &str, error: &roxmltree::Error) -> EnvelopeError {
@@ -444,17 +439,11 @@ const OVF_1: &str = "http://schemas.dmtf.org/ovf/envelope/1";
 /// Namespace of OVF 2.0 and 2.1.
 const OVF_2: &str = "http://schemas.dmtf.org/ovf/envelope/2";
 
-/// Namespace of VMware's extensions.
-const VMW: &str = "http://www.vmware.com/schema/ovf";
-
 /// What the namespaces of all CIM classes start with; some have `.xsd` at the end.
 const CIM: &str = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_";
 
 /// Elements that describe a device; the second and third came with OVF 2.
 const ITEMS: [&str; 3] = ["Item", "StorageItem", "EthernetPortItem"];
-
-/// Largest size and capacity: vSphere keeps them as signed 64-bit numbers.
-const SIZE_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// Longest full key of a property that stands for a capacity; real keys are words.
 const KEY_BYTES_MAX: usize = 1024;

@@ -1,7 +1,10 @@
 //! The parts of a descriptor, as values.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
+use super::sections::Eula;
+use super::sections::Product;
 use super::units;
 use crate::name::FileName;
 
@@ -135,6 +138,11 @@ pub struct VirtualSystem {
     pub(super) id: String,
     pub(super) name: Option<String>,
     pub(super) annotation: Option<String>,
+    pub(super) collection: Option<usize>,
+    pub(super) products: Vec<Product>,
+    pub(super) eulas: Vec<Eula>,
+    pub(super) os_description: Option<String>,
+    pub(super) os_version: Option<String>,
     pub(super) os_id: Option<u16>,
     pub(super) os_type: Option<String>,
     pub(super) hardware_family: Option<String>,
@@ -158,6 +166,38 @@ impl VirtualSystem {
     #[must_use]
     pub fn annotation(&self) -> Option<&str> {
         self.annotation.as_deref()
+    }
+
+    /// Place of the collection that it lies in among [the envelope's]; nothing if in none.
+    ///
+    /// [the envelope's]: super::Envelope::collections
+    #[must_use]
+    pub fn collection(&self) -> Option<usize> {
+        self.collection
+    }
+
+    /// What is installed on it.
+    #[must_use]
+    pub fn products(&self) -> &[Product] {
+        &self.products
+    }
+
+    /// Its licences.
+    #[must_use]
+    pub fn eulas(&self) -> &[Eula] {
+        &self.eulas
+    }
+
+    /// Its operating system for people (`OperatingSystemSection`, §9.9).
+    #[must_use]
+    pub fn os_description(&self) -> Option<&str> {
+        self.os_description.as_deref()
+    }
+
+    /// The version of its operating system.
+    #[must_use]
+    pub fn os_version(&self) -> Option<&str> {
+        self.os_version.as_deref()
     }
 
     /// Its operating system, a value of `CIM_OperatingSystem.OsType`; nothing if it is not one.
@@ -184,6 +224,26 @@ impl VirtualSystem {
     #[must_use]
     pub fn items(&self) -> &[HardwareItem] {
         &self.items
+    }
+
+    /// Its devices in one of the package's configurations, or in none.
+    ///
+    /// An item for the configuration stands in place of the one for all that has its id (DSP0243
+    /// 1.1.0 §9.8).
+    #[must_use]
+    pub fn items_in(&self, configuration: Option<&str>) -> Vec<&HardwareItem> {
+        let is_special = |item: &&HardwareItem| item.configuration.is_some();
+        let applies = |item: &&HardwareItem| match (item.configuration(), configuration) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(ids), Some(wanted)) => ids.split_ascii_whitespace().any(|id| id == wanted),
+        };
+        let applying = || self.items.iter().filter(applies);
+        let special: HashSet<&str> =
+            applying().filter(is_special).map(|item| item.instance_id.as_str()).collect();
+        let stays =
+            |item: &&HardwareItem| is_special(item) || !special.contains(item.instance_id.as_str());
+        applying().filter(stays).collect()
     }
 }
 

@@ -79,6 +79,7 @@ impl Running {
             lease: leases.join(", "),
             package,
             files,
+            after: report::After::default(),
             beats: self.meter.beats(),
             streamed: streamed - started,
             took: started.elapsed(),

@@ -42,6 +42,7 @@ use crate::store::Sink;
 use crate::store::Source;
 use crate::transfer::Job;
 use crate::transfer::Moved;
+use crate::transfer::Repeats;
 use crate::transfer::Shared;
 use crate::transfer::move_all;
 use crate::transfer::run;
@@ -430,6 +431,7 @@ pub(super) async fn play(
         observer: Arc::clone(&observer),
         verification: Verification::Require,
         stall: Duration::from_secs(600),
+        repeats: Repeats::Freely,
         leftovers: Arc::default(),
     };
     let lease = Lease::new(api, observer).ready(cancel).await?;

@@ -169,21 +169,32 @@ impl Package {
 
     /// The descriptor has been read anyway, so its digest can be compared at once.
     fn check_descriptor(&self) -> Result<(), Error> {
-        let Some(expected) = self.promised(&self.descriptor) else { return Ok(()) };
-        let computed = Hasher::digest(expected.algorithm(), self.envelope.bytes());
-        if computed == *expected {
-            return Ok(());
-        }
-        Err(Error::DigestMismatch {
-            file: self.descriptor.clone(),
-            against: "the package's manifest",
-            expected: Box::new(*expected),
-            computed: Box::new(computed),
-        })
+        check_descriptor(&self.descriptor, &self.envelope, self.manifest())
     }
 }
 
-fn only_descriptor(folder: &Path) -> Result<PathBuf, Error> {
+/// Compares a descriptor with what the manifest says about it, if it does.
+pub(crate) fn check_descriptor(
+    descriptor: &FileName,
+    envelope: &Envelope,
+    manifest: Option<&Manifest>,
+) -> Result<(), Error> {
+    let Some(expected) = manifest.and_then(|manifest| manifest.digest(descriptor)) else {
+        return Ok(());
+    };
+    let computed = Hasher::digest(expected.algorithm(), envelope.bytes());
+    if computed == *expected {
+        return Ok(());
+    }
+    Err(Error::DigestMismatch {
+        file: descriptor.clone(),
+        against: "the package's manifest",
+        expected: Box::new(*expected),
+        computed: Box::new(computed),
+    })
+}
+
+pub(crate) fn only_descriptor(folder: &Path) -> Result<PathBuf, Error> {
     let entries = fs::read_dir(folder).map_err(|error| reading(folder, error))?;
     let mut found: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -199,7 +210,7 @@ fn only_descriptor(folder: &Path) -> Result<PathBuf, Error> {
 }
 
 /// The manifest beside a descriptor; packers for Windows write its name in upper case too.
-fn open_manifest(descriptor: &Path) -> Result<Option<Manifest>, Error> {
+pub(crate) fn open_manifest(descriptor: &Path) -> Result<Option<Manifest>, Error> {
     for extension in ["mf", "MF"] {
         let path = descriptor.with_extension(extension);
         match fs::metadata(&path) {
@@ -219,7 +230,7 @@ fn missing(manifest: Option<&Manifest>, has: impl Fn(&FileName) -> bool) -> Vec<
     files.filter(|file| !has(file)).cloned().collect()
 }
 
-fn open_file(path: &Path) -> Result<(Arc<File>, u64), Error> {
+pub(crate) fn open_file(path: &Path) -> Result<(Arc<File>, u64), Error> {
     let broken = |error: io::Error| {
         if error.kind() != io::ErrorKind::NotFound {
             return reading(path, error);
@@ -247,12 +258,12 @@ fn parse_envelope(path: &Path, bytes: Vec<u8>) -> Result<Envelope, Error> {
     Envelope::parse(bytes).map_err(|source| Error::Envelope { package, source: Box::new(source) })
 }
 
-fn parse_manifest(package: &str, bytes: &[u8]) -> Result<Manifest, Error> {
+pub(crate) fn parse_manifest(package: &str, bytes: &[u8]) -> Result<Manifest, Error> {
     Manifest::parse(bytes)
         .map_err(|source| Error::Manifest { package: package.to_owned(), source: Box::new(source) })
 }
 
-fn file_name(path: &Path) -> Result<FileName, Error> {
+pub(crate) fn file_name(path: &Path) -> Result<FileName, Error> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     FileName::new(name).map_err(|error| Error::Package {
         package: path.display().to_string(),
@@ -260,7 +271,7 @@ fn file_name(path: &Path) -> Result<FileName, Error> {
     })
 }
 
-fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     let (file, len_bytes) = open_file(path)?;
     FileSource::new(file, 0, len_bytes).read(limit_bytes).map_err(|error| reading(path, error))
 }
@@ -271,7 +282,7 @@ pub(crate) fn reading(path: &Path, source: io::Error) -> Error {
 
 /// The largest descriptor that is read.  Real ones have some ten KiB; message bundles make them
 /// larger, and a server takes no request above 20,000,000 bytes.
-const DESCRIPTOR_BYTES_MAX: u64 = 4 << 20;
+pub(crate) const DESCRIPTOR_BYTES_MAX: u64 = 4 << 20;
 
 /// The largest manifest that is read: 30,000 lines.
-const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 4 << 20;

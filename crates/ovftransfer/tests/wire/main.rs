@@ -3,7 +3,9 @@
 //! The clock is the real one, so disks and limits are small.
 #![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
 
+mod afterwards;
 mod esxi;
+mod imports;
 mod outputs;
 
 use std::path::Path;
@@ -25,6 +27,7 @@ use ovftransfer::Report;
 use ovftransfer::Secret;
 use ovftransfer::Server;
 use ovftransfer::Trust;
+use ovftransfer::Verification;
 use ovftransfer::Wire;
 use ovftransfer_simulator::LeaseState;
 use ovftransfer_simulator::Scenario;

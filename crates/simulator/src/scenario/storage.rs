@@ -26,6 +26,11 @@ impl DatastoreCluster {
 
 /// Checks that each datastore of a cluster exists and is in no other one.
 pub(super) fn check(scenario: &Scenario) -> Result<(), ScenarioError> {
+    if let Some(name) =
+        scenario.datastore_free.keys().find(|name| !scenario.datastores.contains(name))
+    {
+        return Err(wrong("datastore_free", format!("no datastore is called {name}")));
+    }
     let mut taken: Vec<&String> = Vec::new();
     for (index, cluster) in scenario.datastore_clusters.iter().enumerate() {
         let at = format!("datastore_clusters[{index}]");

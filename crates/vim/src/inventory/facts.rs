@@ -41,6 +41,29 @@ pub enum PowerState {
     Unknown(String),
 }
 
+impl PowerState {
+    /// The state that the API calls so, such as `poweredOn`.
+    pub(super) fn of(word: &str) -> Self {
+        match word {
+            "poweredOff" => Self::Off,
+            "poweredOn" => Self::On,
+            "suspended" => Self::Suspended,
+            unknown => Self::Unknown(unknown.to_owned()),
+        }
+    }
+
+    /// The word of the API.
+    #[must_use]
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Off => "poweredOff",
+            Self::On => "poweredOn",
+            Self::Suspended => "suspended",
+            Self::Unknown(word) => word,
+        }
+    }
+}
+
 /// A disk of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -150,12 +173,7 @@ impl Session {
         Ok(VmFacts {
             vm: vm.clone(),
             name: unescape(&read.text("name").unwrap_or_default()),
-            power_state: match read.text("runtime.powerState").unwrap_or_default().as_str() {
-                "poweredOff" => PowerState::Off,
-                "poweredOn" => PowerState::On,
-                "suspended" => PowerState::Suspended,
-                unknown => PowerState::Unknown(unknown.to_owned()),
-            },
+            power_state: PowerState::of(&read.text("runtime.powerState").unwrap_or_default()),
             disks,
             snapshots: read.value("snapshot").map(snapshots).unwrap_or_default(),
             disabled_methods: methods.filter_map(|m| Some(m.text()?.into_owned())).collect(),

@@ -52,7 +52,7 @@ impl DatastoreFacts {
         self.is_accessible && self.maintenance_mode.as_deref().is_none_or(|mode| mode == "normal")
     }
 
-    fn from_value(moref: MoRef, summary: &Value) -> Self {
+    pub(super) fn from_value(moref: MoRef, summary: &Value) -> Self {
         Self {
             moref,
             name: unescape(&summary.text_of("name").unwrap_or_default()),

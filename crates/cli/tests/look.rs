@@ -1,0 +1,403 @@
+//! `inspect`, `spec`, `ls`, and options in a file: what is there is told before anything moves.
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::fs::File;
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::json;
+
+mod support;
+
+use support::Done;
+use support::Lab;
+use support::files;
+use support::import_args;
+use support::now;
+use support::ours;
+use support::text;
+
+const EMPTY: &str = r#"{"machines": []}"#;
+
+const WIRES: [&str; 2] = ["json", "soap"];
+
+/// A package with everything that can be told about one; its disk is not there.
+const RICH: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"
+  xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"
+  xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"
+  xmlns:vmw="http://www.vmware.com/schema/ovf"
+  xmlns:vssd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData">
+  <References><File ovf:id="f1" ovf:href="disk.vmdk" ovf:size="1048576"/></References>
+  <DiskSection><Info/>
+    <Disk ovf:diskId="d1" ovf:fileRef="f1" ovf:capacity="8" ovf:capacityAllocationUnits="byte * 2^30"
+      ovf:populatedSize="4096" ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"/>
+    <Disk ovf:diskId="d2" ovf:capacity="1" ovf:capacityAllocationUnits="byte * 2^30"/>
+  </DiskSection>
+  <NetworkSection><Info/><Network ovf:name="lan"><Description>Inside</Description></Network></NetworkSection>
+  <DeploymentOptionSection><Info/>
+    <Configuration ovf:id="small"><Label>Small</Label><Description>For a test</Description></Configuration>
+    <Configuration ovf:id="large" ovf:default="true"><Label>Large</Label></Configuration>
+  </DeploymentOptionSection>
+  <VirtualSystem ovf:id="web"><Info/><Name>Web server</Name>
+    <EulaSection><Info>Terms</Info><License>Pay.</License></EulaSection>
+    <ProductSection ovf:class="app"><Info/>
+      <Product>Appliance</Product><Vendor>Example</Vendor><Version>1.2</Version><FullVersion>1.2.3</FullVersion>
+      <Category>Access</Category>
+      <Property ovf:key="port" ovf:type="uint16" ovf:value="80" ovf:userConfigurable="true">
+        <Label>Port&#x9b;31m</Label><Value ovf:value="8080" ovf:configuration="large"/>
+      </Property>
+      <Property ovf:key="secret" ovf:type="string" ovf:value="hunter2" ovf:password="true"/>
+    </ProductSection>
+    <vmw:IpAssignmentSection vmw:protocols="IPv4" vmw:schemes="dhcp,ovfenv"><Info/></vmw:IpAssignmentSection>
+    <OperatingSystemSection ovf:id="96" vmw:osType="debian12_64Guest"><Info/><Description>Debian 12</Description></OperatingSystemSection>
+    <VirtualHardwareSection><Info/>
+      <System><vssd:ElementName>x</vssd:ElementName><vssd:InstanceID>0</vssd:InstanceID><vssd:VirtualSystemType>vmx-19</vssd:VirtualSystemType></System>
+      <Item><rasd:InstanceID>1</rasd:InstanceID><rasd:ResourceType>3</rasd:ResourceType><rasd:VirtualQuantity>2</rasd:VirtualQuantity></Item>
+      <Item ovf:configuration="large"><rasd:InstanceID>1</rasd:InstanceID><rasd:ResourceType>3</rasd:ResourceType><rasd:VirtualQuantity>8</rasd:VirtualQuantity></Item>
+      <Item><rasd:AllocationUnits>byte * 2^20</rasd:AllocationUnits><rasd:InstanceID>2</rasd:InstanceID><rasd:ResourceType>4</rasd:ResourceType><rasd:VirtualQuantity>2048</rasd:VirtualQuantity></Item>
+      <Item><rasd:HostResource>ovf:/disk/d1</rasd:HostResource><rasd:InstanceID>3</rasd:InstanceID><rasd:ResourceType>17</rasd:ResourceType></Item>
+      <Item><rasd:Connection>lan</rasd:Connection><rasd:ElementName>Ethernet 1</rasd:ElementName><rasd:InstanceID>4</rasd:InstanceID><rasd:ResourceSubType>VmxNet3</rasd:ResourceSubType><rasd:ResourceType>10</rasd:ResourceType></Item>
+    </VirtualHardwareSection>
+  </VirtualSystem>
+</Envelope>
+"#;
+
+fn run(args: &[&str]) -> Done {
+    Done::of(&ours().args(args).output().unwrap())
+}
+
+#[test]
+fn inspect_tells_what_an_administrator_wants_to_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rich.ovf");
+    fs::write(&path, RICH).unwrap();
+    let done = run(&["inspect", text(&path), "--json"]);
+    done.expect(0, &[]);
+    let expected = json!({
+        "version": 1,
+        "type": "package",
+        "package": text(&path),
+        "form": "folder",
+        "descriptor": "rich.ovf",
+        "ovf": "1",
+        "bytes": RICH.len(),
+        "has_manifest": false,
+        "has_certificate": false,
+        "missing": ["disk.vmdk"],
+        "products": [{
+            "class": "app", "name": "Appliance", "vendor": "Example", "product_version": "1.2",
+            "full_version": "1.2.3",
+        }],
+        "collections": [],
+        "machines": [{
+            "id": "web", "name": "Web server", "cpus": 8, "memory_bytes": 2_147_483_648_u64,
+            "os": "Debian 12", "os_type": "debian12_64Guest", "hardware": "vmx-19",
+            "disks": ["d1"],
+            "adapters": [{ "name": "Ethernet 1", "adapter": "VmxNet3", "networks": ["lan"] }],
+        }],
+        "disks": [
+            {
+                "id": "d1", "file": "disk.vmdk", "capacity_bytes": 8_589_934_592_u64,
+                "populated_bytes": 4096, "download_bytes": 1_048_576,
+                "format": "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized",
+            },
+            { "id": "d2", "capacity_bytes": 1_073_741_824 },
+        ],
+        "networks": [{ "name": "lan", "description": "Inside" }],
+        "properties": [
+            {
+                "key": "app.port", "kind": "uint16", "default": "80", "defaults": { "large": "8080" },
+                "is_user_configurable": true, "is_password": false, "category": "Access",
+                "label": "Port\u{9b}31m",
+            },
+            {
+                "key": "app.secret", "kind": "string", "is_user_configurable": false,
+                "is_password": true, "category": "Access",
+            },
+        ],
+        "configurations": [
+            { "id": "small", "label": "Small", "description": "For a test", "is_default": false },
+            { "id": "large", "label": "Large", "is_default": true },
+        ],
+        "eulas": [{ "info": "Terms", "bytes": 4 }],
+        "ip_assignment": { "protocols": ["IPv4"], "schemes": ["dhcp", "ovfenv"] },
+    });
+    assert_eq!(done.objects(), [expected]);
+
+    let done = run(&["inspect", text(&path)]);
+    done.expect(0, &[]);
+    for words in [
+        "Appliance 1.2.3, Example",
+        "no manifest",
+        "Web server  8 CPUs  2.0 GiB  Debian 12  vmx-19",
+        "8.0 GiB  1.0 MiB to download  disk.vmdk  Web server",
+        "1.0 GiB  empty",
+        "Ethernet 1  VmxNet3  lan",
+        "Large  default",
+        "= 80",
+        "Port 31m",
+        "(password)",
+        "Terms  4 B",
+        "missing files",
+    ] {
+        assert!(done.stdout.contains(words), "no {words:?} in {}", done.stdout);
+    }
+    assert!(!done.stdout.contains("hunter2") && !done.stdout.contains('\u{9b}'), "{}", done.stdout);
+}
+
+#[test]
+fn inspect_reads_the_headers_of_an_ova_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.ova");
+    let mut ova = File::create(&path).unwrap();
+    let pad = |len: u64| len.next_multiple_of(512) - len;
+    let descriptor = RICH.replace("1048576", &LARGE_BYTES.to_string());
+    ova.write_all(&header("vm.ovf", descriptor.len() as u64)).unwrap();
+    ova.write_all(descriptor.as_bytes()).unwrap();
+    ova.write_all(&vec![0; usize::try_from(pad(descriptor.len() as u64)).unwrap()]).unwrap();
+    ova.write_all(&header("disk.vmdk", LARGE_BYTES)).unwrap();
+    let len_bytes = ova.metadata().unwrap().len() + LARGE_BYTES + 1024;
+    ova.set_len(len_bytes).unwrap();
+    drop(ova);
+
+    let started = now();
+    let done = run(&["inspect", text(&path), "--json"]);
+    let took = started.elapsed();
+    done.expect(0, &[]);
+    let package = done.object("package");
+    assert_eq!((&package["form"], &package["bytes"]), (&json!("ova"), &json!(len_bytes)));
+    assert_eq!(package["disks"][0]["download_bytes"], LARGE_BYTES);
+    // To read as much takes minutes.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+/// A ustar header of a file; sizes of 8 GiB and more as GNU writes them.
+fn header(name: &str, size_bytes: u64) -> [u8; 512] {
+    let mut header = [0; 512];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[100..108].copy_from_slice(b"0000644\0");
+    header[108..116].copy_from_slice(b"0000000\0");
+    header[116..124].copy_from_slice(b"0000000\0");
+    header[124] = 0x80;
+    header[128..136].copy_from_slice(&size_bytes.to_be_bytes());
+    header[136..148].copy_from_slice(b"00000000000\0");
+    header[148..156].copy_from_slice(b"        ");
+    header[156] = b'0';
+    header[257..265].copy_from_slice(b"ustar  \0");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header
+}
+
+/// As large as a disk may be without the file system of a test minding: 1 TiB, all of it a hole.
+const LARGE_BYTES: u64 = 1 << 40;
+
+#[test]
+fn what_is_no_package_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ovf");
+    for command in ["inspect", "spec"] {
+        run(&[command, text(&path)]).expect(14, &["a.ovf"]);
+        fs::write(&path, "<Envelope/>").unwrap();
+        run(&[command, text(&path)]).expect(6, &["a.ovf", "line 1"]);
+        run(&[command, text(folder.path())]).expect(6, &["line 1"]);
+        fs::write(&path, RICH).unwrap();
+        let manifest = path.with_extension("mf");
+        fs::write(&manifest, format!("SHA1(a.ovf)= {}\n", "0".repeat(40))).unwrap();
+        run(&[command, text(&path)]).expect(7, &["a.ovf", "manifest"]);
+        fs::remove_file(&manifest).unwrap();
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn spec_prints_options_that_import_takes() {
+    let lab = Lab::new(EMPTY);
+    let package = lab.package();
+    let done = lab.run(&["spec", text(&package)]);
+    done.expect(0, &[]);
+    let mut options: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(options["NetworkMapping"], json!([{ "Name": "VM Network", "Network": "" }]));
+    assert_eq!(options["Name"], Value::Null);
+    let line = lab.run(&["spec", text(&package), "--json"]);
+    assert_eq!(line.stdout.lines().count(), 1);
+    assert_eq!(serde_json::from_str::<Value>(&line.stdout).unwrap(), options);
+
+    options["Name"] = json!("by-file");
+    options["NetworkMapping"][0]["Network"] = json!("Storage Network");
+    options["Strange"] = json!(1);
+    let file = lab.path("options.json");
+    fs::write(&file, options.to_string()).unwrap();
+    for wire in WIRES {
+        let import = |more: &[&str]| {
+            let place = ["import", text(&package), "/DC0/host/Cluster0", "--wire", wire];
+            let store = ["--datastore", "datastore0", "--json", "--dry-run"];
+            lab.run(&[&place[..], &store[..], more].concat())
+        };
+        let done = import(&["--options", text(&file)]);
+        done.expect(0, &["warning: Strange"]);
+        assert_eq!(done.object("plan")["name"], "by-file");
+        let done = import(&["--options", text(&file), "--name", "by-flag"]);
+        assert_eq!(done.object("plan")["name"], "by-flag");
+        import(&["--options", text(&lab.path("none.json"))]).expect(14, &["none.json"]);
+        fs::write(lab.path("bad.json"), "{\"PowerOn\": 1}").unwrap();
+        import(&["--options", text(&lab.path("bad.json"))]).expect(2, &["bad.json", "boolean"]);
+    }
+    lab.expect_untouched();
+}
+
+#[test]
+fn import_takes_options_from_a_file_and_from_standard_input() {
+    let lab = Lab::new(EMPTY);
+    let package = lab.package();
+    let options = json!({
+        "DiskProvisioning": "thin",
+        "NetworkMapping": [{ "Name": "VM Network", "Network": "Storage Network" }],
+        "Name": "by-file",
+    });
+    let file = lab.path("options.json");
+    fs::write(&file, options.to_string()).unwrap();
+    let place = ["import", text(&package), "/DC0/host/Cluster0", "--datastore", "datastore0"];
+    lab.run(&[&place[..], &["--options", text(&file)]].concat()).expect(0, &[]);
+
+    let mut child = lab
+        .command(&[&place[..], &["--options", "-", "--name", "by-flag"]].concat())
+        .env("GOVC_NETWORK", "VM Network")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(options.to_string().as_bytes()).unwrap();
+    Done::of(&child.wait_with_output().unwrap()).expect(0, &[]);
+
+    lab.run(&[&import_args(&package, "all-flags")[..], &["--options", text(&file)]].concat())
+        .expect(0, &[]);
+    let networks: BTreeMap<String, Vec<String>> =
+        lab.simulator.vms().into_iter().map(|vm| (vm.name, vm.networks)).collect();
+    assert_eq!(networks["by-file"], ["Storage Network"]);
+    assert_eq!(networks["by-flag"], ["Storage Network"], "a file beats a variable");
+    assert_eq!(networks["all-flags"], ["VM Network"], "a flag beats a file");
+    lab.expect_machines(3);
+}
+
+#[test]
+fn ls_prints_paths_that_lead_back() {
+    let scenario = r#"{"machines": [
+        {"name": "old one/100%", "folder": "backup/daily"}, {"name": "new"}]}"#;
+    let lab = Lab::new(scenario);
+    let mut first: Option<Vec<Value>> = None;
+    for wire in WIRES {
+        let done = lab.run(&["ls", "/", "--json", "--wire", wire]);
+        done.expect(0, &[]);
+        let objects = done.objects();
+        let by_path = |path: &str| {
+            objects.iter().find(|object| object["path"] == path).unwrap_or_else(|| panic!("{path}"))
+        };
+        assert_eq!(by_path("/DC0")["type"], "Datacenter");
+        assert_eq!(by_path("/DC0/vm/backup/daily")["type"], "Folder");
+        assert_eq!(by_path("/DC0/datastore/datastore0")["type"], "Datastore");
+        assert_eq!(by_path("/DC0/network/VM%20Network")["name"], "VM Network");
+        assert_eq!(by_path("/DC0/host/Cluster0")["type"], "ClusterComputeResource");
+        assert_eq!(by_path("/DC0/host/Cluster0/Resources/pool0")["type"], "ResourcePool");
+        assert_eq!(by_path("/DC0/host/Cluster0/host1")["type"], "HostSystem");
+        let machine = by_path("/DC0/vm/backup/daily/old%20one%2f100%25");
+        assert_eq!((&machine["type"], &machine["version"]), (&json!("VirtualMachine"), &json!(1)));
+        assert_eq!(machine["name"], "old one/100%");
+        assert_eq!(machine["powerState"], "poweredOff");
+        assert!(machine["moref"].as_str().unwrap().starts_with("VirtualMachine:"));
+        assert_eq!(by_path("/DC0")["powerState"], Value::Null);
+        let at = |path| objects.iter().position(|object| object["path"] == path);
+        assert!(at("/DC0/vm/backup") < at("/DC0/vm/backup/daily"), "parents first");
+        match &first {
+            None => first = Some(objects),
+            Some(first) => assert_eq!(*first, objects),
+        }
+
+        // Each path is a place again.
+        let server = lab.simulator.url().replace("https://", "vi://").replace("/sdk", "");
+        for object in first.iter().flatten() {
+            let place = format!("{server}{}", object["path"].as_str().unwrap());
+            let again = lab.run(&["ls", &place, "--json", "--wire", wire]);
+            again.expect(0, &[]);
+            assert_eq!(again.objects()[0]["moref"], object["moref"], "{place}");
+        }
+    }
+
+    let done = lab.run(&["ls", "/DC0", "--type", "vm", "--type", "datacenter"]);
+    done.expect(0, &[]);
+    let lines: Vec<&str> = done.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", done.stdout);
+    assert!(lines[0].starts_with("/DC0  ") && lines[0].ends_with("Datacenter"), "{}", lines[0]);
+    assert!(lines[1..].iter().all(|line| line.ends_with("VirtualMachine  poweredOff")));
+    lab.run(&["ls", "/DC0/vm/nothing"]).expect(4, &["nothing"]);
+    lab.expect_untouched();
+}
+
+#[test]
+fn a_vapp_has_two_places_and_one_content() {
+    let lab = Lab::new(
+        r#"{"machines": [], "vapps": [{"name": "suite", "machines": [{"name": "a"}, {"name": "b"}]}]}"#,
+    );
+    for wire in WIRES {
+        let done =
+            lab.run(&["ls", "/", "--json", "--wire", wire, "--type", "vapp", "--type", "vm"]);
+        done.expect(0, &[]);
+        let objects = done.objects();
+        let of_type = |kind: &str| -> Vec<&Value> {
+            objects.iter().filter(|object| object["type"] == kind).collect()
+        };
+        let vapps = of_type("VirtualApp");
+        assert_eq!(vapps.len(), 2, "{objects:?}");
+        assert_eq!(vapps[0]["moref"], vapps[1]["moref"]);
+        let machines = of_type("VirtualMachine");
+        assert_eq!(machines.len(), 2, "{objects:?}");
+        for machine in machines {
+            let path = machine["path"].as_str().unwrap();
+            assert!(path.starts_with(vapps[0]["path"].as_str().unwrap()), "{path}");
+            assert_eq!(machine["powerState"], "poweredOff");
+        }
+    }
+}
+
+#[test]
+fn ls_and_inspect_work_on_a_bare_host() {
+    let lab = Lab::new(
+        r#"{"esxi": true, "hosts": [{"name": "esxi0"}], "machines": [
+        {"name": "web", "disks": [{"capacity": "8 MiB"}]}]}"#,
+    );
+    let done = lab.run(&["ls", "/", "--json", "--type", "vm"]);
+    done.expect(0, &[]);
+    let objects = done.objects();
+    let [machine] = &objects[..] else { panic!("{objects:?}") };
+    assert_eq!(machine["name"], "web");
+    let server = lab.simulator.url().replace("https://", "vi://").replace("/sdk", "");
+    let place = format!("{server}{}", machine["path"].as_str().unwrap());
+    let done = lab.run(&["inspect", &place, "--json"]);
+    done.expect(0, &[]);
+    let told = done.object("machine");
+    assert_eq!((&told["name"], &told["powerState"]), (&json!("web"), &json!("poweredOff")));
+    assert_eq!(told["disks"][0]["capacity_bytes"], 8 << 20);
+    let done = lab.run(&["inspect", &place]);
+    done.expect(0, &[]);
+    assert!(done.stdout.starts_with("web (VirtualMachine:"), "{}", done.stdout);
+    lab.run(&["inspect", &server]).expect(4, &["/ is not a machine"]);
+    lab.run(&["inspect", &format!("{server}/none")]).expect(4, &["none"]);
+    lab.expect_untouched();
+}
+
+#[test]
+fn nothing_is_written_by_looking() {
+    let lab = Lab::new(EMPTY);
+    let package = lab.package();
+    let before = files(lab.folder.path());
+    for command in ["inspect", "spec"] {
+        lab.run(&[command, text(&package)]).expect(0, &[]);
+    }
+    assert_eq!(files(lab.folder.path()), before);
+}

@@ -1,0 +1,89 @@
+//! Finding elements and attributes of OVF in the XML tree.
+
+use roxmltree::Node;
+
+use super::error::EnvelopeError;
+use super::error::EnvelopeFault;
+use super::units;
+use crate::name::shown;
+
+/// The tree of a descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a, 'input> {
+    pub(super) root: Node<'a, 'input>,
+    /// The namespace of this envelope's version.
+    pub(super) ovf: &'static str,
+}
+
+impl<'a, 'input> Reader<'a, 'input> {
+    pub(super) fn is(self, node: Node<'_, '_>, name: &str) -> bool {
+        node.has_tag_name((self.ovf, name))
+    }
+
+    pub(super) fn children(
+        self,
+        node: Node<'a, 'input>,
+        name: &'static str,
+    ) -> impl Iterator<Item = Node<'a, 'input>> {
+        node.children().filter(move |child| self.is(*child, name))
+    }
+
+    /// Whether a machine or collection is a part of what the envelope describes: it lies directly
+    /// in the envelope, or in a collection (DSP0243 1.1.0 §7.2).
+    pub(super) fn is_content(self, node: Node<'_, '_>) -> bool {
+        let up = node.parent_element();
+        up.is_some_and(|up| up == self.root || self.is(up, "VirtualSystemCollection"))
+    }
+
+    pub(super) fn attribute(self, node: Node<'a, 'input>, name: &str) -> Option<&'a str> {
+        node.attribute((self.ovf, name))
+    }
+
+    pub(super) fn required(
+        self,
+        node: Node<'a, 'input>,
+        element: &'static str,
+        part: &'static str,
+    ) -> Result<&'a str, EnvelopeError> {
+        self.attribute(node, part)
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| fail(node, EnvelopeFault::Missing { element, part }))
+    }
+
+    pub(super) fn number(
+        self,
+        node: Node<'a, 'input>,
+        name: &'static str,
+    ) -> Result<Option<u64>, EnvelopeError> {
+        let Some(text) = self.attribute(node, name).filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        match units::whole(text.trim()).filter(|value| *value <= SIZE_BYTES_MAX) {
+            Some(value) => Ok(Some(value)),
+            None => {
+                let (found, max) = (shown(text), SIZE_BYTES_MAX);
+                Err(fail(node, EnvelopeFault::Number { part: name, found, max }))
+            }
+        }
+    }
+}
+
+/// All text of an element, without the blanks around it.
+pub(super) fn text_of(node: Node<'_, '_>) -> String {
+    let texts = node.children().filter(Node::is_text).filter_map(|child| child.text());
+    texts.collect::<String>().trim().to_owned()
+}
+
+pub(super) fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+pub(super) fn fail(node: Node<'_, '_>, fault: EnvelopeFault) -> EnvelopeError {
+    EnvelopeError::at(node.document().input_text(), node.range().start, fault)
+}
+
+/// Namespace of VMware's extensions.
+pub(super) const VMW: &str = "http://www.vmware.com/schema/ovf";
+
+/// Largest size and capacity: vSphere keeps them as signed 64-bit numbers.
+pub(super) const SIZE_BYTES_MAX: u64 = i64::MAX as u64;

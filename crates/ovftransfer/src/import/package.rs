@@ -1,0 +1,106 @@
+//! What the package itself says about an import: that it is whole, and which file is which.
+
+use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::envelope::FileRef;
+use ovftransfer_vim::ovf::FileItem;
+
+use crate::check::check_manifest_covers;
+use crate::check::check_sizes;
+use crate::check::manifest_strays;
+use crate::error::Check;
+use crate::error::Error;
+use crate::error::Finding;
+use crate::store::package::Package;
+
+/// What can be known to go wrong before the server is asked; returns what is only odd.  Blocks.
+pub(super) fn check_package(package: &Package) -> Result<Vec<Finding>, Error> {
+    let wrong = |problem: String| Err(Error::Package { package: package.display(), problem });
+    check_sizes(package)?;
+    check_manifest_covers(package)?;
+    if let Some(file) = package.missing().first() {
+        return wrong(format!("the manifest names {file}, which is not in the package"));
+    }
+    for file in package.envelope().references() {
+        if let Some(compression) = file.compression().filter(|name| *name != "identity") {
+            return wrong(format!(
+                "{} is compressed ({compression}), which is not supported; unpack it and take the \
+                 attribute out of the descriptor",
+                file.href()
+            ));
+        }
+        if file.chunk_size_bytes().is_some() {
+            return wrong(format!("{} is cut into chunks, which is not supported", file.href()));
+        }
+        if package.is_disk(file) {
+            check_magic(package, file)?;
+        }
+    }
+    let mut texts = package.warnings().to_vec();
+    texts.extend(manifest_warnings(package));
+    Ok(texts.into_iter().map(|text| Finding::warning(Check::Package, "", text)).collect())
+}
+
+/// What the manifest does not prove.
+fn manifest_warnings(package: &Package) -> Vec<String> {
+    let Some(manifest) = package.manifest() else {
+        let text = "the package has no manifest: its files are not checked against the packer's \
+                    digests";
+        return vec![text.to_owned()];
+    };
+    let mut warnings = manifest_strays(package);
+    if manifest.digest(package.descriptor()).is_none() {
+        warnings.push("the manifest does not list the descriptor, which is not checked".to_owned());
+    }
+    warnings
+}
+
+/// A host takes nothing but stream-optimized disks, and says so only when everything is set up.
+fn check_magic(package: &Package, file: &FileRef) -> Result<(), Error> {
+    let Some(source) = package.file(file.href()) else { return Ok(()) };
+    let mut head = [0; VMDK_MAGIC.len()];
+    let head = source.read_head(&mut head).map_err(|source| Error::Local {
+        action: "read",
+        path: package.path().to_owned(),
+        source,
+    })?;
+    if head == VMDK_MAGIC {
+        return Ok(());
+    }
+    Err(Error::Package {
+        package: package.display(),
+        problem: format!(
+            "{} is not a stream-optimized VMDK, the one format that vSphere takes; convert it: \
+             qemu-img convert -O vmdk -o subformat=streamOptimized",
+            file.href()
+        ),
+    })
+}
+
+/// Finds the package's file for everything that the server will ask for.
+pub(super) fn plan_files(
+    package: &Package,
+    items: Vec<FileItem>,
+) -> Result<Vec<PlannedFile>, Error> {
+    let plan = |item: FileItem| {
+        let unknown = || Error::Refused {
+            problem: format!("the server asks for {}, which the package does not have", item.path),
+        };
+        let file = FileName::new(item.path.clone()).map_err(|_| unknown())?;
+        let source = package.file(&file).ok_or_else(unknown)?;
+        let is_disk = !item.is_created;
+        Ok(PlannedFile { size_bytes: source.size_bytes(), file, item, is_disk })
+    };
+    items.into_iter().map(plan).collect()
+}
+
+/// One file that will be uploaded.
+#[derive(Clone, Debug)]
+pub(super) struct PlannedFile {
+    pub(super) file: FileName,
+    pub(super) item: FileItem,
+    pub(super) size_bytes: u64,
+    pub(super) is_disk: bool,
+}
+
+/// The first bytes of a sparse VMDK extent (Virtual Disk Format 1.1, `SPARSE_MAGICNUMBER`).
+const VMDK_MAGIC: &[u8] = b"KDMV";

@@ -1,0 +1,195 @@
+//! An import that runs: lease, uploads, and the end of the lease.
+
+use std::sync::Arc;
+
+use ovftransfer_ovf::DigestAlgorithm;
+use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::envelope::FileRef;
+use ovftransfer_vim::lease::LeaseInfo;
+use ovftransfer_vim::value::MoRef;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::devices;
+use crate::error::Error;
+use crate::error::Severity;
+use crate::import::ImportPlan;
+use crate::import::after;
+use crate::import::package::PlannedFile;
+use crate::inspect::Inspect;
+use crate::inspect::Position;
+use crate::lease::Lease;
+use crate::lease::LeaseApi;
+use crate::meter::Meter;
+use crate::report;
+use crate::report::Report;
+use crate::server::Options;
+use crate::server::server_algorithm;
+use crate::server::warn;
+use crate::store::Source;
+use crate::store::device::DeviceDestination;
+use crate::store::device::Upload;
+use crate::transfer::Job;
+use crate::transfer::Moved;
+use crate::transfer::move_all;
+use crate::transfer::run;
+
+/// An import that runs.
+pub(super) struct Running {
+    pub(super) plan: ImportPlan,
+    pub(super) options: Options,
+    pub(super) meter: Arc<Meter>,
+}
+
+impl Running {
+    pub(super) async fn run(self, cancel: CancellationToken) -> Result<Report, Error> {
+        let started = Instant::now();
+        self.plan.check()?;
+        for finding in self.plan.findings() {
+            if finding.severity == Severity::Warning {
+                warn(&self.options, finding.to_string());
+            }
+        }
+        let api = self.plan.server.hold(self.plan.take_lease(), &cancel).await?;
+        let lease_name = api.name();
+        let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(&cancel).await?;
+        let info = lease.info().clone();
+        let (this, offered) = (&self, &info);
+        let moved = run(lease, &self.meter, &cancel, |api, scope| async move {
+            entity_of(offered)?;
+            this.work(offered, &api, &scope).await
+        })
+        .await?;
+        let streamed = started.elapsed();
+        let files = report::files(&moved, &self.meter);
+        for file in moved {
+            // For a device URL the lease is the commit, and it has been completed.
+            let _nothing_to_do = file.sink.commit(&file.proof).await;
+        }
+        let entity = entity_of(&info)?.clone();
+        let took = started.elapsed();
+        let after = after::run(&self.plan, &entity, &self.options, &cancel).await?;
+        Ok(Report {
+            name: self.plan.name(),
+            entity,
+            lease: lease_name,
+            package: None,
+            streamed,
+            files,
+            after,
+            beats: self.meter.beats(),
+            took,
+        })
+    }
+
+    async fn work(
+        &self,
+        info: &LeaseInfo,
+        lease: &Arc<dyn LeaseApi>,
+        scope: &CancellationToken,
+    ) -> Result<Vec<Moved>, Error> {
+        let keys: Vec<_> = info.devices.iter().map(|device| device.key.clone()).collect();
+        let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
+        let jobs: Vec<Job> = self
+            .plan
+            .files
+            .iter()
+            .map(|file| self.job(file, info, by_server))
+            .collect::<Result<_, _>>()?;
+        let moved =
+            move_all(self.lanes(jobs), lease, &self.options.shared_by_uploads(), scope).await?;
+        if scope.is_cancelled() { Err(Error::Cancelled) } else { Ok(moved) }
+    }
+
+    fn job(
+        &self,
+        planned: &PlannedFile,
+        info: &LeaseInfo,
+        by_server: Option<DigestAlgorithm>,
+    ) -> Result<Job, Error> {
+        let item = &planned.item;
+        let offered = devices::for_item(&item.import_key, &item.path, &info.devices)?;
+        let package = &self.plan.package;
+        let source = package.file(&planned.file).ok_or_else(|| Error::Package {
+            package: package.display(),
+            problem: format!("{} has vanished", planned.file),
+        })?;
+        let promised = package.promised(&planned.file).cloned();
+        let algorithms: Vec<DigestAlgorithm> =
+            promised.iter().map(ovftransfer_ovf::Digest::algorithm).collect();
+        let inspect = Inspect { algorithms, disk: planned.is_disk };
+        // Something is always computed, for the report.
+        let inspect = inspect.also(by_server.unwrap_or(DigestAlgorithm::Sha256));
+        let host = format!("{}:{}", offered.url.host(), offered.url.port());
+        Ok(Job {
+            file: planned.file.clone(),
+            key: offered.key.clone(),
+            source: Arc::clone(source) as Arc<dyn Source>,
+            source_at: package.display(),
+            destination: Arc::new(DeviceDestination {
+                device: self.plan.server.device(offered),
+                upload: if planned.is_disk { Upload::Disk } else { Upload::Create },
+                len_bytes: planned.size_bytes,
+            }),
+            sink_at: host.clone(),
+            host,
+            inspect,
+            position: Position::Bytes,
+            promised,
+            meter: self.meter.add_file(&planned.file, planned.size_bytes),
+        })
+    }
+
+    /// Sorts the files into lanes: the largest first; disks that build on one another in one lane,
+    /// in the order of the server's items, because a delta needs its parent.
+    fn lanes(&self, jobs: Vec<Job>) -> Vec<Vec<Job>> {
+        let envelope = self.plan.package.envelope();
+        let file_of = |disk: &ovftransfer_ovf::envelope::Disk| {
+            disk.file_ref().and_then(|id| envelope.file(id)).map(FileRef::href)
+        };
+        let is_delta = |file: &FileName| {
+            let mut disks = envelope.disks().iter();
+            disks.any(|disk| {
+                let parent = disk.parent_ref().and_then(|id| envelope.disk(id));
+                parent.is_some_and(|parent| [file_of(disk), file_of(parent)].contains(&Some(file)))
+            })
+        };
+        let (chain, free): (Vec<Job>, Vec<Job>) =
+            jobs.into_iter().partition(|job| is_delta(&job.file));
+        let mut lanes: Vec<Vec<Job>> = free.into_iter().map(|job| vec![job]).collect();
+        if !chain.is_empty() {
+            lanes.push(chain);
+        }
+        let weight = |lane: &Vec<Job>| lane.iter().map(|job| job.meter.weight_bytes()).sum::<u64>();
+        lanes.sort_by_key(|lane| std::cmp::Reverse(weight(lane)));
+        lanes
+    }
+}
+
+/// The machine, or the vApp, that comes to be (`HttpNfcLeaseInfo.entity`, which is not optional).
+fn entity_of(info: &LeaseInfo) -> Result<&MoRef, Error> {
+    info.entity.as_ref().ok_or_else(|| Error::Refused {
+        problem: "the lease does not say which machine it is for".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ovftransfer_vim::Endpoint;
+    use ovftransfer_vim::value::Object;
+    use ovftransfer_vim::value::Value;
+
+    use super::*;
+
+    /// A report must not name a machine that nobody told us of.
+    #[test]
+    fn a_lease_without_its_machine_is_refused() {
+        let info: Value = Object::untyped().with("leaseTimeout", "300").into();
+        let info = LeaseInfo::from_value(&info, &Endpoint::new("vc", 443)).unwrap();
+        assert!(matches!(entity_of(&info), Err(Error::Refused { .. })));
+        let vm = MoRef::new("VirtualMachine", "vm-7");
+        let info = Object::untyped().with("leaseTimeout", "300").with("entity", &vm).into();
+        let info = LeaseInfo::from_value(&info, &Endpoint::new("vc", 443)).unwrap();
+        assert_eq!(*entity_of(&info).unwrap(), vm);
+    }
+}
