@@ -7,15 +7,17 @@ use crate::transport::TransportError;
 
 /// What went wrong between us and the server.
 ///
-/// Every variant that is about a call names the host and the call.  The cause of
+/// Every variant names the host, and where it is about a call, the call.  The cause of
 /// [`VimError::Transport`] is in `source`; nothing here ever prints a password, a cookie, a session
 /// key or a ticket.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VimError {
     /// A name stands for more than one object, or none was given where there is more than one.
-    #[error("{path} is ambiguous: {}", candidates.join(", "))]
+    #[error("{path} is ambiguous on {host}: {}", candidates.join(", "))]
     Ambiguous {
+        /// The API host.
+        host: String,
         /// What was looked for.
         path: String,
         /// Everything it could be.
@@ -50,8 +52,10 @@ pub enum VimError {
         lease: String,
     },
     /// There is no object of that name.
-    #[error("{path} not found{}", near_text(near))]
+    #[error("{path} not found on {host}{}", near_text(near))]
     NotFound {
+        /// The API host.
+        host: String,
         /// The path, as far as it was asked for.
         path: String,
         /// Names at that place that look alike.

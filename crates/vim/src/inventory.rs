@@ -145,15 +145,12 @@ impl Session {
             (None, None) => return self.find(locator.path(), wanted).await,
         };
         let Some(name) = self.name_of(moref).await? else {
-            return Err(VimError::NotFound { path: moref.to_string(), near: Vec::new() });
+            return Err(self.nowhere(moref.to_string()));
         };
         let path = InventoryPath::default().join(&name);
         let entity = Entity { moref: moref.clone(), path };
         if !fits(&entity, wanted) {
-            return Err(VimError::NotFound {
-                path: format!("{} among {}", entity.labelled(), labels(wanted)),
-                near: Vec::new(),
-            });
+            return Err(self.nowhere(format!("{} among {}", entity.labelled(), labels(wanted))));
         }
         Ok(entity)
     }
@@ -170,7 +167,7 @@ impl Session {
         let path = format!("a machine with the BIOS UUID {uuid}");
         let mut found = self.find_all_by_bios(uuid).await?;
         match found.len() {
-            0 => Err(VimError::NotFound { path, near: Vec::new() }),
+            0 => Err(self.nowhere(path)),
             1 => Ok(found.remove(0)),
             _ => {
                 let mut candidates = Vec::new();
@@ -178,7 +175,7 @@ impl Session {
                     let name = self.name_of(vm).await?.unwrap_or_default();
                     candidates.push(format!("{name} ({vm})"));
                 }
-                Err(VimError::Ambiguous { path, candidates })
+                Err(self.ambiguous(path, candidates))
             }
         }
     }
@@ -301,10 +298,8 @@ impl Session {
             [one] => return Ok((*one).clone()),
             [] => {}
             several => {
-                return Err(VimError::Ambiguous {
-                    path: parent.path.join(name).to_string(),
-                    candidates: several.iter().map(|entity| entity.labelled()).collect(),
-                });
+                let candidates = several.iter().map(|entity| entity.labelled()).collect();
+                return Err(self.ambiguous(parent.path.join(name).to_string(), candidates));
             }
         }
         // Of another kind than wanted: say so.
@@ -313,7 +308,20 @@ impl Session {
         } else {
             named.iter().map(|entity| entity.labelled()).collect()
         };
-        Err(VimError::NotFound { path: parent.path.join(name).to_string(), near })
+        let (host, path) = (self.connection().host(), parent.path.join(name).to_string());
+        Err(VimError::NotFound { host, path, near })
+    }
+}
+
+/// Errors of names.
+impl Session {
+    /// Nothing is called `path`, nor anything like it.
+    fn nowhere(&self, path: String) -> VimError {
+        VimError::NotFound { host: self.connection().host(), path, near: Vec::new() }
+    }
+
+    fn ambiguous(&self, path: String, candidates: Vec<String>) -> VimError {
+        VimError::Ambiguous { host: self.connection().host(), path, candidates }
     }
 }
 
@@ -368,12 +376,12 @@ impl Session {
             [one] => Ok((*one).clone()),
             [] => {
                 let near = near::names(wanted.unwrap_or_default(), all.iter().map(Entity::name));
-                Err(VimError::NotFound { path: what, near })
+                Err(VimError::NotFound { host: self.connection().host(), path: what, near })
             }
             several => {
                 let label = |entity: &&Entity| format!("{} ({})", entity.name(), entity.moref);
                 let candidates = several.iter().map(label).collect();
-                Err(VimError::Ambiguous { path: what, candidates })
+                Err(self.ambiguous(what, candidates))
             }
         }
     }

@@ -248,7 +248,7 @@ async fn machines_are_found_by_bios_uuid() {
     assert_eq!(
         both.to_string(),
         format!(
-            "a machine with the BIOS UUID {UUID} is ambiguous: Büro vm-1 (VirtualMachine:vm-1), \
+            "a machine with the BIOS UUID {UUID} is ambiguous on vc.example:443: Büro vm-1 (VirtualMachine:vm-1), \
              Büro vm-2 (VirtualMachine:vm-2)"
         )
     );

@@ -10,6 +10,8 @@ use crate::value::{MoRef, Value};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct VmFacts {
+    /// The API host, for errors.
+    host: String,
     /// The machine.
     pub vm: MoRef,
     /// Its name.
@@ -113,11 +115,12 @@ impl VmFacts {
             [one] => Ok(one),
             [] => {
                 let names = self.snapshots.iter().map(|s| s.path.as_str());
-                Err(VimError::NotFound { path: path(), near: super::near::names(wanted, names) })
+                let near = super::near::names(wanted, names);
+                Err(VimError::NotFound { host: self.host.clone(), path: path(), near })
             }
             several => {
                 let candidates = several.iter().map(label).collect();
-                Err(VimError::Ambiguous { path: path(), candidates })
+                Err(VimError::Ambiguous { host: self.host.clone(), path: path(), candidates })
             }
         }
     }
@@ -171,6 +174,7 @@ impl Session {
         let methods = read.value("disabledMethod").into_iter().flat_map(Value::items);
         let storage = read.value("summary.storage");
         Ok(VmFacts {
+            host: self.connection().host(),
             vm: vm.clone(),
             name: unescape(&read.text("name").unwrap_or_default()),
             power_state: PowerState::of(&read.text("runtime.powerState").unwrap_or_default()),
@@ -224,10 +228,8 @@ impl Session {
     /// [`VimError::NotFound`] if it has none, such as a host that is not connected.
     pub async fn root_pool(&self, compute: &Entity) -> Result<MoRef, VimError> {
         let read = self.read(compute.moref(), &["resourcePool"]).await?;
-        read.moref("resourcePool").ok_or_else(|| VimError::NotFound {
-            path: format!("the resource pool of {}", compute.path()),
-            near: Vec::new(),
-        })
+        read.moref("resourcePool")
+            .ok_or_else(|| self.nowhere(format!("the resource pool of {}", compute.path())))
     }
 
     /// The datacenter that `path` goes through; the only one if it ends above.
@@ -241,9 +243,7 @@ impl Session {
 
     async fn compute_on(&self, path: &InventoryPath) -> Result<Entity, VimError> {
         let found = self.first_on(path, EntityKind::Compute).await?;
-        let missing =
-            |_| VimError::NotFound { path: format!("the cluster on {path}"), near: Vec::new() };
-        found.map_err(missing)
+        found.map_err(|_| self.nowhere(format!("the cluster on {path}")))
     }
 
     async fn only_compute(&self, datacenter: &Entity, end: &Entity) -> Result<Entity, VimError> {
@@ -287,10 +287,10 @@ impl Session {
         let path = format!("{what} in {}", top.path());
         match found.as_slice() {
             [one] => Ok(one.clone()),
-            [] => Err(VimError::NotFound { path, near: Vec::new() }),
+            [] => Err(self.nowhere(path)),
             several => {
                 let candidates = several.iter().map(|entity| entity.path().to_string()).collect();
-                Err(VimError::Ambiguous { path, candidates })
+                Err(self.ambiguous(path, candidates))
             }
         }
     }
@@ -374,6 +374,7 @@ mod tests {
             .with("currentSnapshot", MoRef::new("VirtualMachineSnapshot", "snapshot-3"))
             .with_each("rootSnapshotList", [first, tree("täglich", "snapshot-4", vec![])]);
         VmFacts {
+            host: "vc".to_owned(),
             vm: MoRef::new("VirtualMachine", "vm-1"),
             name: "Büro".to_owned(),
             power_state: PowerState::Off,

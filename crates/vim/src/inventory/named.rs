@@ -98,7 +98,8 @@ impl Session {
             EntityKind::Host => self.entity(&self.parent(&end).await?, &[]).await?,
             _ => {
                 let read = self.read(end.moref(), &["owner"]).await?;
-                let owner = read.moref("owner").ok_or_else(|| nowhere(&end, "owner"))?;
+                let owner =
+                    read.moref("owner").ok_or_else(|| self.nowhere(missing(&end, "owner")))?;
                 self.entity(&owner, &[]).await?
             }
         };
@@ -108,8 +109,9 @@ impl Session {
             datacenter = self.entity(&above, &[]).await?;
         }
         let folders = self.read(datacenter.moref(), &["vmFolder"]).await?;
-        let vm_folder =
-            folders.moref("vmFolder").ok_or_else(|| nowhere(&datacenter, "vmFolder"))?;
+        let vm_folder = folders
+            .moref("vmFolder")
+            .ok_or_else(|| self.nowhere(missing(&datacenter, "vmFolder")))?;
         let is_pool = matches!(end.kind(), EntityKind::ResourcePool | EntityKind::VirtualApp);
         let pool = if is_pool { end.moref().clone() } else { self.root_pool(&compute).await? };
         let host = (end.kind() == EntityKind::Host).then(|| end.moref().clone());
@@ -133,9 +135,9 @@ impl Session {
         let found = match wanted {
             None => self.datastore(scope, None).await?,
             Some(name) if is_name(&name) => match self.datastore(scope, Some(name)).await {
-                Err(VimError::NotFound { path, near }) => {
+                Err(VimError::NotFound { host, path, near }) => {
                     let cluster = self.datastore_cluster_called(target, name).await?;
-                    cluster.ok_or(VimError::NotFound { path, near })?
+                    cluster.ok_or(VimError::NotFound { host, path, near })?
                 }
                 found => found?,
             },
@@ -147,7 +149,7 @@ impl Session {
         }
         if found.moref().kind() != "StoragePod" {
             let path = format!("a datastore at {}, which is a folder,", found.path());
-            return Err(VimError::NotFound { path, near: Vec::new() });
+            return Err(self.nowhere(path));
         }
         let reachable = self.read(scope, &["datastore"]).await?.morefs("datastore");
         let mut datastores = self.datastore_cluster(found.moref()).await?.datastores;
@@ -158,7 +160,7 @@ impl Session {
                 found.name(),
                 target.compute.name()
             );
-            return Err(VimError::NotFound { path, near: Vec::new() });
+            return Err(self.nowhere(path));
         }
         Ok(StoragePlace { cluster: Some(found.name().to_owned()), datastores })
     }
@@ -228,7 +230,7 @@ impl Session {
     async fn entity(&self, moref: &MoRef, wanted: &[EntityKind]) -> Result<Entity, VimError> {
         let named = match self.read(moref, &["name"]).await {
             Err(error) if error.is_fault("ManagedObjectNotFound") => {
-                return Err(VimError::NotFound { path: moref.to_string(), near: Vec::new() });
+                return Err(self.nowhere(moref.to_string()));
             }
             named => named?,
         };
@@ -238,7 +240,7 @@ impl Session {
             return Ok(entity);
         }
         let path = format!("{} among {}", entity.labelled(), super::labels(wanted));
-        Err(VimError::NotFound { path, near: Vec::new() })
+        Err(self.nowhere(path))
     }
 
     async fn parent(&self, entity: &Entity) -> Result<MoRef, VimError> {
@@ -246,7 +248,7 @@ impl Session {
         read.value("parent")
             .and_then(Value::moref)
             .cloned()
-            .ok_or_else(|| nowhere(entity, "parent"))
+            .ok_or_else(|| self.nowhere(missing(entity, "parent")))
     }
 
     /// The datastore cluster of this name, in whatever folder of datastores it lies.
@@ -285,8 +287,8 @@ fn reference(text: &str, wanted: &[EntityKind]) -> Option<MoRef> {
     wanted.contains(&EntityKind::of(&moref)).then_some(moref)
 }
 
-fn nowhere(entity: &Entity, what: &str) -> VimError {
-    VimError::NotFound { path: format!("the {what} of {}", entity.labelled()), near: Vec::new() }
+fn missing(entity: &Entity, what: &str) -> String {
+    format!("the {what} of {}", entity.labelled())
 }
 
 #[cfg(test)]
