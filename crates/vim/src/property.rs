@@ -130,7 +130,7 @@ pub(crate) async fn read_children_of_type(
         .with("path", edge.edge)
         .with("skip", false);
     let start = object_spec(edge.parent).with("skip", true).with_each("selectSet", [traversal]);
-    retrieve(connection, collector, filter_spec(of_type.to_owned(), paths, start)).await
+    retrieve(connection, collector, filter_spec(of_type.to_owned(), paths, [start])).await
 }
 
 /// A `PropertyFilterSpec`: `paths` of every selected object of the type `kind`.
