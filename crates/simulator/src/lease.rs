@@ -21,7 +21,7 @@ use crate::scenario::{Direction, HostCondition};
 use crate::task;
 use crate::types;
 use crate::vm::{Vm, VmFile, unescape_name};
-use crate::world::{Lease, LeaseState, World};
+use crate::world::{Certificate, Lease, LeaseState, World};
 
 /// What a lease that is being prepared will cover.
 #[derive(Clone, Debug)]
@@ -206,6 +206,7 @@ fn export(
 pub(crate) fn check_free(world: &World, moref: &Moref) -> Result<(), Fault> {
     let vm = world.vm(moref)?;
     match vm.lease.as_ref().and_then(|id| world.leases.get(id)) {
+        _ if !world.scenario.strict.block => Ok(()),
         Some(lease) => Err(Fault::task_in_progress(&lease.task)),
         None => Ok(()),
     }
@@ -219,14 +220,22 @@ fn begin(
     direction: Direction,
     machine: &str,
 ) -> Moref {
-    let moref = World::new_session_moref(key, "HttpNfcLease");
+    let mut moref = World::new_session_moref(key, "HttpNfcLease");
+    if world.scenario.quirks.plain_lease_ids {
+        moref.id = clock::uuid();
+    }
+    let ticket = match world.scenario.quirks.bracketed_tickets {
+        true => moref.id.clone(),
+        false => format!("52{}", clock::uuid().get(2..).unwrap_or_default()),
+    };
+    let is_pullable = world.scenario.pull_mode && direction == Direction::Import;
     let task = task::start(world, entity, description_id, user);
     let timeout_s = world.scenario.lease_timeout_s;
     let properties = json!({
         "initializeProgress": 0,
         "transferProgress": 0,
         "mode": "pushOrGet",
-        "capabilities": { "pullModeSupported": false, "corsSupported": false },
+        "capabilities": { "pullModeSupported": is_pullable, "corsSupported": false },
         "state": LeaseState::Initializing.as_str(),
     });
     world.objects.put(moref.clone(), Some(key.to_owned()), properties);
@@ -241,13 +250,15 @@ fn begin(
         state: LeaseState::Initializing,
         fault: None,
         hosts: Vec::new(),
-        ticket: format!("52{}", clock::uuid().get(2..).unwrap_or_default()),
+        ticket,
         devices: Vec::new(),
+        import_keys: Vec::new(),
         moved_bytes: 0,
         timeout: Duration::from_secs(u64::from(timeout_s)),
         renewed: Instant::now(),
         percents: Vec::new(),
         refused: 0,
+        pull: None,
         ended: CancellationToken::new(),
     };
     world.leases.insert(moref.id.clone(), lease);
@@ -325,47 +336,82 @@ impl Targets {
 }
 
 fn ready(world: &mut World, id: &str, prepared: Vec<Prepared>) {
-    let Some(lease) = world.leases.get_mut(id) else { return };
+    let Some(lease) = world.leases.get(id) else { return };
     let Some(entity) = lease.entity.clone() else { return };
+    // One body can go to several disks of an import only.
+    let is_multi = world.scenario.multi_post && lease.direction == Direction::Import;
+    let (ticket, scenario) = (lease.ticket.clone(), Arc::clone(&world.scenario));
+    let quirks = &scenario.quirks;
+    let (mut devices, mut import_keys) = (Vec::new(), Vec::new());
+    let mut bases: Vec<Value> = Vec::new();
     let mut capacity_bytes = 0;
     let mut urls = Vec::new();
     for Prepared { device, import_key, file_bytes, host: place } in prepared {
-        let Some(host) = world.hosts.get(place) else { return };
-        let folder = if host.authority.starts_with('*') { "ha-nfc" } else { "nfc" };
+        let Some((base, certificate)) = front_of(world, place, &ticket) else { return };
         let is_disk = device.disk_index().is_some();
-        let file = escape_file(device.target_id());
+        let file = escape(device.target_id(), if quirks.escaped_blanks { "" } else { " " });
+        let is_nameless = quirks.images_without_target && device.target_id().ends_with(".iso");
+        let target_id = (!is_nameless).then(|| device.target_id());
+        let shown_bytes =
+            file_bytes.map(|bytes| bytes.saturating_add_signed(quirks.file_size_offset));
         urls.push(json!({
             "key": device.key(),
             "importKey": import_key,
-            "url": format!("https://{}/{folder}/{}/{file}", host.authority, lease.ticket),
-            "sslThumbprint": host.thumbprint,
+            "url": format!("{base}{file}"),
+            "sslThumbprint": certificate.thumbprint,
+            "sslCertificate": certificate.pem,
             "disk": is_disk,
-            "targetId": device.target_id(),
-            "fileSize": if is_disk { Value::Null } else { json!(file_bytes) },
+            "targetId": target_id,
+            "datastoreKey": is_multi.then_some(base.as_str()),
+            "fileSize": if is_disk { Value::Null } else { json!(shown_bytes) },
         }));
         if is_disk {
             capacity_bytes += file_bytes.unwrap_or_default();
         }
         let device = Arc::new(device);
-        world.tickets.grant(&lease.ticket, place, [Arc::clone(&device)]);
-        lease.devices.push(device);
+        world.tickets.grant(&ticket, place, [Arc::clone(&device)]);
+        import_keys.push(import_key);
+        devices.push(device);
+        let base = json!({
+            "datastoreKey": base,
+            "hosts": [{ "url": base, "sslThumbprint": certificate.thumbprint }],
+        });
+        if is_multi && !bases.contains(&base) {
+            bases.push(base);
+        }
     }
+    let Some(lease) = world.leases.get_mut(id) else { return };
+    (lease.devices, lease.import_keys) = (devices, import_keys);
     lease.state = LeaseState::Ready;
     lease.renewed = Instant::now();
-    let shown = world.scenario.lease_timeout_shown;
+    let shown = scenario.lease_timeout_shown;
     let timeout_s = i32::try_from(lease.timeout.as_secs()).unwrap_or(i32::MAX);
     let (moref, task) = (lease.moref.clone(), lease.task.clone());
-    let info = json!({
+    let mut info = json!({
         "lease": moref.value(),
         "entity": entity.value(),
         "deviceUrl": urls,
         "totalDiskCapacityInKB": capacity_bytes / 1024,
         "leaseTimeout": shown.unwrap_or(timeout_s),
     });
+    if is_multi {
+        info["hostMap"] = Value::Array(bases);
+    }
     world.objects.set(&moref, "initializeProgress", json!(100));
     world.objects.set(&moref, "info", info);
     world.objects.set(&moref, "state", json!(LeaseState::Ready.as_str()));
     task::set_entity(world, &task, &entity);
+}
+
+/// What the device URLs on one host begin with, and what they say of its certificate.
+fn front_of(world: &World, place: usize, ticket: &str) -> Option<(String, Certificate)> {
+    let host = world.hosts.get(place)?;
+    let folder = if host.authority.starts_with('*') { "ha-nfc" } else { "nfc" };
+    let base = format!("https://{}/{folder}/{}/", host.authority, escape(ticket, ""));
+    let certificate = world.certificates.get(place).cloned();
+    let certificate = certificate
+        .unwrap_or_else(|| Certificate { thumbprint: host.thumbprint.clone(), pem: None });
+    Some((base, certificate))
 }
 
 fn export_devices(
@@ -580,7 +626,8 @@ pub(crate) fn end(world: &mut World, id: &str, outcome: Result<(), Fault>) {
     world.tickets.revoke(&ticket);
     for vm in &vms {
         let is_ours = world.vms.get(&vm.id).is_some_and(|known| known.lease.as_deref() == Some(id));
-        if is_ours && direction == Direction::Import && outcome.is_err() {
+        let cleans_up = world.scenario.strict.clean_up;
+        if is_ours && direction == Direction::Import && outcome.is_err() && cleans_up {
             // Everything that the import made goes with it.
             inventory::unregister(world, vm);
         } else if is_ours && let Ok(known) = world.vm_mut(vm) {
@@ -626,18 +673,8 @@ pub(crate) fn call(
     method: &str,
     arguments: &Value,
 ) -> Result<Value, Fault> {
-    let lease = world.leases.get_mut(&moref.id).ok_or_else(|| Fault::not_found(moref))?;
-    match lease.state {
-        LeaseState::Ready => {}
-        LeaseState::Initializing
-            if matches!(method, "HttpNfcLeaseAbort" | "HttpNfcLeaseProgress") => {}
-        LeaseState::Error if lease.fault.as_ref().is_some_and(|f| f.kind() == "Timedout") => {
-            return Err(timed_out());
-        }
-        LeaseState::Done | LeaseState::Error | LeaseState::Initializing => {
-            return Err(Fault::invalid_state());
-        }
-    }
+    let lease = world.leases.get(&moref.id).ok_or_else(|| Fault::not_found(moref))?;
+    check_state(lease, method)?;
     match method {
         "HttpNfcLeaseProgress" => {
             progress(world, moref, arguments["percent"].as_i64().unwrap_or(0))
@@ -654,9 +691,35 @@ pub(crate) fn call(
             end(world, &moref.id, Err(fault));
             Ok(Value::Null)
         }
-        "HttpNfcLeaseGetManifest" => Ok(manifest(lease)),
+        "HttpNfcLeaseGetManifest" => {
+            let mut entries = manifest(lease);
+            world.objects.missing().strip(&mut entries);
+            Ok(entries)
+        }
         "HttpNfcLeaseSetManifestChecksumType" => set_checksum_type(lease, arguments),
         _ => Err(crate::soap::unknown_method(moref, method)),
+    }
+}
+
+/// Whether a lease is in a state for `method`.
+///
+/// # Errors
+///
+/// `Timedout` or `InvalidState`.
+pub(crate) fn check_state(lease: &Lease, method: &str) -> Result<(), Fault> {
+    match lease.state {
+        LeaseState::Ready => Ok(()),
+        LeaseState::Initializing
+            if matches!(method, "HttpNfcLeaseAbort" | "HttpNfcLeaseProgress") =>
+        {
+            Ok(())
+        }
+        LeaseState::Error if lease.fault.as_ref().is_some_and(|f| f.kind() == "Timedout") => {
+            Err(timed_out())
+        }
+        LeaseState::Done | LeaseState::Error | LeaseState::Initializing => {
+            Err(Fault::invalid_state())
+        }
     }
 }
 
@@ -737,11 +800,12 @@ fn idlest_host(world: &World, pool: &Moref) -> Option<usize> {
     hosts.map(|(index, _)| index).min_by_key(|host| held(*host))
 }
 
-/// Escapes what would end the path of a URL.  Blanks stay, as real servers leave them.
-fn escape_file(name: &str) -> String {
+/// Escapes what would end the path of a URL, but the letters of `kept`.
+fn escape(name: &str, kept: &str) -> String {
     let mut escaped = String::new();
     for letter in name.chars() {
-        if letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_' | '~' | ' ') {
+        let is_plain = letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_' | '~');
+        if is_plain || kept.contains(letter) {
             escaped.push(letter);
         } else {
             let mut bytes = [0; 4];
