@@ -31,7 +31,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Import a package as a new machine
-    Import(ImportArgs),
+    Import(Box<ImportArgs>),
     /// Export a machine, or a snapshot of it, as a package
     Export(ExportArgs),
     /// Show what is in a package, or about a machine on a server

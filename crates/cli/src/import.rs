@@ -48,7 +48,8 @@ pub(crate) async fn run(
     let package = interrupts.race(open(&args.package)).await?;
     let request = request(&args, options.as_ref(), package, &connection, environment)?;
     let server = interrupts.race(connection.connect()).await?;
-    let outcome = import(request, &args, &server, &connection, console, interrupts).await;
+    let importing = import(request, &args, &server, &connection, console, interrupts);
+    let outcome = Box::pin(importing).await;
     transfer::logout(&server, &outcome, interrupts).await;
     outcome
 }

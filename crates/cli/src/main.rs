@@ -80,7 +80,7 @@ async fn dispatch(command: Command, console: &Console) -> Result<(), Failure> {
     let mut interrupts = Interrupts::listen()?;
     match command {
         Command::Import(args) => {
-            Box::pin(import::run(args, &environment, console, &mut interrupts)).await
+            Box::pin(import::run(*args, &environment, console, &mut interrupts)).await
         }
         Command::Export(args) => {
             Box::pin(export::run(args, &environment, console, &mut interrupts)).await

@@ -201,7 +201,8 @@ impl<'a> Import<'a> {
             let what = format!(
                 "No supported hardware versions among [{families}]; the newest is vmx-{HARDWARE_MAX}."
             );
-            let fault = Fault::new("OvfNoSupportedHardwareFamily", what);
+            let fault = Fault::new("OvfNoSupportedHardwareFamily", what)
+                .with("lineNumber", system.hardware_line());
             self.errors.push(fault.with("version", families));
         } else if version.is_none() {
             let what = format!("Unsupported hardware family '{families}'.");
@@ -532,8 +533,9 @@ fn family(kind: &str) -> &'static str {
 
 /// The newest of the hardware families that a descriptor lists, of those that hosts here know.
 fn newest_hardware(families: &str) -> Option<&str> {
-    let known = |family: &&str| number(family).is_some_and(|number| number <= HARDWARE_MAX);
-    envelope::list(families).filter(known).max_by_key(|family| number(family))
+    let known = envelope::list(families)
+        .filter(|one| number(one).is_some_and(|number| number <= HARDWARE_MAX));
+    known.max_by_key(|family| number(family))
 }
 
 /// The number of a hardware family of VMware.
@@ -564,6 +566,9 @@ const PROVISIONING: [&str; 9] = [
     "flat",
 ];
 
+/// The newest hardware version of 9.0.
+const HARDWARE_MAX: u32 = 22;
+
 /// SCSI controllers by sub-type, in small letters; the first is for items that name none.
 const SCSI: [(&str, &str); 7] = [
     ("lsilogic", "VirtualLsiLogicController"),
@@ -593,8 +598,6 @@ const NETWORK_CARDS: [(&str, &str); 7] = [
     ("vmxnet3", "VirtualVmxnet3"),
     ("sriovethernetcard", "VirtualSriovEthernetCard"),
 ];
-/// The newest hardware version of 8.0.2 and 8.0.3.
-const HARDWARE_MAX: u32 = 21;
 
 /// Units on the widest controller.
 const UNITS_MAX: usize = 64;

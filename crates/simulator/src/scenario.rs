@@ -237,12 +237,12 @@ pub struct Host {
     /// Device URLs have `*` in place of the host, as a host without vCenter gives them; the data
     /// then passes through the API's port.
     pub star_url: bool,
-    /// What `sslThumbprint` of its device URLs says; absent: SHA-1, and nothing with `*`.
-    pub thumbprint: Option<Thumbprint>,
-    /// Whether it can take machines.
-    pub condition: HostCondition,
     /// Its device URLs lead to a port where nobody listens.
     pub unreachable: bool,
+    /// Whether it can take machines.
+    pub condition: HostCondition,
+    /// What `sslThumbprint` of its device URLs says; absent: SHA-1, and nothing with `*`.
+    pub thumbprint: Option<Thumbprint>,
 }
 
 /// What `sslThumbprint` says.
@@ -514,9 +514,9 @@ impl Default for Host {
             throttle_mb_per_s: None,
             connection_cap: 32,
             star_url: false,
-            thumbprint: None,
-            condition: HostCondition::Connected,
             unreachable: false,
+            condition: HostCondition::Connected,
+            thumbprint: None,
         }
     }
 }

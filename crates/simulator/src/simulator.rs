@@ -124,8 +124,11 @@ impl Builder {
             .map(|(host, spec)| match spec.star_url || scenario.esxi {
                 true => ("*".to_owned(), String::new()),
                 false => {
-                    let thumbprint = host.identity().thumbprint_sha1();
-                    (authority(host, spec.unreachable), thumbprint)
+                    let mut address = host.local_addr();
+                    if spec.unreachable {
+                        address.set_port(UNUSED_PORT);
+                    }
+                    (address.to_string(), host.identity().thumbprint_sha1())
                 }
             })
             .collect();
@@ -417,15 +420,6 @@ fn certificates(
         });
     }
     Ok(all)
-}
-
-/// The authority that device URLs of a host have.
-fn authority(host: &NfcHost, is_unreachable: bool) -> String {
-    let address = host.local_addr();
-    if is_unreachable {
-        return SocketAddr::new(address.ip(), UNUSED_PORT).to_string();
-    }
-    address.to_string()
 }
 
 /// The state that `scenario` describes.  `endpoints` has authority and thumbprint of each host.
