@@ -147,7 +147,7 @@ fn hint_for(error: &Error, code: Code) -> Option<String> {
     } else if is_fault(error, "DuplicateName") {
         "choose another name with --name"
     } else if let Error::Eulas { .. } = error {
-        "they are the EulaSections of the descriptor; agree to them with --accept-eulas"
+        "read what they say with inspect -v PACKAGE, and agree with --accept-eulas"
     } else if stands_against(error, Check::Name) {
         "choose another name with --name; --overwrite replaces a machine that is powered off"
     } else if is_not_vsphere(error) {

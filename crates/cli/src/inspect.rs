@@ -290,6 +290,11 @@ fn package_text(overview: &Overview, console: &Console) {
         vec![eula.info.clone().unwrap_or_default(), format::size(eula.license.len() as u64)]
     });
     section(console, "licences to agree to", eulas.collect(), &[1]);
+    if console.verbose {
+        for eula in envelope.eulas() {
+            console.data(eula.license.trim());
+        }
+    }
     let missing = overview.missing().map(|file| vec![file.to_string()]);
     section(console, "missing files", missing.collect(), &[]);
     let outside = envelope.outside().iter().map(|href| vec![href.clone()]);

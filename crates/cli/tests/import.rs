@@ -86,7 +86,10 @@ fn everything_may_be_asked_for_at_once() {
 fn licences_that_are_not_agreed_to_are_code_12() {
     let lab = Lab::new(EMPTY);
     let package = described(&lab);
-    import(&lab, &package, &[]).expect(12, &["licence", "--accept-eulas"]);
+    import(&lab, &package, &[]).expect(12, &["licence", "inspect -v", "--accept-eulas"]);
+    let shown = lab.run(&["inspect", "-v", text(&package)]);
+    shown.expect(0, &[]);
+    assert!(shown.stdout.contains("Do as you please."), "{}", shown.stdout);
     assert_eq!(lab.simulator.leases().len(), 0);
     lab.expect_untouched();
 }

@@ -160,6 +160,10 @@ impl Import {
     /// the request contradicts itself.
     pub async fn plan(self, server: &Server) -> Result<ImportPlan, Error> {
         self.check_request(server)?;
+        let count = self.package.envelope().eulas().count();
+        if count > 0 && !self.accept_eulas {
+            return Err(Error::Eulas { package: self.package.display(), count });
+        }
         let package = Arc::clone(&self.package);
         let findings = blocking(move || check_package(&package)).await?;
         let place = self.find_place(server).await?;

@@ -88,6 +88,11 @@ impl Lab {
         command
     }
 
+    /// The lab's server as a locator, without a path.
+    pub(crate) fn locator(&self) -> String {
+        self.simulator.url().replace("https://", "vi://")
+    }
+
     pub(crate) fn run(&self, args: &[&str]) -> Done {
         Done::of(&self.command(args).output().unwrap())
     }

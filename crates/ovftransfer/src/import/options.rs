@@ -23,15 +23,10 @@ impl Described {
     /// # Errors
     ///
     /// [`Error::NotFound`] for a deployment option, property or import option that is not there,
-    /// [`Error::Refused`] for a property that cannot be set, [`Error::Eulas`] for licences that
-    /// were not agreed to.
+    /// [`Error::Refused`] for a property that cannot be set.
     pub(super) async fn read(request: &Import, server: &Server) -> Result<Option<Self>, Error> {
         check_import_options(request, server).await?;
         let Some(mut parsed) = parse(request, server, "").await? else { return Ok(None) };
-        if !parsed.eulas.is_empty() && !request.accept_eulas {
-            let (package, count) = (request.package.display(), parsed.eulas.len());
-            return Err(Error::Eulas { package, count });
-        }
         if !parsed.errors.is_empty() {
             // The import spec will have the same ones, and says more about them.
             return Ok(Some(Self { parsed }));
