@@ -50,6 +50,7 @@ fn inspect_tells_what_an_administrator_wants_to_know() {
         "has_manifest": false,
         "has_certificate": false,
         "missing": ["disk.vmdk"],
+        "outside": ["https://example.com/tools.iso"],
         "products": [{
             "class": "app", "name": "Appliance", "vendor": "Example", "product_version": "1.2",
             "full_version": "1.2.3",
@@ -72,7 +73,7 @@ fn inspect_tells_what_an_administrator_wants_to_know() {
         "networks": [{ "name": "lan", "description": "Inside" }],
         "properties": [
             {
-                "key": "app.port", "kind": "uint16", "default": "80", "defaults": { "large": "8080" },
+                "key": "app.port", "kind": "uint16", "default": "80", "defaults": [{ "configuration": "large", "default": "8080" }],
                 "is_user_configurable": true, "is_password": false, "category": "Access",
                 "label": "Port\u{9b}31m",
             },
