@@ -11,7 +11,6 @@ use ovftransfer::envelope::HardwareItem;
 use ovftransfer::envelope::Product;
 use ovftransfer::envelope::Property;
 use ovftransfer::envelope::VirtualSystem;
-use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
@@ -222,9 +221,10 @@ fn disk_object(disk: &Disk, overview: &Overview) -> Value {
 
 fn property_object(product: &Product, property: &Property) -> Value {
     let values = property.values.iter().filter_map(|value| {
-        Some((value.configuration.clone()?, shown_value(property, &value.value)?.into()))
+        let default = shown_value(property, &value.value)?;
+        Some(json!({ "configuration": value.configuration.as_ref()?, "default": default }))
     });
-    let values: Map<String, Value> = values.collect();
+    let values: Vec<Value> = values.collect();
     json!({
         "key": product.key_of(property),
         "kind": property.kind,

@@ -26,46 +26,7 @@ const EMPTY: &str = r#"{"machines": []}"#;
 const WIRES: [&str; 2] = ["json", "soap"];
 
 /// A package with everything that can be told about one; its disk is not there.
-const RICH: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
-<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"
-  xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"
-  xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"
-  xmlns:vmw="http://www.vmware.com/schema/ovf"
-  xmlns:vssd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData">
-  <References><File ovf:id="f1" ovf:href="disk.vmdk" ovf:size="1048576"/></References>
-  <DiskSection><Info/>
-    <Disk ovf:diskId="d1" ovf:fileRef="f1" ovf:capacity="8" ovf:capacityAllocationUnits="byte * 2^30"
-      ovf:populatedSize="4096" ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"/>
-    <Disk ovf:diskId="d2" ovf:capacity="1" ovf:capacityAllocationUnits="byte * 2^30"/>
-  </DiskSection>
-  <NetworkSection><Info/><Network ovf:name="lan"><Description>Inside</Description></Network></NetworkSection>
-  <DeploymentOptionSection><Info/>
-    <Configuration ovf:id="small"><Label>Small</Label><Description>For a test</Description></Configuration>
-    <Configuration ovf:id="large" ovf:default="true"><Label>Large</Label></Configuration>
-  </DeploymentOptionSection>
-  <VirtualSystem ovf:id="web"><Info/><Name>Web server</Name>
-    <EulaSection><Info>Terms</Info><License>Pay.</License></EulaSection>
-    <ProductSection ovf:class="app"><Info/>
-      <Product>Appliance</Product><Vendor>Example</Vendor><Version>1.2</Version><FullVersion>1.2.3</FullVersion>
-      <Category>Access</Category>
-      <Property ovf:key="port" ovf:type="uint16" ovf:value="80" ovf:userConfigurable="true">
-        <Label>Port&#x9b;31m</Label><Value ovf:value="8080" ovf:configuration="large"/>
-      </Property>
-      <Property ovf:key="secret" ovf:type="string" ovf:value="hunter2" ovf:password="true"/>
-    </ProductSection>
-    <vmw:IpAssignmentSection vmw:protocols="IPv4" vmw:schemes="dhcp,ovfenv"><Info/></vmw:IpAssignmentSection>
-    <OperatingSystemSection ovf:id="96" vmw:osType="debian12_64Guest"><Info/><Description>Debian 12</Description></OperatingSystemSection>
-    <VirtualHardwareSection><Info/>
-      <System><vssd:ElementName>x</vssd:ElementName><vssd:InstanceID>0</vssd:InstanceID><vssd:VirtualSystemType>vmx-19</vssd:VirtualSystemType></System>
-      <Item><rasd:InstanceID>1</rasd:InstanceID><rasd:ResourceType>3</rasd:ResourceType><rasd:VirtualQuantity>2</rasd:VirtualQuantity></Item>
-      <Item ovf:configuration="large"><rasd:InstanceID>1</rasd:InstanceID><rasd:ResourceType>3</rasd:ResourceType><rasd:VirtualQuantity>8</rasd:VirtualQuantity></Item>
-      <Item><rasd:AllocationUnits>byte * 2^20</rasd:AllocationUnits><rasd:InstanceID>2</rasd:InstanceID><rasd:ResourceType>4</rasd:ResourceType><rasd:VirtualQuantity>2048</rasd:VirtualQuantity></Item>
-      <Item><rasd:HostResource>ovf:/disk/d1</rasd:HostResource><rasd:InstanceID>3</rasd:InstanceID><rasd:ResourceType>17</rasd:ResourceType></Item>
-      <Item><rasd:Connection>lan</rasd:Connection><rasd:ElementName>Ethernet 1</rasd:ElementName><rasd:InstanceID>4</rasd:InstanceID><rasd:ResourceSubType>VmxNet3</rasd:ResourceSubType><rasd:ResourceType>10</rasd:ResourceType></Item>
-    </VirtualHardwareSection>
-  </VirtualSystem>
-</Envelope>
-"#;
+const RICH: &str = include_str!("data/rich.ovf");
 
 fn run(args: &[&str]) -> Done {
     Done::of(&ours().args(args).output().unwrap())
@@ -89,6 +50,7 @@ fn inspect_tells_what_an_administrator_wants_to_know() {
         "has_manifest": false,
         "has_certificate": false,
         "missing": ["disk.vmdk"],
+        "outside": ["https://example.com/tools.iso"],
         "products": [{
             "class": "app", "name": "Appliance", "vendor": "Example", "product_version": "1.2",
             "full_version": "1.2.3",
@@ -111,7 +73,7 @@ fn inspect_tells_what_an_administrator_wants_to_know() {
         "networks": [{ "name": "lan", "description": "Inside" }],
         "properties": [
             {
-                "key": "app.port", "kind": "uint16", "default": "80", "defaults": { "large": "8080" },
+                "key": "app.port", "kind": "uint16", "default": "80", "defaults": [{ "configuration": "large", "default": "8080" }],
                 "is_user_configurable": true, "is_password": false, "category": "Access",
                 "label": "Port\u{9b}31m",
             },
@@ -320,7 +282,7 @@ fn ls_prints_paths_that_lead_back() {
         }
 
         // Each path is a place again.
-        let server = lab.simulator.url().replace("https://", "vi://").replace("/sdk", "");
+        let server = lab.locator();
         for object in first.iter().flatten() {
             let place = format!("{server}{}", object["path"].as_str().unwrap());
             let again = lab.run(&["ls", &place, "--json", "--wire", wire]);
@@ -376,7 +338,7 @@ fn ls_and_inspect_work_on_a_bare_host() {
     let objects = done.objects();
     let [machine] = &objects[..] else { panic!("{objects:?}") };
     assert_eq!(machine["name"], "web");
-    let server = lab.simulator.url().replace("https://", "vi://").replace("/sdk", "");
+    let server = lab.locator();
     let place = format!("{server}{}", machine["path"].as_str().unwrap());
     let done = lab.run(&["inspect", &place, "--json"]);
     done.expect(0, &[]);
