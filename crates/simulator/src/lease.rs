@@ -18,7 +18,7 @@ use crate::inventory::{self, Place};
 pub(crate) use crate::lease::vapp::{check_vapp_free, export_vapp};
 use crate::nfc::{Access, Device};
 use crate::object::Moref;
-use crate::scenario::Direction;
+use crate::scenario::{Direction, HostCondition};
 use crate::task;
 use crate::types;
 use crate::vm::{Vm, VmFile, unescape_name};
