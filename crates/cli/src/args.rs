@@ -266,6 +266,9 @@ pub(crate) struct SimulateArgs {
     /// Number that all random choices start from
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// A host without vCenter (in a scenario: "esxi")
+    #[arg(long, conflicts_with = "scenario")]
+    pub(crate) esxi: bool,
 }
 
 /// How data moves.

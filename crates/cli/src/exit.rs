@@ -207,6 +207,11 @@ fn is_fault(error: &Error, name: &str) -> bool {
 /// The thumbprint that would make the server trusted, if one was presented.
 fn trust_hint(error: &Error) -> String {
     match presented(error) {
+        Some(_) if matches!(error, Error::Stream { .. }) => {
+            "the server says which certificate its host has, and this is another: reconnect the \
+             host to the vCenter if its certificate was renewed, else find out who answers there"
+                .to_owned()
+        }
         Some(thumbprint) => format!(
             "if this is the right server, trust its certificate by --thumbprint {thumbprint}"
         ),

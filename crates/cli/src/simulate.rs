@@ -19,6 +19,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let mut scenario = match &args.scenario {
         Some(path) => read(path)?,
+        None if args.esxi => Scenario::esxi(),
         None => Scenario::default(),
     };
     if let Some(seed) = args.seed {
@@ -53,8 +54,12 @@ fn read(path: &Path) -> Result<Scenario, Failure> {
     })
 }
 
-/// Gives every disk other bytes; the same number always gives the same ones.
+/// Gives every disk other bytes, and other luck to what strikes by chance; the same number always
+/// gives the same.
 fn reseed(scenario: &mut Scenario, seed: u64) {
+    if let Some(faults) = &mut scenario.random_faults {
+        faults.seed = faults.seed.wrapping_add(seed);
+    }
     let inside = scenario.vapps.iter_mut().flat_map(|vapp| &mut vapp.machines);
     for disk in scenario.machines.iter_mut().chain(inside).flat_map(|machine| &mut machine.disks) {
         disk.data.seed = disk.data.seed.wrapping_add(seed);

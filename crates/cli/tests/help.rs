@@ -105,6 +105,7 @@ fn bad_arguments_are_usage_errors() {
         &["export", "vi://u@h/dc/vm/a", "b", "--verify", "maybe"],
         &["verify", "a.ovf", "--progress", "loud"],
         &["simulate", "--listen", "everywhere"],
+        &["simulate", "--esxi", "--scenario", "a.json"],
     ] {
         let output = ours().args(args).output().unwrap();
         let done = Done::of(&output);

@@ -178,7 +178,7 @@ fn a_missing_privilege_is_code_3_and_named() {
 
 #[test]
 fn a_host_that_is_not_reached_is_code_9_and_named() {
-    let hosts = r#"[{"name": "host0", "quirk": "unreachable"}]"#;
+    let hosts = r#"[{"name": "host0", "unreachable": true}]"#;
     let lab = Lab::new(&format!(r#"{{"machines": [], "hosts": {hosts}}}"#));
     let package = lab.package();
     let done = import(&lab, &package, &["--retry-uploads", "no"]);
@@ -189,7 +189,7 @@ fn a_host_that_is_not_reached_is_code_9_and_named() {
 
 #[test]
 fn a_host_with_another_certificate_is_code_5_and_gets_nothing() {
-    let hosts = r#"[{"name": "host0", "quirk": "wrong_thumbprint"}]"#;
+    let hosts = r#"[{"name": "host0", "thumbprint": "wrong"}]"#;
     let lab = Lab::new(&format!(r#"{{"machines": [], "hosts": {hosts}}}"#));
     let package = lab.package();
     let host = lab.simulator.hosts()[0].authority.clone();

@@ -203,6 +203,26 @@ fn the_simulator_runs_until_it_is_interrupted() {
 }
 
 #[test]
+fn the_simulator_can_be_a_host_without_vcenter() {
+    let (_server, answers) = simulate(&["--esxi"]);
+    let text_of = |field: &str| answers[field].as_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let export = |name: &str, wire: &str| {
+        let address = text_of("url").strip_prefix("https://").unwrap();
+        let source = format!("vi://root@{address}/ha-datacenter/vm/small");
+        let mut command = ours();
+        command.args(["export", &source, text(&folder.path().join(name)), "--wire", wire]);
+        command.args(["--username", text_of("username"), "--thumbprint", text_of("thumbprint")]);
+        command.env("OVFTRANSFER_PASSWORD", text_of("password"));
+        Done::of(&command.output().unwrap())
+    };
+    export("small", "auto").expect(0, &[]);
+    assert!(!files(&folder.path().join("small")).is_empty());
+    // Such a host speaks SOAP only.
+    assert_ne!(export("other", "json").code, Some(0));
+}
+
+#[test]
 fn a_bad_scenario_is_a_usage_error_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let scenario = folder.path().join("scenario.json");

@@ -258,10 +258,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             // The machine stays: whoever cancelled must know that something is there.
-            Self::AfterImport { source, .. } => match source.kind() {
-                ErrorKind::Cancelled => ErrorKind::CancelledUnclean,
-                kind => kind,
-            },
+            Self::AfterImport { source, .. } if matches!(**source, Self::Cancelled) => {
+                ErrorKind::CancelledUnclean
+            }
+            Self::AfterImport { source, .. } => source.kind(),
             Self::Cancelled => ErrorKind::Cancelled,
             Self::CancelledUnclean { .. } => ErrorKind::CancelledUnclean,
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } | Self::Unproven { .. } => {

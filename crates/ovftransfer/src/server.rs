@@ -151,12 +151,7 @@ impl Server {
             None if matches!(self.trust, Trust::Pinned(_)) => Trust::System,
             None => self.trust.clone(),
         };
-        Device {
-            transport: Arc::clone(&self.transport),
-            url: device.url.clone(),
-            trust,
-            size_bytes: None,
-        }
+        Device { transport: Arc::clone(&self.transport), url: device.url.clone(), trust }
     }
 }
 
@@ -342,8 +337,9 @@ impl LeaseApi for ServerLease {
 /// What transfers share that are given no governor.
 static PROCESS: LazyLock<Governor> = LazyLock::new(Governor::default);
 
-/// How long a logout may take.
-const LOGOUT_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a logout may take: a busy server takes seconds, and a session that is left open counts
+/// against its limit for half an hour.
+const LOGOUT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long a call that takes a lease is waited for after a cancellation.
 const TAKE_GRACE: Duration = Duration::from_secs(2);

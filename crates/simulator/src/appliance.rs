@@ -24,7 +24,7 @@ use ovftransfer_ovf::{
 use ovftransfer_vmdk::VmdkError;
 use sha2::{Digest as _, Sha256};
 
-use crate::descriptor::{self, Child, Collection, Content, DiskFile, FileEntry};
+use crate::descriptor::{self, Card, Child, Collection, Content, DiskFile, FileEntry};
 use crate::disk::Disk;
 use crate::generate::fill_random;
 use crate::scenario::{Machine, ScenarioError};
@@ -267,6 +267,8 @@ impl Part<'_> {
             capacity_bytes: disk.capacity_bytes,
             populated_bytes: Some(disk.populated_bytes),
         };
+        let card =
+            |network: &String| Card { network: network.clone(), sub_type: "VmxNet3", mac: None };
         let Machine { name, cpus, memory_mib, guest_id, controller, networks, .. } = self.machine;
         descriptor::Machine {
             name: name.clone(),
@@ -275,8 +277,8 @@ impl Part<'_> {
             guest_id: guest_id.clone(),
             controller: *controller,
             disks: self.disks.iter().map(disk).collect(),
-            networks: networks.clone(),
-            macs: Vec::new(),
+            cards: networks.iter().map(card).collect(),
+            images: Vec::new(),
             extra_config: Vec::new(),
             nvram: self.nvram.as_ref().map(|(name, len_bytes, _)| entry(name, *len_bytes)),
         }

@@ -78,8 +78,11 @@ impl Client {
         body: BoxBody<Bytes, io::Error>,
     ) -> Result<Response<Incoming>, hyper::Error> {
         self.sender.ready().await?;
-        let request =
-            Request::builder().method(method).uri(path).header("Host", "host").body(body).unwrap();
+        let mut request = Request::builder().method(method).uri(path).header("Host", "host");
+        if method == "PUT" {
+            request = request.header("Overwrite", "t");
+        }
+        let request = request.body(body).unwrap();
         self.sender.send_request(request).await
     }
 }

@@ -14,13 +14,23 @@ pub(crate) struct Machine {
     pub(crate) guest_id: String,
     pub(crate) controller: Controller,
     pub(crate) disks: Vec<DiskFile>,
-    /// Name of the network of each card.
-    pub(crate) networks: Vec<String>,
-    /// MAC addresses of the cards; empty to leave them out.
-    pub(crate) macs: Vec<String>,
+    pub(crate) cards: Vec<Card>,
+    /// What lies in its CD drives.
+    pub(crate) images: Vec<FileEntry>,
     /// Keys and values of the extra configuration to write.
     pub(crate) extra_config: Vec<(String, String)>,
     pub(crate) nvram: Option<FileEntry>,
+}
+
+/// A network card.
+#[derive(Clone, Debug)]
+pub(crate) struct Card {
+    /// Name of its network.
+    pub(crate) network: String,
+    /// Its kind, such as `VmxNet3`.
+    pub(crate) sub_type: &'static str,
+    /// Its MAC address, if that goes along.
+    pub(crate) mac: Option<String>,
 }
 
 /// A disk and the file it is in.
@@ -113,7 +123,8 @@ impl Xml {
     fn references(&mut self, machines: &[&Machine]) {
         self.open("References", "");
         let files = machines.iter().flat_map(|machine| {
-            machine.disks.iter().map(|disk| &disk.file).chain(machine.nvram.iter())
+            let others = machine.images.iter().chain(&machine.nvram);
+            machine.disks.iter().map(|disk| &disk.file).chain(others)
         });
         for (index, file) in files.enumerate() {
             let (href, size) = (escape(&file.href), file.size_bytes);
@@ -155,8 +166,8 @@ impl Xml {
     }
 
     fn network_section(&mut self, machines: &[&Machine]) {
-        let mut names: Vec<&String> =
-            machines.iter().flat_map(|machine| &machine.networks).collect();
+        let cards = machines.iter().flat_map(|machine| &machine.cards);
+        let mut names: Vec<&String> = cards.map(|card| &card.network).collect();
         names.sort();
         names.dedup();
         if names.is_empty() {
@@ -179,7 +190,8 @@ impl Xml {
             Content::Machine(machine) => {
                 self.virtual_system(machine);
                 self.disks += machine.disks.len();
-                self.files += machine.disks.len() + usize::from(machine.nvram.is_some());
+                self.files += machine.disks.len() + machine.images.len();
+                self.files += usize::from(machine.nvram.is_some());
             }
         }
     }
@@ -246,7 +258,7 @@ impl Xml {
             ));
         }
         if machine.nvram.is_some() {
-            let id = self.files + machine.disks.len() + 1;
+            let id = self.files + machine.disks.len() + machine.images.len() + 1;
             self.line(&format!(
                 "<vmw:ExtraConfig ovf:required=\"false\" vmw:key=\"nvram\" \
                  vmw:value=\"ovf:/file/file{id}\"/>"
@@ -301,27 +313,61 @@ impl Xml {
                 next_id += 1;
             }
         }
-        for (index, network) in machine.networks.iter().enumerate() {
-            let name = escape(network);
-            let mac = machine.macs.get(index).map(|mac| ("Address", mac.as_str()));
-            let mut fields: Vec<(&str, &str)> = mac.into_iter().collect();
-            let (unit, id) = ((7 + index).to_string(), next_id.to_string());
-            let (what, label) = (
-                format!("VmxNet3 ethernet adapter on \"{name}\""),
-                format!("Network adapter {}", index + 1),
-            );
-            fields.extend([
-                ("AddressOnParent", unit.as_str()),
-                ("AutomaticAllocation", "true"),
-                ("Connection", &name),
-                ("Description", &what),
-                ("ElementName", &label),
-                ("InstanceID", &id),
-                ("ResourceSubType", "VmxNet3"),
-                ("ResourceType", "10"),
-            ]);
-            self.item(&fields);
+        for (index, card) in machine.cards.iter().enumerate() {
+            self.card(index, card, next_id);
             next_id += 1;
+        }
+        self.drives(machine, next_id);
+    }
+
+    fn card(&mut self, index: usize, card: &Card, id: usize) {
+        let (name, kind) = (escape(&card.network), card.sub_type);
+        let mac = card.mac.as_deref().map(|mac| ("Address", mac));
+        let mut fields: Vec<(&str, &str)> = mac.into_iter().collect();
+        let (unit, id) = ((7 + index).to_string(), id.to_string());
+        let (what, label) = (
+            format!("{kind} ethernet adapter on \"{name}\""),
+            format!("Network adapter {}", index + 1),
+        );
+        fields.extend([
+            ("AddressOnParent", unit.as_str()),
+            ("AutomaticAllocation", "true"),
+            ("Connection", &name),
+            ("Description", &what),
+            ("ElementName", &label),
+            ("InstanceID", &id),
+            ("ResourceSubType", kind),
+            ("ResourceType", "10"),
+        ]);
+        self.item(&fields);
+    }
+
+    /// CD drives with their images, two on each IDE controller; `id` and those after it are free.
+    fn drives(&mut self, machine: &Machine, mut id: usize) {
+        let first = self.files + machine.disks.len();
+        for (bus, images) in machine.images.chunks(2).enumerate() {
+            let controller = id.to_string();
+            self.item(&[
+                ("Address", &bus.to_string()),
+                ("Description", "IDE Controller"),
+                ("ElementName", &format!("VirtualIDEController {bus}")),
+                ("InstanceID", &controller),
+                ("ResourceType", "5"),
+            ]);
+            for unit in 0..images.len() {
+                let number = bus * 2 + unit + 1;
+                self.item(&[
+                    ("AddressOnParent", &unit.to_string()),
+                    ("AutomaticAllocation", "false"),
+                    ("ElementName", &format!("CD/DVD drive {number}")),
+                    ("HostResource", &format!("ovf:/file/file{}", first + number)),
+                    ("InstanceID", &(id + 1 + unit).to_string()),
+                    ("Parent", &controller),
+                    ("ResourceSubType", "vmware.cdrom.iso"),
+                    ("ResourceType", "15"),
+                ]);
+            }
+            id += 1 + images.len();
         }
     }
 
@@ -440,6 +486,8 @@ mod tests {
             capacity_bytes: (index as u64 + 1) << 20,
             populated_bytes: Some(65536),
         };
+        let card =
+            |network: &str| Card { network: network.to_owned(), sub_type: "VmxNet3", mac: None };
         Machine {
             name: "a <machine> & \"more\"".to_owned(),
             cpus: 2,
@@ -447,8 +495,8 @@ mod tests {
             guest_id: "otherLinux64Guest".to_owned(),
             controller: Controller::Paravirtual,
             disks: (0..disks).map(disk).collect(),
-            networks: vec!["VM Network".to_owned(), "A & B".to_owned(), "VM Network".to_owned()],
-            macs: Vec::new(),
+            cards: ["VM Network", "A & B", "VM Network"].map(card).to_vec(),
+            images: Vec::new(),
             extra_config: Vec::new(),
             nvram: Some(FileEntry { href: "vm.nvram".to_owned(), size_bytes: 8684 }),
         }
@@ -473,6 +521,27 @@ mod tests {
     }
 
     #[test]
+    fn images_lie_in_drives_and_are_files_before_the_nvram() {
+        let mut machine = machine(1);
+        let image = |name: &str| FileEntry { href: name.to_owned(), size_bytes: 7 };
+        machine.images = ["a.iso", "b.iso", "c.iso"].map(image).to_vec();
+        let text = write(&Content::Machine(machine));
+        assert!(text.contains("vmw:value=\"ovf:/file/file5\""), "{text}");
+        let envelope = Envelope::parse(text).unwrap();
+        let items = envelope.systems()[0].items();
+        let drives: Vec<_> = items.iter().filter(|item| item.resource_type() == 15).collect();
+        assert_eq!(items.iter().filter(|item| item.resource_type() == 5).count(), 2);
+        for (drive, name) in drives.iter().zip(["a.iso", "b.iso", "c.iso"]) {
+            let file = drive.file_ids().next().and_then(|id| envelope.file(id)).unwrap();
+            assert_eq!(file.href().as_str(), name);
+        }
+        let mut ids: Vec<_> = items.iter().map(|item| item.instance_id()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!((ids.len(), drives.len()), (items.len(), 3));
+    }
+
+    #[test]
     fn a_collection_numbers_its_disks_and_files_throughout() {
         let child = |name: &str, content| Child {
             content,
@@ -485,7 +554,8 @@ mod tests {
         };
         let mut other = machine(1);
         other.name = "b".to_owned();
-        other.networks = vec!["C".to_owned()];
+        other.cards.truncate(1);
+        other.cards[0].network = "C".to_owned();
         other.disks[0].file.href = "b.vmdk".to_owned();
         other.nvram = Some(FileEntry { href: "b.nvram".to_owned(), size_bytes: 1 });
         let inner = Collection {

@@ -14,9 +14,11 @@ use crate::inventory::{self, fixed};
 use crate::lease;
 use crate::lock::lock;
 use crate::network;
-use crate::object::{Moref, complete};
+use crate::object::{Missing, Moref, complete};
 use crate::ovf;
+use crate::pull;
 use crate::rights;
+use crate::scenario::ApiVersion;
 use crate::session::{self, Client, Session, Wire};
 use crate::soap::{Call, FETCH, unknown_method};
 use crate::task;
@@ -35,6 +37,8 @@ pub(crate) struct Caller {
     pub(crate) cookie: Option<String>,
     /// The other end.
     pub(crate) client: Client,
+    /// Whether it speaks 9.0.0.0 or newer, and so knows the fields that came with it.
+    pub(crate) knows_9: bool,
 }
 
 impl Caller {
@@ -71,6 +75,9 @@ pub(crate) async fn call(
     let mut reply = answer(vcenter, caller, call).await?;
     if let Some(method) = types::method(&call.method) {
         reply.value = complete(reply.value, method.result);
+    }
+    if !caller.knows_9 && lock(&vcenter.world).scenario.api_version >= ApiVersion::V9_0_0_0 {
+        Missing::since_9().strip(&mut reply.value);
     }
     Ok(reply)
 }
@@ -114,6 +121,16 @@ async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<
         }
         "ExportSnapshot" | "ExportVApp" | "ExportVm" | "ImportVApp" => {
             lease_call(vcenter, &who, call).map(Reply::from)
+        }
+        "HttpNfcLeaseProbeUrls" => {
+            pull::probe(&vcenter.world, &call.this, &call.arguments).await.map(Reply::from)
+        }
+        "HttpNfcLeasePullFromUrls_Task" => {
+            let world = &mut lock(&vcenter.world);
+            let begun = pull::begin(world, &who.user, &call.this, &call.arguments)?;
+            let task = begun.task().value();
+            vcenter.pull(begun);
+            Ok(task.into())
         }
         _ => {
             let reply = simple(&mut lock(&vcenter.world), &who, call).map(Reply::from);
@@ -495,6 +512,11 @@ fn cancel_task(world: &mut World, task: &Moref) -> Result<Value, Fault> {
     let info = world.objects.value(task, "info");
     if info["state"] != "running" {
         return Err(Fault::invalid_state());
+    }
+    let pulls = world.leases.values().filter_map(|lease| lease.pull.as_ref());
+    if let Some(pull) = pulls.into_iter().find(|pull| pull.task == *task) {
+        pull.cancel.cancel();
+        return Ok(Value::Null);
     }
     let lease =
         world.leases.values().find(|lease| lease.task == *task).map(|lease| lease.moref.clone());

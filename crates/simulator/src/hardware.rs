@@ -19,7 +19,7 @@ use crate::vm::{is_network_card, label};
 ///
 /// # Errors
 ///
-/// `InvalidDeviceSpec` for a device that is not there or has no place.
+/// `InvalidDeviceSpec` for a device that is not there, has no place or is too large.
 pub(crate) fn devices(spec: &Value) -> Result<Vec<Value>, Fault> {
     let mut devices = standard();
     let mut keys: BTreeMap<i64, i64> =
@@ -42,6 +42,9 @@ pub(crate) fn devices(spec: &Value) -> Result<Vec<Value>, Fault> {
         let mut device = change["device"].clone();
         let asked = key_of(&device).ok_or_else(refuse)?;
         let kind = kind_of(&device).to_owned();
+        if kind == "VirtualDisk" && capacity_bytes(&device) > DISK_BYTES_MAX {
+            return Err(refuse());
+        }
         if types::is_a(&kind, "VirtualIDEController") {
             // There are always two of them.
             let bus = device["busNumber"]
@@ -100,8 +103,7 @@ pub(crate) fn make_disks(
     let mut disks = BTreeMap::new();
     for device in devices.iter_mut().filter(|device| kind_of(device) == "VirtualDisk") {
         let Some(key) = key_of(device) else { continue };
-        let kib = device["capacityInKB"].as_u64().unwrap_or_default();
-        let bytes = device["capacityInBytes"].as_u64().unwrap_or(kib.saturating_mul(1024));
+        let bytes = capacity_bytes(device);
         let suffix = if disks.is_empty() { String::new() } else { format!("_{}", disks.len()) };
         device["capacityInKB"] = json!(bytes.div_ceil(1024));
         device["capacityInBytes"] = json!(bytes);
@@ -198,6 +200,12 @@ pub(crate) fn network_card(kind: &str, key: i64, backing: &Value) -> Value {
         "addressType": "assigned",
         "wakeOnLanEnabled": true,
     })
+}
+
+/// Capacity that a disk device asks for; the newer field counts.
+fn capacity_bytes(device: &Value) -> u64 {
+    let kib = device["capacityInKB"].as_u64().unwrap_or_default();
+    device["capacityInBytes"].as_u64().unwrap_or(kib.saturating_mul(1024))
 }
 
 /// Type of a device.
@@ -322,6 +330,9 @@ const UNITS_PER_SCSI_BUS: usize = 15;
 
 /// The unit of a SCSI bus that the controller takes itself.
 pub(crate) const SCSI_OWN_UNIT: usize = 7;
+
+/// Largest virtual disk of vSphere (configuration maximums): 62 TiB.
+const DISK_BYTES_MAX: u64 = 62 << 40;
 
 /// More devices of a kind than any machine may have.
 const DEVICES_MAX: i64 = 128;

@@ -234,13 +234,16 @@ pub(crate) fn unregister(world: &mut World, moref: &Moref) {
         world.objects.unlink(folder, "childEntity", moref);
     }
     let pool = vm.pool.id.clone();
-    for parent in [Some(vm.pool), Some(vm.datastore), host].into_iter().flatten().chain(networks) {
+    for parent in
+        [Some(vm.pool), Some(vm.datastore.clone()), host].into_iter().flatten().chain(networks)
+    {
         world.objects.unlink(&parent, "vm", moref);
     }
     for snapshot in &vm.snapshots {
         world.objects.remove(&snapshot.moref);
     }
     world.objects.remove(moref);
+    world.count_space(&vm.datastore);
     if let Some(vapp) = world.vapps.get_mut(&pool) {
         vapp.drop_child(moref);
     }

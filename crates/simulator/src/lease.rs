@@ -1,5 +1,6 @@
 //! Leases: made by imports and exports, renewed, ended, and everything that follows from that.
 
+mod check;
 mod vapp;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,7 @@ use crate::scenario::{Direction, HostCondition};
 use crate::task;
 use crate::types;
 use crate::vm::{Vm, VmFile, unescape_name};
-use crate::world::{Lease, LeaseState, World};
+use crate::world::{Certificate, Lease, LeaseState, World};
 
 /// What a lease that is being prepared will cover.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ pub(crate) fn import(
     if is_vapp && world.scenario.esxi {
         return Err(Fault::new("NotSupported", "A host without vCenter has no vApps."));
     }
-    vapp::check_spec(spec, vapp::NESTING_MAX, &check_name)?;
+    vapp::check_spec(spec, vapp::NESTING_MAX, &check::name)?;
     let named = if is_vapp { &spec["name"] } else { &spec["configSpec"]["name"] };
     let name = named.as_str().unwrap_or_default().to_owned();
     let folder = Moref::from_value(&arguments["folder"]);
@@ -71,7 +72,7 @@ pub(crate) fn import(
         }
         check_vapp_free(world, pool)?;
     } else {
-        check_folder(world, folder.as_ref(), is_vapp)?;
+        check::folder(world, folder.as_ref(), is_vapp)?;
     }
     let host = match Moref::from_value(&arguments["host"]) {
         Some(host) => {
@@ -85,57 +86,11 @@ pub(crate) fn import(
         }
         None => None,
     };
-    check_hosts(world, pool, host)?;
+    check::hosts(world, pool, host)?;
     let place = Place { parent: pool.clone(), folder };
     let purpose = Purpose::Import { spec: spec.clone(), place, host };
     let lease = begin(world, caller, pool, "ResourcePool.ImportVAppLRO", Direction::Import, &name);
     Ok((lease, purpose))
-}
-
-/// Whether the host can take a machine, or any of those that the pool is on.
-fn check_hosts(world: &World, pool: &Moref, wanted: Option<usize>) -> Result<(), Fault> {
-    let Some(host) = wanted.or_else(|| idlest_host(world, pool)).and_then(|at| world.hosts.get(at))
-    else {
-        return Err(Fault::new("HostNotConnected", "No host can take the virtual machine."));
-    };
-    match host.condition {
-        HostCondition::Connected => Ok(()),
-        HostCondition::Maintenance => {
-            let what = "The operation is not allowed in the current state of the host.";
-            Err(Fault::new("InvalidHostCondition", what).with("host", host.moref.value()))
-        }
-        HostCondition::Disconnected | HostCondition::NotResponding => {
-            let what = "Unable to communicate with the remote host, since it is disconnected.";
-            Err(Fault::new("HostNotConnected", what))
-        }
-    }
-}
-
-fn check_name(name: &str) -> Result<(), Fault> {
-    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-        return Err(
-            Fault::new("InvalidName", format!("The name '{name}' is invalid.")).with("name", name)
-        );
-    }
-    Ok(())
-}
-
-/// "Required when importing a virtual machine into a resource pool."
-fn check_folder(world: &World, folder: Option<&Moref>, is_vapp: bool) -> Result<(), Fault> {
-    let Some(folder) = folder else {
-        let what = "A folder is needed to import into a resource pool.";
-        return Err(Fault::new("NotSupported", what));
-    };
-    if world.objects.get(folder).is_none() {
-        return Err(Fault::not_found(folder));
-    }
-    let wanted = if is_vapp { "VirtualApp" } else { "VirtualMachine" };
-    let kinds = world.objects.value(folder, "childType").as_array();
-    if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == wanted)) {
-        return Ok(());
-    }
-    Err(Fault::new("InvalidFolder", format!("The folder takes no {wanted}."))
-        .with("target", folder.value()))
 }
 
 /// `VirtualMachine.ExportVm`: begins the lease.
@@ -206,6 +161,7 @@ fn export(
 pub(crate) fn check_free(world: &World, moref: &Moref) -> Result<(), Fault> {
     let vm = world.vm(moref)?;
     match vm.lease.as_ref().and_then(|id| world.leases.get(id)) {
+        _ if !world.scenario.strict.block => Ok(()),
         Some(lease) => Err(Fault::task_in_progress(&lease.task)),
         None => Ok(()),
     }
@@ -219,14 +175,22 @@ fn begin(
     direction: Direction,
     machine: &str,
 ) -> Moref {
-    let moref = World::new_session_moref(key, "HttpNfcLease");
+    let mut moref = World::new_session_moref(key, "HttpNfcLease");
+    if world.scenario.quirks.plain_lease_ids {
+        moref.id = clock::uuid();
+    }
+    let ticket = match world.scenario.quirks.bracketed_tickets {
+        true => moref.id.clone(),
+        false => format!("52{}", clock::uuid().get(2..).unwrap_or_default()),
+    };
+    let is_pullable = world.scenario.pull_mode && direction == Direction::Import;
     let task = task::start(world, entity, description_id, user);
     let timeout_s = world.scenario.lease_timeout_s;
     let properties = json!({
         "initializeProgress": 0,
         "transferProgress": 0,
         "mode": "pushOrGet",
-        "capabilities": { "pullModeSupported": false, "corsSupported": false },
+        "capabilities": { "pullModeSupported": is_pullable, "corsSupported": false },
         "state": LeaseState::Initializing.as_str(),
     });
     world.objects.put(moref.clone(), Some(key.to_owned()), properties);
@@ -241,13 +205,15 @@ fn begin(
         state: LeaseState::Initializing,
         fault: None,
         hosts: Vec::new(),
-        ticket: format!("52{}", clock::uuid().get(2..).unwrap_or_default()),
+        ticket,
         devices: Vec::new(),
+        import_keys: Vec::new(),
         moved_bytes: 0,
         timeout: Duration::from_secs(u64::from(timeout_s)),
         renewed: Instant::now(),
         percents: Vec::new(),
         refused: 0,
+        pull: None,
         ended: CancellationToken::new(),
     };
     world.leases.insert(moref.id.clone(), lease);
@@ -325,47 +291,82 @@ impl Targets {
 }
 
 fn ready(world: &mut World, id: &str, prepared: Vec<Prepared>) {
-    let Some(lease) = world.leases.get_mut(id) else { return };
+    let Some(lease) = world.leases.get(id) else { return };
     let Some(entity) = lease.entity.clone() else { return };
+    // One body can go to several disks of an import only.
+    let is_multi = world.scenario.multi_post && lease.direction == Direction::Import;
+    let (ticket, scenario) = (lease.ticket.clone(), Arc::clone(&world.scenario));
+    let quirks = &scenario.quirks;
+    let (mut devices, mut import_keys) = (Vec::new(), Vec::new());
+    let mut bases: Vec<Value> = Vec::new();
     let mut capacity_bytes = 0;
     let mut urls = Vec::new();
     for Prepared { device, import_key, file_bytes, host: place } in prepared {
-        let Some(host) = world.hosts.get(place) else { return };
-        let folder = if host.authority.starts_with('*') { "ha-nfc" } else { "nfc" };
+        let Some((base, certificate)) = front_of(world, place, &ticket) else { return };
         let is_disk = device.disk_index().is_some();
-        let file = escape_file(device.target_id());
+        let file = escape(device.target_id(), if quirks.escaped_blanks { "" } else { " " });
+        let is_nameless = quirks.images_without_target && device.target_id().ends_with(".iso");
+        let target_id = (!is_nameless).then(|| device.target_id());
+        let shown_bytes =
+            file_bytes.map(|bytes| bytes.saturating_add_signed(quirks.file_size_offset));
         urls.push(json!({
             "key": device.key(),
             "importKey": import_key,
-            "url": format!("https://{}/{folder}/{}/{file}", host.authority, lease.ticket),
-            "sslThumbprint": host.thumbprint,
+            "url": format!("{base}{file}"),
+            "sslThumbprint": certificate.thumbprint,
+            "sslCertificate": certificate.pem,
             "disk": is_disk,
-            "targetId": device.target_id(),
-            "fileSize": if is_disk { Value::Null } else { json!(file_bytes) },
+            "targetId": target_id,
+            "datastoreKey": is_multi.then_some(base.as_str()),
+            "fileSize": if is_disk { Value::Null } else { json!(shown_bytes) },
         }));
         if is_disk {
             capacity_bytes += file_bytes.unwrap_or_default();
         }
         let device = Arc::new(device);
-        world.tickets.grant(&lease.ticket, place, [Arc::clone(&device)]);
-        lease.devices.push(device);
+        world.tickets.grant(&ticket, place, [Arc::clone(&device)]);
+        import_keys.push(import_key);
+        devices.push(device);
+        let base = json!({
+            "datastoreKey": base,
+            "hosts": [{ "url": base, "sslThumbprint": certificate.thumbprint }],
+        });
+        if is_multi && !bases.contains(&base) {
+            bases.push(base);
+        }
     }
+    let Some(lease) = world.leases.get_mut(id) else { return };
+    (lease.devices, lease.import_keys) = (devices, import_keys);
     lease.state = LeaseState::Ready;
     lease.renewed = Instant::now();
-    let shown = world.scenario.lease_timeout_shown;
+    let shown = scenario.lease_timeout_shown;
     let timeout_s = i32::try_from(lease.timeout.as_secs()).unwrap_or(i32::MAX);
     let (moref, task) = (lease.moref.clone(), lease.task.clone());
-    let info = json!({
+    let mut info = json!({
         "lease": moref.value(),
         "entity": entity.value(),
         "deviceUrl": urls,
         "totalDiskCapacityInKB": capacity_bytes / 1024,
         "leaseTimeout": shown.unwrap_or(timeout_s),
     });
+    if is_multi {
+        info["hostMap"] = Value::Array(bases);
+    }
     world.objects.set(&moref, "initializeProgress", json!(100));
     world.objects.set(&moref, "info", info);
     world.objects.set(&moref, "state", json!(LeaseState::Ready.as_str()));
     task::set_entity(world, &task, &entity);
+}
+
+/// What the device URLs on one host begin with, and what they say of its certificate.
+fn front_of(world: &World, place: usize, ticket: &str) -> Option<(String, Certificate)> {
+    let host = world.hosts.get(place)?;
+    let folder = if host.authority.starts_with('*') { "ha-nfc" } else { "nfc" };
+    let base = format!("https://{}/{folder}/{}/", host.authority, escape(ticket, ""));
+    let certificate = world.certificates.get(place).cloned();
+    let certificate = certificate
+        .unwrap_or_else(|| Certificate { thumbprint: host.thumbprint.clone(), pem: None });
+    Some((base, certificate))
 }
 
 fn export_devices(
@@ -494,21 +495,6 @@ fn no_file(error: &std::io::Error) -> Fault {
     Fault::new("CannotCreateFile", error.to_string()).with("file", "")
 }
 
-/// Whether disks that take all their space at once fit.
-fn check_space(world: &World, datastore: &str, devices: &[Value]) -> Result<(), Fault> {
-    let Some(free) = world.scenario.datastore_free.get(datastore) else { return Ok(()) };
-    let thick = devices.iter().filter(|device| {
-        kind_of(device) == "VirtualDisk" && device["backing"]["thinProvisioned"] != true
-    });
-    let needed: u64 = thick.filter_map(|disk| disk["capacityInBytes"].as_u64()).sum();
-    if needed <= free.bytes() {
-        return Ok(());
-    }
-    Err(Fault::new("NoDiskSpace", "Insufficient disk space on the datastore.")
-        .with("file", "")
-        .with("datastore", datastore))
-}
-
 /// Makes a machine from its configuration, not yet in the inventory.
 ///
 /// # Errors
@@ -532,7 +518,7 @@ pub(crate) fn make_vm(
     })?;
     let datastore_name = unescape_name(world.objects.text(&datastore, "name"));
     let mut devices = hardware::devices(&spec)?;
-    check_space(world, &datastore_name, &devices)?;
+    check::space(world, &datastore_name, &devices)?;
     let store = world.store.clone();
     let place = (&datastore.value(), datastore_name.as_str());
     let disks = hardware::make_disks(&mut devices, &store, place, name).map_err(|e| no_file(&e))?;
@@ -580,7 +566,8 @@ pub(crate) fn end(world: &mut World, id: &str, outcome: Result<(), Fault>) {
     world.tickets.revoke(&ticket);
     for vm in &vms {
         let is_ours = world.vms.get(&vm.id).is_some_and(|known| known.lease.as_deref() == Some(id));
-        if is_ours && direction == Direction::Import && outcome.is_err() {
+        let cleans_up = world.scenario.strict.clean_up;
+        if is_ours && direction == Direction::Import && outcome.is_err() && cleans_up {
             // Everything that the import made goes with it.
             inventory::unregister(world, vm);
         } else if is_ours && let Ok(known) = world.vm_mut(vm) {
@@ -626,18 +613,8 @@ pub(crate) fn call(
     method: &str,
     arguments: &Value,
 ) -> Result<Value, Fault> {
-    let lease = world.leases.get_mut(&moref.id).ok_or_else(|| Fault::not_found(moref))?;
-    match lease.state {
-        LeaseState::Ready => {}
-        LeaseState::Initializing
-            if matches!(method, "HttpNfcLeaseAbort" | "HttpNfcLeaseProgress") => {}
-        LeaseState::Error if lease.fault.as_ref().is_some_and(|f| f.kind() == "Timedout") => {
-            return Err(timed_out());
-        }
-        LeaseState::Done | LeaseState::Error | LeaseState::Initializing => {
-            return Err(Fault::invalid_state());
-        }
-    }
+    let lease = world.leases.get(&moref.id).ok_or_else(|| Fault::not_found(moref))?;
+    check_state(lease, method)?;
     match method {
         "HttpNfcLeaseProgress" => {
             progress(world, moref, arguments["percent"].as_i64().unwrap_or(0))
@@ -654,9 +631,35 @@ pub(crate) fn call(
             end(world, &moref.id, Err(fault));
             Ok(Value::Null)
         }
-        "HttpNfcLeaseGetManifest" => Ok(manifest(lease)),
+        "HttpNfcLeaseGetManifest" => {
+            let mut entries = manifest(lease);
+            world.objects.missing().strip(&mut entries);
+            Ok(entries)
+        }
         "HttpNfcLeaseSetManifestChecksumType" => set_checksum_type(lease, arguments),
         _ => Err(crate::soap::unknown_method(moref, method)),
+    }
+}
+
+/// Whether a lease is in a state for `method`.
+///
+/// # Errors
+///
+/// `Timedout` or `InvalidState`.
+pub(crate) fn check_state(lease: &Lease, method: &str) -> Result<(), Fault> {
+    match lease.state {
+        LeaseState::Ready => Ok(()),
+        LeaseState::Initializing
+            if matches!(method, "HttpNfcLeaseAbort" | "HttpNfcLeaseProgress") =>
+        {
+            Ok(())
+        }
+        LeaseState::Error if lease.fault.as_ref().is_some_and(|f| f.kind() == "Timedout") => {
+            Err(timed_out())
+        }
+        LeaseState::Done | LeaseState::Error | LeaseState::Initializing => {
+            Err(Fault::invalid_state())
+        }
     }
 }
 
@@ -737,11 +740,12 @@ fn idlest_host(world: &World, pool: &Moref) -> Option<usize> {
     hosts.map(|(index, _)| index).min_by_key(|host| held(*host))
 }
 
-/// Escapes what would end the path of a URL.  Blanks stay, as real servers leave them.
-fn escape_file(name: &str) -> String {
+/// Escapes what would end the path of a URL, but the letters of `kept`.
+fn escape(name: &str, kept: &str) -> String {
     let mut escaped = String::new();
     for letter in name.chars() {
-        if letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_' | '~' | ' ') {
+        let is_plain = letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_' | '~');
+        if is_plain || kept.contains(letter) {
             escaped.push(letter);
         } else {
             let mut bytes = [0; 4];
@@ -760,6 +764,3 @@ pub(crate) fn is_pool(kind: &str) -> bool {
 
 /// Label of the NVRAM in lease keys, and the option that stands for it in a configuration.
 pub(crate) const NVRAM: &str = "nvram";
-
-/// Longest name of an entity in vSphere.
-const NAME_CHARS_MAX: usize = 80;

@@ -41,7 +41,7 @@
 //!
 //! Every method and every property is served on both wires, from one state: SOAP at `/sdk` and VI
 //! JSON at `/sdk/vim25/{release}/{type}/{id}/{method or property}` for the releases 8.0.1.0, 8.0.2.0
-//! and 8.0.3.0.  `Fetch` is of SOAP alone; VI JSON has GET of a property in its place.
+//! and 8.0.3.0, and 9.0.0.0 if the scenario names that version.  `Fetch` is of SOAP alone; VI JSON has GET of a property in its place.
 //!
 //! | object | methods | notes |
 //! |---|---|---|
@@ -68,16 +68,21 @@
 //! | OvfManager | `ParseDescriptor`, `ValidateHost` | networks, products and properties, licences, deployment options, sizes, disk provisioning |
 //! | | `CreateImportSpec`, `CreateDescriptor` | a machine or a collection of them, also in one another, with start order; disks, images, NVRAM, network cards; properties and deployment option are taken or refused; the options `lax`, `extraconfig`, `mac` |
 //! | HttpNfcLease | `HttpNfcLeaseProgress`, `HttpNfcLeaseComplete`, `HttpNfcLeaseAbort`, `HttpNfcLeaseGetManifest`, `HttpNfcLeaseSetManifestChecksumType` | times out, cleans up, stays readable for five minutes after its end or vanishes at once |
-//! | Task | `CancelTask` | of the tasks behind leases |
+//! | | `HttpNfcLeasePullFromUrls_Task`, `HttpNfcLeaseProbeUrls` | imports; http and https, pinned; OVAs by member name; data that moves renews the lease |
+//! | Task | `CancelTask` | of the tasks behind leases, and of pulls |
 //!
 //! With [`Scenario::esxi`] it is a host without vCenter: SOAP only, no cluster, no vApps, no distributed
 //! switches, no `CreateFolder`, an OvfManager called `ha-ovf-manager`, device URLs of the form
 //! `https://*/ha-nfc/<ticket>/<file>`.
 //!
-//! Missing as yet: `LoginByToken`, pull and probe of URLs.
+//! Missing as yet: `LoginByToken`.
 //!
-//! Beside them: `POST /api/vcenter/system?action=hello`, `/sdk/vimServiceVersions.xml`, and on the hosts `/nfc/<ticket>/<file>`: GET, POST of
-//! disks, PUT of other files, with the status codes of real hosts for everything else.
+//! Beside them: `POST /api/vcenter/system?action=hello`, `/sdk/vimServiceVersions.xml`, and on the hosts
+//! `/nfc/<ticket>/<file>`: GET, POST of disks, PUT of other files, and
+//! `multi?targets=<file>,<file>` for one disk that goes to many, with the status codes of real hosts
+//! for everything else.
+//!
+//! Which rule of a real server can be switched off, and which oddity on, stands in [`scenario`].
 
 pub mod appliance;
 #[cfg(test)]
@@ -89,6 +94,7 @@ mod disk;
 mod dispatch;
 mod dvs;
 mod fault;
+mod fetch;
 mod generate;
 mod hardware;
 mod inventory;
@@ -100,6 +106,7 @@ mod nfc;
 mod object;
 mod ovf;
 mod port;
+mod pull;
 mod rest;
 mod rights;
 pub mod scenario;

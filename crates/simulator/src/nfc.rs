@@ -12,6 +12,7 @@ mod device;
 mod digests;
 mod download;
 mod path;
+mod pull;
 mod ticket;
 mod upload;
 
@@ -19,17 +20,48 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 
 pub(crate) use self::device::{Access, Device};
+pub(crate) use self::pull::{PullError, pull};
 use self::ticket::Pass;
 pub(crate) use self::ticket::Tickets;
-use crate::scenario::{Direction, Host};
+use crate::scenario::{Direction, Host, Scenario, Strict};
 use crate::script::{Script, StreamFaults};
 use crate::server::{Body, Connection, Limits, Server, ServerError, text};
 use crate::throttle::Throttle;
 use crate::tls::Identity;
+
+/// Which rules a host keeps to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    strict: Strict,
+    multi_post: bool,
+    one_disk_per_lease: bool,
+}
+
+impl Rules {
+    /// The rules of a scenario.
+    pub(crate) fn of(scenario: &Scenario) -> Self {
+        Self {
+            strict: scenario.strict,
+            multi_post: scenario.multi_post,
+            one_disk_per_lease: scenario.quirks.one_disk_per_lease,
+        }
+    }
+}
+
+/// What all hosts share.
+#[derive(Clone, Debug)]
+pub(crate) struct Grants {
+    /// Rights to reach device URLs.
+    pub(crate) tickets: Arc<Tickets>,
+    /// What goes wrong.
+    pub(crate) script: Arc<Script>,
+    /// What is right.
+    pub(crate) rules: Rules,
+}
 
 /// One host: its port, its certificate, its pace.
 #[derive(Debug)]
@@ -45,12 +77,11 @@ impl NfcHost {
         index: usize,
         host: &Host,
         address: IpAddr,
-        tickets: Arc<Tickets>,
-        script: Arc<Script>,
+        grants: Grants,
     ) -> Result<Self, ServerError> {
         let address_name = address.to_string();
         let identity = Identity::generate(&[&address_name, "localhost"])?;
-        let service = NfcService::new(index, host, tickets, script);
+        let service = NfcService::new(index, host, grants);
         let limits = Limits { connections: Some(host.connection_cap) };
         let serve = {
             let service = service.clone();
@@ -100,20 +131,14 @@ struct Shared {
     host_index: usize,
     host_pace: Option<Arc<Throttle>>,
     stream_mb_per_s: Option<f64>,
-    tickets: Arc<Tickets>,
-    script: Arc<Script>,
+    grants: Grants,
 }
 
 impl NfcService {
-    pub(crate) fn new(
-        host_index: usize,
-        host: &Host,
-        tickets: Arc<Tickets>,
-        script: Arc<Script>,
-    ) -> Self {
+    pub(crate) fn new(host_index: usize, host: &Host, grants: Grants) -> Self {
         let host_pace = host.throttle_mb_per_s.and_then(Throttle::new).map(Arc::new);
         let stream_mb_per_s = host.throttle_mb_per_s_per_stream;
-        let shared = Shared { host_index, host_pace, stream_mb_per_s, tickets, script };
+        let shared = Shared { host_index, host_pace, stream_mb_per_s, grants };
         Self { shared: Arc::new(shared) }
     }
 
@@ -123,10 +148,15 @@ impl NfcService {
     }
 
     /// Whether this host has a file at `path`, under a ticket that is in force.
-    pub(crate) fn has(&self, path: &str) -> bool {
-        path::split(path).is_some_and(|(ticket, file)| {
-            self.shared.tickets.pass(&ticket, self.shared.host_index, &file).is_some()
-        })
+    pub(crate) fn has(&self, uri: &Uri) -> bool {
+        self.pass(uri).is_some()
+    }
+
+    fn pass(&self, uri: &Uri) -> Option<Pass> {
+        let Grants { tickets, rules, .. } = &self.shared.grants;
+        let (ticket, file) = path::split(uri.path())?;
+        let targets = rules.multi_post.then(|| path::targets(&file, uri.query())).flatten();
+        tickets.pass(&ticket, self.shared.host_index, &targets.unwrap_or_else(|| vec![file]))
     }
 
     /// Serves one request for `/nfc/<ticket>/<file>` or `/ha-nfc/<ticket>/<file>`.
@@ -140,24 +170,19 @@ impl NfcService {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let Some((ticket, file)) = path::split(request.uri().path()) else {
-            return refuse(StatusCode::NOT_FOUND, "No such file");
-        };
-        let Some(pass) = self.shared.tickets.pass(&ticket, self.shared.host_index, &file) else {
+        let Grants { script, rules, .. } = &self.shared.grants;
+        let Some(pass) = self.pass(request.uri()) else {
             return refuse(StatusCode::NOT_FOUND, "No such ticket or file");
         };
         let Some(connection) = Connection::of(&request) else {
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "No connection");
         };
-        let on = match (request.method(), pass.device.access()) {
-            (&Method::GET, Access::Read) => Direction::Export,
-            (&Method::POST, Access::WriteDisk) | (&Method::PUT, Access::WriteFile) => {
-                Direction::Import
-            }
-            _ => return refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+        let Some(on) = direction(request.method(), &pass, *rules) else {
+            return refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
         };
-        let device = &pass.device;
-        let faults = self.shared.script.stream(on, device.machine(), device.disk_index());
+        let device = pass.device();
+        let file = device.target_id();
+        let faults = script.stream(on, device.machine(), device.disk_index(), file);
         if let Some(status) = faults.status {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             return refuse(status, "Refused by the scenario");
@@ -165,6 +190,7 @@ impl NfcService {
         let transfer = Transfer {
             pass,
             faults,
+            rules: *rules,
             connection,
             paces: Paces {
                 host: self.shared.host_pace.clone(),
@@ -178,11 +204,33 @@ impl NfcService {
     }
 }
 
+/// Which way a request moves data; none if a device does not take its verb.
+fn direction(method: &Method, pass: &Pass, rules: Rules) -> Option<Direction> {
+    let takes = |access: Access| match (method, access) {
+        (&Method::GET, Access::Read)
+        | (&Method::POST, Access::WriteDisk)
+        | (&Method::PUT, Access::WriteFile) => true,
+        (&Method::POST, Access::WriteFile) | (&Method::PUT, Access::WriteDisk) => {
+            !rules.strict.verbs
+        }
+        _ => false,
+    };
+    // One body goes to many disks by POST only, and is read from one file only.
+    let is_one = pass.devices.len() == 1;
+    let fits = pass
+        .devices
+        .iter()
+        .all(|device| takes(device.access()) && (is_one || device.access() == Access::WriteDisk));
+    let on = if method == Method::GET { Direction::Export } else { Direction::Import };
+    fits.then_some(on)
+}
+
 /// What a download or an upload needs to know.
 #[derive(Debug)]
 struct Transfer {
     pass: Pass,
     faults: StreamFaults,
+    rules: Rules,
     connection: Connection,
     paces: Paces,
 }

@@ -3,7 +3,7 @@
 //! Data objects are JSON objects with `_typeName`; references are `{_typeName, type, value}`.  From
 //! this one form either wire can be written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -74,12 +74,56 @@ pub(crate) enum Property {
 pub(crate) struct Objects {
     all: BTreeMap<Moref, Object>,
     revision: watch::Sender<u64>,
+    missing: Missing,
+}
+
+/// Properties and fields that this server leaves out, as type and name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Missing(BTreeSet<(String, String)>);
+
+impl Missing {
+    fn of(names: &[String]) -> Self {
+        let pairs = names.iter().filter_map(|name| name.split_once('.'));
+        Self(pairs.map(|(kind, name)| (kind.to_owned(), name.to_owned())).collect())
+    }
+
+    /// What came with 9.0.0.0, which clients of older versions must not see.
+    pub(crate) fn since_9() -> Self {
+        Self::of(&["HttpNfcLeaseDeviceUrl.sslCertificate".to_owned()])
+    }
+
+    fn has(&self, kind: &str, name: &str) -> bool {
+        !self.0.is_empty() && self.0.contains(&(kind.to_owned(), name.to_owned()))
+    }
+
+    /// Takes the fields out of a value that names its types.
+    pub(crate) fn strip(&self, value: &mut Value) {
+        if self.0.is_empty() {
+            return;
+        }
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| self.strip(item)),
+            Value::Object(fields) => {
+                let kind = fields.get("_typeName").and_then(Value::as_str).unwrap_or_default();
+                let kind = kind.to_owned();
+                fields.retain(|name, _| !self.has(&kind, name));
+                fields.values_mut().for_each(|inner| self.strip(inner));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
 }
 
 impl Objects {
-    /// No objects.
-    pub(crate) fn new() -> Self {
-        Self { all: BTreeMap::new(), revision: watch::Sender::new(0) }
+    /// No objects; those to come lack what `missing` names, such as `HttpNfcLease.mode`.
+    pub(crate) fn without(missing: &[String]) -> Self {
+        let missing = Missing::of(missing);
+        Self { all: BTreeMap::new(), revision: watch::Sender::new(0), missing }
+    }
+
+    /// What is left out.
+    pub(crate) fn missing(&self) -> &Missing {
+        &self.missing
     }
 
     /// Changes whenever an object does.
@@ -113,7 +157,7 @@ impl Objects {
         let mut whole = Map::new();
         if let Value::Object(given) = properties {
             for (name, value) in given {
-                insert(&moref, &mut whole, &name, value);
+                insert(&moref, &mut whole, &name, value, &self.missing);
             }
         }
         self.all.insert(moref, Object { owner, properties: whole });
@@ -123,7 +167,7 @@ impl Objects {
     /// Sets one property; `null` unsets it.
     pub(crate) fn set(&mut self, moref: &Moref, name: &str, value: Value) {
         if let Some(object) = self.all.get_mut(moref) {
-            insert(moref, &mut object.properties, name, value);
+            insert(moref, &mut object.properties, name, value, &self.missing);
             self.touch();
         }
     }
@@ -237,13 +281,21 @@ pub(crate) fn complete(value: Value, kind: Kind) -> Value {
     }
 }
 
-fn insert(moref: &Moref, properties: &mut Map<String, Value>, name: &str, value: Value) {
-    if value.is_null() {
+fn insert(
+    moref: &Moref,
+    properties: &mut Map<String, Value>,
+    name: &str,
+    value: Value,
+    missing: &Missing,
+) {
+    if value.is_null() || missing.has(&moref.kind, name) {
         properties.remove(name);
         return;
     }
     let kind = types::property(&moref.kind, name).unwrap_or(Kind::ANY);
-    properties.insert(name.to_owned(), complete(value, kind));
+    let mut value = complete(value, kind);
+    missing.strip(&mut value);
+    properties.insert(name.to_owned(), value);
 }
 
 /// Splits `device[2000]` or `value["a b"]` into the name and the key.
@@ -269,7 +321,7 @@ mod tests {
     use super::*;
 
     fn world() -> (Objects, Moref) {
-        let mut objects = Objects::new();
+        let mut objects = Objects::without(&[]);
         let vm = Moref::new("VirtualMachine", "vm-1");
         objects.put(
             vm.clone(),

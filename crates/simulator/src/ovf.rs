@@ -2,13 +2,12 @@
 
 mod collection;
 mod describe;
+mod envelope;
 mod inspect;
 mod sections;
 
 use std::collections::BTreeMap;
 
-use ovftransfer_ovf::Envelope;
-use ovftransfer_ovf::envelope::{EnvelopeError, FileRef, HardwareItem, VirtualSystem};
 use serde_json::{Value, json};
 
 use crate::dvs;
@@ -18,6 +17,7 @@ use crate::inventory;
 use crate::lease::{NVRAM, is_pool};
 use crate::object::Moref;
 pub(crate) use crate::ovf::describe::create_descriptor;
+use crate::ovf::envelope::{Disk, Envelope, FileRef, HardwareItem, VirtualSystem};
 use crate::ovf::inspect::LAX;
 pub(crate) use crate::ovf::inspect::{parse_descriptor, publish, validate_host};
 use crate::ovf::sections::Sections;
@@ -48,10 +48,10 @@ pub(crate) fn create_import_spec(world: &World, arguments: &Value) -> Result<Val
     }
     let datastore = unescape_name(world.objects.text(&datastore, "name"));
     let mut import = Import::new(world, parameters, datastore);
-    let result = match Envelope::parse(text(&arguments["ovfDescriptor"]).as_bytes()) {
+    let result = match Envelope::parse(text(&arguments["ovfDescriptor"])) {
         Ok(envelope) => import.read(&envelope)?,
         Err(error) => {
-            import.errors.push(not_readable(&error));
+            import.errors.push(error);
             None
         }
     };
@@ -85,6 +85,8 @@ struct Import<'a> {
     next_key: i64,
     /// Backing of the cards on each network of the package.
     mapping: BTreeMap<String, Value>,
+    /// Values of the properties, by their full keys.
+    values: BTreeMap<String, String>,
 }
 
 /// What a machine is called.
@@ -114,6 +116,7 @@ impl<'a> Import<'a> {
             controllers: BTreeMap::new(),
             next_key: -1,
             mapping: BTreeMap::new(),
+            values: BTreeMap::new(),
         }
     }
 
@@ -129,7 +132,11 @@ impl<'a> Import<'a> {
         };
         self.check_provisioning();
         self.map_networks(envelope)?;
+        for section in envelope.unsupported() {
+            self.refuse(section.clone(), true);
+        }
         let config = sections.config(&option, self.parameters, &mut self.errors);
+        self.values = sections::values(&config);
         let wanted = text(&self.parameters["entityName"]);
         let system = match envelope.systems() {
             [system] if !sections.is_collection => system,
@@ -154,15 +161,6 @@ impl<'a> Import<'a> {
         self.controllers.clear();
         self.next_key = -1;
         let items = chosen(system, option);
-        let families = system.hardware_family().unwrap_or_default();
-        let hardware = newest_hardware(families);
-        if hardware.is_none() && families.split_whitespace().any(|one| number(one).is_some()) {
-            let what = format!(
-                "No supported hardware versions among [{families}]; the newest is vmx-{HARDWARE_MAX}."
-            );
-            let fault = Fault::new("OvfNoSupportedHardwareFamily", what);
-            self.errors.push(fault.with("version", families));
-        }
         let (cpus, memory_mib) = cpus_and_memory(&items);
         // Controllers before what hangs on them.
         for item in &items {
@@ -179,10 +177,11 @@ impl<'a> Import<'a> {
         if let Some(file) = nvram {
             self.file_item(&format!("/{path}/{NVRAM}"), file, 1, true);
         }
+        let version = self.version(system);
         json!({
             "_typeName": "VirtualMachineConfigSpec",
             "name": name,
-            "version": hardware,
+            "version": version,
             "guestId": system.os_type().unwrap_or_else(|| guest_id(system.os_id())),
             "annotation": system.annotation(),
             "files": { "vmPathName": format!("[{}]", self.datastore) },
@@ -192,6 +191,28 @@ impl<'a> Import<'a> {
             "vAppConfig": config,
             "extraConfig": nvram.map(|_| json!([{ "key": NVRAM, "value": format!("{name}.nvram") }])),
         })
+    }
+
+    /// The newest of the hardware versions that the machine can have; nothing for the default.
+    fn version<'e>(&mut self, system: &'e VirtualSystem) -> Option<&'e str> {
+        let families = system.hardware_family()?;
+        let version = newest_hardware(families);
+        if version.is_none() && envelope::list(families).any(|one| number(one).is_some()) {
+            let what = format!(
+                "No supported hardware versions among [{families}]; the newest is vmx-{HARDWARE_MAX}."
+            );
+            let fault = Fault::new("OvfNoSupportedHardwareFamily", what)
+                .with("lineNumber", system.hardware_line());
+            self.errors.push(fault.with("version", families));
+        } else if version.is_none() {
+            let what = format!("Unsupported hardware family '{families}'.");
+            let fault = Fault::new("OvfUnsupportedElementValue", what)
+                .with("lineNumber", system.hardware_line())
+                .with("name", "VirtualSystemType")
+                .with("value", families);
+            self.refuse(fault, true);
+        }
+        version
     }
 
     fn check_provisioning(&mut self) {
@@ -249,41 +270,22 @@ impl<'a> Import<'a> {
 
     /// Takes an item that is a controller, and refuses what nobody knows.
     fn controller(&mut self, item: &HardwareItem) {
-        let sub_type = item.resource_sub_type().unwrap_or_default().to_ascii_lowercase();
         let kind = match item.resource_type() {
             5 => "VirtualIDEController",
-            6 => match sub_type.as_str() {
-                "virtualscsi" | "pvscsi" | "vmware.virtualscsi" => "ParaVirtualSCSIController",
-                "lsilogicsas" => "VirtualLsiLogicSASController",
-                "buslogic" => "VirtualBusLogicController",
-                _ => "VirtualLsiLogicController",
-            },
-            20 if sub_type.contains("nvme") => "VirtualNVMEController",
-            20 => "VirtualAHCIController",
+            6 => self.sub_type(item, &SCSI),
+            20 => self.sub_type(item, &SATA_AND_NVME),
             1 | 3 | 4 | 10 | 14..=17 | 23 | 24 => return,
             21 | 22 => {
                 let name = item.element_name().unwrap_or_default();
                 let what =
                     format!("The port '{name}' is left out: nothing could be attached to it.");
-                self.warnings.push(
-                    Fault::new("OvfUnsupportedType", what)
-                        .with("name", "ResourceType")
-                        .with("instanceId", item.instance_id())
-                        .with("deviceType", item.resource_type()),
-                );
+                self.warnings.push(unsupported_type(item, what));
                 return;
             }
             other => {
                 let name = item.element_name().unwrap_or_default();
-                let fault = Fault::new(
-                    "OvfUnsupportedType",
-                    format!("Unsupported hardware '{name}': resource type {other}."),
-                )
-                .with("name", "ResourceType")
-                .with("instanceId", item.instance_id())
-                .with("deviceType", other);
-                let is_lax = has_option(&self.parameters["importOption"], LAX);
-                if is_lax { &mut self.warnings } else { &mut self.errors }.push(fault);
+                let what = format!("Unsupported hardware '{name}': resource type {other}.");
+                self.refuse(unsupported_type(item, what), item.is_required());
                 return;
             }
         };
@@ -301,26 +303,48 @@ impl<'a> Import<'a> {
         self.controllers.insert(item.instance_id().to_owned(), Bus { key, kind, number, taken });
     }
 
+    /// The first of the item's sub-types that is in `known`; the first of those if it names none.
+    fn sub_type(&mut self, item: &HardwareItem, known: &[(&str, &'static str)]) -> &'static str {
+        let wanted = item.sub_types();
+        let kind = |name: &String| known.iter().find(|(one, _)| one == name).map(|(_, kind)| *kind);
+        let default = known.first().map_or("", |(_, kind)| *kind);
+        if let Some(found) = wanted.iter().find_map(kind) {
+            return found;
+        }
+        if !wanted.is_empty() {
+            let (name, all) = (item.element_name().unwrap_or_default(), wanted.join(", "));
+            let what = format!("Unsupported hardware '{name}': sub-type {all}.");
+            let fault = Fault::new("OvfUnsupportedSubType", what)
+                .with("lineNumber", item.line())
+                .with("elementName", "ResourceSubType")
+                .with("instanceId", item.instance_id())
+                .with("deviceType", item.resource_type())
+                .with("deviceSubType", all);
+            self.refuse(fault, item.is_required());
+        }
+        default
+    }
+
+    /// Takes a fault for an error, or for a warning if the descriptor or the caller allows it.
+    fn refuse(&mut self, fault: Fault, is_required: bool) {
+        let is_lax = has_option(&self.parameters["importOption"], LAX);
+        if is_required && !is_lax { &mut self.errors } else { &mut self.warnings }.push(fault);
+    }
+
     fn network_card(&mut self, item: &HardwareItem) {
-        let kind = match item.resource_sub_type().unwrap_or_default().to_ascii_lowercase().as_str()
-        {
-            "e1000e" => "VirtualE1000e",
-            "pcnet32" => "VirtualPCNet32",
-            "vmxnet2" => "VirtualVmxnet2",
-            "vmxnet" => "VirtualVmxnet",
-            "vmxnet3" => "VirtualVmxnet3",
-            _ => "VirtualE1000",
-        };
+        let kind = self.sub_type(item, &NETWORK_CARDS);
         let key = self.next_key();
         let name = item.connections().first().map_or("", String::as_str);
         match self.mapping.get(name).cloned() {
             Some(backing) => self.add(hardware::network_card(kind, key, &backing), false),
             None => self.errors.push(
                 Fault::new(
-                    "OvfInvalidValue",
+                    "OvfInvalidValueReference",
                     format!("No network '{name}' in the OVF descriptor."),
                 )
-                .with("name", "Connection")
+                .with("lineNumber", item.line())
+                .with("elementName", "Connection")
+                .with("attributeName", "")
                 .with("value", name),
             ),
         }
@@ -359,7 +383,9 @@ impl<'a> Import<'a> {
     fn disk(&mut self, item: &HardwareItem, envelope: &Envelope, entity: &str) {
         let Some((parent, unit, label)) = self.place(item) else { return };
         let disk = item.disk_ids().next().and_then(|id| envelope.disk(id));
-        let Some(disk) = disk else {
+        // Without a disk in the disk section the item itself may say how large an empty one is.
+        let capacity = disk.map(|disk| self.capacity_bytes(disk)).or(item.quantity_bytes());
+        let Some(capacity) = capacity else {
             self.errors.push(
                 Fault::new("OvfDiskMappingNotFound", "A disk is not in the disk section.")
                     .with("diskName", item.element_name().unwrap_or_default())
@@ -370,11 +396,16 @@ impl<'a> Import<'a> {
         let is_thin =
             matches!(text(&self.parameters["diskProvisioning"]), "thin" | "sparse" | "seSparse");
         let key = self.next_key();
-        let capacity = disk.capacity_bytes();
         self.add(hardware::disk_device(key, parent, unit, capacity, is_thin), true);
-        if let Some(file) = disk.file_ref().and_then(|id| envelope.file(id)) {
+        if let Some(file) = disk.and_then(Disk::file_ref).and_then(|id| envelope.file(id)) {
             self.file_item(&format!("/{entity}/{label}"), file, 17, false);
         }
+    }
+
+    /// Capacity of a disk, which may be the value of a property.
+    fn capacity_bytes(&self, disk: &Disk) -> u64 {
+        let value = disk.capacity_key().and_then(|key| self.values.get(key));
+        value.and_then(|value| disk.capacity_of(value)).unwrap_or_else(|| disk.capacity_bytes())
     }
 
     /// Controller key, unit and label for an item, by its parent and its address there.
@@ -403,7 +434,7 @@ impl<'a> Import<'a> {
         self.files.push(json!({
             "_typeName": "OvfFileItem",
             "deviceId": device_id,
-            "path": file.href().as_str(),
+            "path": file.href(),
             "compressionMethod": file.compression(),
             "chunkSize": file.chunk_size_bytes(),
             "size": file.size_bytes(),
@@ -434,7 +465,7 @@ fn nvram<'a>(envelope: &'a Envelope, system: &VirtualSystem) -> Option<&'a FileR
             || envelope.disks().iter().any(|disk| disk.file_ref() == Some(file.id()))
     };
     let mut files = envelope.references().iter();
-    files.find(|file| file.href().as_str().to_ascii_lowercase().ends_with(".nvram") && !used(file))
+    files.find(|file| file.href().to_ascii_lowercase().ends_with(".nvram") && !used(file))
 }
 
 /// The items that exist under the deployment option `option`: of several with one instance id the
@@ -482,10 +513,12 @@ fn faults(all: &[Fault]) -> Value {
     if all.is_empty() { Value::Null } else { all.iter().map(Fault::localized).collect() }
 }
 
-fn not_readable(error: &EnvelopeError) -> Fault {
-    Fault::new("OvfXmlFormat", format!("The OVF descriptor is invalid: {error}"))
-        .with("lineNumber", error.position().line)
-        .with("description", error.to_string())
+fn unsupported_type(item: &HardwareItem, message: String) -> Fault {
+    Fault::new("OvfUnsupportedType", message)
+        .with("lineNumber", item.line())
+        .with("name", "ResourceType")
+        .with("instanceId", item.instance_id())
+        .with("deviceType", item.resource_type())
 }
 
 /// Controllers of one family share the numbers of their buses.
@@ -500,8 +533,8 @@ fn family(kind: &str) -> &'static str {
 
 /// The newest of the hardware families that a descriptor lists, of those that hosts here know.
 fn newest_hardware(families: &str) -> Option<&str> {
-    let families = families.split_whitespace();
-    let known = families.filter(|one| number(one).is_some_and(|number| number <= HARDWARE_MAX));
+    let known = envelope::list(families)
+        .filter(|one| number(one).is_some_and(|number| number <= HARDWARE_MAX));
     known.max_by_key(|family| number(family))
 }
 
@@ -533,8 +566,38 @@ const PROVISIONING: [&str; 9] = [
     "flat",
 ];
 
-/// The newest hardware version of 8.0.2 and 8.0.3.
-const HARDWARE_MAX: u32 = 21;
+/// The newest hardware version of 9.0.
+const HARDWARE_MAX: u32 = 22;
+
+/// SCSI controllers by sub-type, in small letters; the first is for items that name none.
+const SCSI: [(&str, &str); 7] = [
+    ("lsilogic", "VirtualLsiLogicController"),
+    ("lsilogicscsi", "VirtualLsiLogicController"),
+    ("virtualscsi", "ParaVirtualSCSIController"),
+    ("pvscsi", "ParaVirtualSCSIController"),
+    ("vmware.virtualscsi", "ParaVirtualSCSIController"),
+    ("lsilogicsas", "VirtualLsiLogicSASController"),
+    ("buslogic", "VirtualBusLogicController"),
+];
+
+/// The same for the controllers of CIM's type 20, "other storage".
+const SATA_AND_NVME: [(&str, &str); 4] = [
+    ("ahci", "VirtualAHCIController"),
+    ("vmware.sata.ahci", "VirtualAHCIController"),
+    ("nvme", "VirtualNVMEController"),
+    ("vmware.nvme.controller", "VirtualNVMEController"),
+];
+
+/// The same for network cards.
+const NETWORK_CARDS: [(&str, &str); 7] = [
+    ("e1000", "VirtualE1000"),
+    ("e1000e", "VirtualE1000e"),
+    ("pcnet32", "VirtualPCNet32"),
+    ("vmxnet", "VirtualVmxnet"),
+    ("vmxnet2", "VirtualVmxnet2"),
+    ("vmxnet3", "VirtualVmxnet3"),
+    ("sriovethernetcard", "VirtualSriovEthernetCard"),
+];
 
 /// Units on the widest controller.
 const UNITS_MAX: usize = 64;

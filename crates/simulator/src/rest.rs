@@ -191,6 +191,7 @@ fn caller(request: &Request<Incoming>) -> Caller {
             address: address.unwrap_or_default(),
             agent: header(&USER_AGENT).unwrap_or_default(),
         },
+        knows_9: request.uri().path().split('/').nth(3).is_some_and(ApiVersion::is_9),
     }
 }
 

@@ -27,12 +27,101 @@
 //! assert_eq!(scenario.machines[0].disks[0].capacity.bytes(), 4 << 30);
 //! # Ok::<(), ovftransfer_simulator::scenario::ScenarioError>(())
 //! ```
+//!
+//! # Switches
+//!
+//! What is not named in a scenario is as on a real server.  Beside the inventory there are:
+//!
+//! | field | default | what it does |
+//! |---|---|---|
+//! | `lease_timeout_s`, `lease_timeout_shown` | 300, the truth | when a lease that is not renewed ends, and what `leaseTimeout` says |
+//! | `no_data_timeout_s` | never | when a lease under which nothing moves ends; the real time is published nowhere |
+//! | `lease_grace_s`, `lease_vanishes` | 300, false | how long an ended lease is readable |
+//! | `initialize_delay_ms`, `latency_ms` | 0 | time that leases, or all calls, take more |
+//! | `session_idle_s`, `session_calls_max` | 1800, none | when sessions end |
+//! | `api_version` | 8.0.3.0 | older: less or no VI JSON; 9.0.0.0: `sslCertificate` |
+//! | `pull_mode` | true | `HttpNfcLeasePullFromUrls_Task`, `HttpNfcLeaseProbeUrls` |
+//! | `multi_post` | true | `hostMap`, and one upload for many disks |
+//! | `esxi` | false | a host without vCenter: SOAP only, `https://*/ha-nfc/…` |
+//! | `missing_privileges` | none | methods that need them are `NoPermission` |
+//! | `guest_ip_after_ms` | 1000 | when guests that were started report addresses |
+//!
+//! Of each host (`hosts`):
+//!
+//! | field | default | what it does |
+//! |---|---|---|
+//! | `throttle_mb_per_s`, `throttle_mb_per_s_per_stream` | none | pace of the host, and of each of its streams |
+//! | `standalone` | false | not in the cluster but beside it |
+//! | `connection_cap` | 32 | connections above it get 503 |
+//! | `star_url` | false | device URLs are `https://*/ha-nfc/…` and lead to the API's port |
+//! | `thumbprint` | `"sha1"`, `"empty"` with `*` | or `"sha256"`, `"wrong"` |
+//!
+//! Rules of a real server, all true, that can be switched off (`strict`): what a client gets by with
+//! elsewhere.
+//!
+//! | field | the rule |
+//! |---|---|
+//! | `block` | a machine under a lease can be neither changed nor started: `TaskInProgress` |
+//! | `clean_up` | an import that ends in error deletes what it made |
+//! | `content_length` | an upload without `Content-Length` is 411 |
+//! | `export_manifest` | downloads are in the manifest |
+//! | `lease_timeout` | leases end when they are not renewed |
+//! | `magic` | a disk that does not begin with `KDMV` is 500 |
+//! | `overwrite` | PUT without `Overwrite: t` is 412 |
+//! | `verbs` | disks by POST, other files by PUT, else 405 |
+//! | `whole_bodies` | an upload that ends early does not count |
+//!
+//! Rules and habits of a wire:
+//!
+//! | field | default | what it does |
+//! |---|---|---|
+//! | `soap.action_needed` | true | without a version in `SOAPAction` there are no leases |
+//! | `soap.fault_text` | true | faults have a text |
+//! | `soap.quoted_cookie` | true | the cookie's value is in quotes |
+//! | `vi_json.fault_text` | `"faultstring"` | or `"fault_message"`, `"none"` |
+//! | `vi_json.boxed_results` | false | `{"_typeName":"string","_value":"ready"}` for `"ready"` |
+//! | `vi_json.empty_is_200` | false | no result is an empty 200, not 204 |
+//!
+//! Oddities, none by default (`quirks`):
+//!
+//! | field | the oddity |
+//! |---|---|
+//! | `bracketed_tickets` | the ticket in device URLs is the lease's id: `session%5B…%5D…` |
+//! | `escaped_blanks` | blanks in device URLs are escaped; real servers leave them |
+//! | `file_size_offset` | `fileSize` of other files than disks is wrong by so many bytes |
+//! | `images_without_target` | device URLs of images have no `targetId` |
+//! | `missing` | names of properties and fields that are left out |
+//! | `one_disk_per_lease` | every disk but the first one asked for is an empty 200 |
+//! | `plain_lease_ids` | no `session[…]` in the ids of leases |
+//!
+//! What goes wrong, by script (`faults`): `{ "on": "export" or "import", "kind": …, "disk": 0,
+//! "machine": "web", "after": 0, "times": 1 }`, where all but the first two may be left out.
+//!
+//! | kind | what happens |
+//! |---|---|
+//! | `{ "flip_bit_at": N }` | one bit of the stream is turned over |
+//! | `"heartbeat_refused"` | an `HttpNfcLeaseProgress` fails |
+//! | `{ "initialize_error": "text" }` | the lease does not become ready |
+//! | `{ "lease_lost_after_bytes": N }`, `{ "lease_lost_after_ms": N }` | the lease ends in error |
+//! | `{ "reset_after_bytes": N }` | the connection is reset |
+//! | `{ "stall_after_bytes": N }` | nothing moves any more |
+//! | `{ "status": N }` | 400 to 599 in place of the transfer |
+//! | `{ "truncate_after_bytes": N }` | the stream ends early and looks whole |
+//! | `"wrong_digest"` | the manifest has another digest |
+//!
+//! And by chance (`random_faults`): `seed`, `per_mille` of occasions that are struck (20), `on`
+//! (both ways), `within` so many bytes (1 MiB), and `kinds`, by default `"heartbeat_refused"`,
+//! `"reset"`, `"status_503"`; the others are `"flip_bit"`, `"initialize_error"`, `"lease_lost"`,
+//! `"stall"`, `"status_500"`, `"truncate"` and `"wrong_digest"`.  The same seed does the same to the
+//! same work, however it is timed; see [`RandomFaults`].
 
 mod fault;
 mod machine;
 mod privilege;
+mod random;
 mod size;
 mod storage;
+mod strict;
 mod switch;
 mod vapp;
 mod wire;
@@ -45,11 +134,13 @@ use serde::{Deserialize, Serialize};
 pub use self::fault::{Direction, Fault, FaultKind};
 pub use self::machine::{Controller, Data, DataKind, DiskSpec, Machine, Spread};
 pub(crate) use self::privilege::PRIVILEGES;
+pub use self::random::{RandomFaults, RandomKind};
 pub use self::size::Size;
 pub use self::storage::DatastoreCluster;
+pub use self::strict::{Quirks, Strict};
 pub use self::switch::{Offload, PortQuirk, PortgroupKind, PortgroupSpec, SwitchSpec};
 pub use self::vapp::VappSpec;
-pub use self::wire::{ApiVersion, FaultText, ViJson};
+pub use self::wire::{ApiVersion, FaultText, Soap, ViJson};
 
 /// Everything a simulated vCenter is made from.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -93,6 +184,8 @@ pub struct Scenario {
     pub lease_timeout_s: u32,
     /// Ended leases vanish at once (`ManagedObjectNotFound`) instead of staying readable.
     pub lease_vanishes: bool,
+    /// How many seconds an ended lease stays readable, if it does not vanish at once.
+    pub lease_grace_s: u32,
     /// What `leaseTimeout` says in place of the truth, as an old host's 300000000; absent: the truth.
     pub lease_timeout_shown: Option<i32>,
     /// A lease under which nothing moves for so many seconds ends in `Timedout`, however often it
@@ -100,16 +193,30 @@ pub struct Scenario {
     pub no_data_timeout_s: Option<u32>,
     /// Time that every call takes more, in milliseconds.
     pub latency_ms: u64,
+    /// Sessions that are idle for so many seconds end.
+    pub session_idle_s: u32,
     /// Sessions end with the call of this number after their login; absent: they do not.
     pub session_calls_max: Option<u32>,
     /// Time a lease stays in the state `initializing`, in milliseconds.
     pub initialize_delay_ms: u64,
     /// Version of the API; older ones have no VI JSON.
     pub api_version: ApiVersion,
+    /// Rules and habits of the SOAP wire.
+    pub soap: Soap,
     /// Habits of the VI JSON wire.
     pub vi_json: ViJson,
+    /// Imports can be pulled: the host fetches the files from URLs.
+    pub pull_mode: bool,
+    /// One upload can go to several disks: `hostMap`, and `multi?targets=` on the hosts.
+    pub multi_post: bool,
+    /// Rules of a real server that can be switched off.
+    pub strict: Strict,
+    /// Oddities that can be switched on.
+    pub quirks: Quirks,
     /// What goes wrong, tried in this order.
     pub faults: Vec<Fault>,
+    /// What goes wrong by chance; absent: nothing.
+    pub random_faults: Option<RandomFaults>,
 }
 
 /// One simulated ESXi host.
@@ -130,21 +237,27 @@ pub struct Host {
     /// Device URLs have `*` in place of the host, as a host without vCenter gives them; the data
     /// then passes through the API's port.
     pub star_url: bool,
+    /// Its device URLs lead to a port where nobody listens.
+    pub unreachable: bool,
     /// Whether it can take machines.
     pub condition: HostCondition,
-    /// What is wrong with its device URLs; absent: nothing.
-    pub quirk: Option<HostQuirk>,
+    /// What `sslThumbprint` of its device URLs says; absent: SHA-1, and nothing with `*`.
+    pub thumbprint: Option<Thumbprint>,
 }
 
-/// What is wrong with the device URLs of a host.
+/// What `sslThumbprint` says.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum HostQuirk {
-    /// They lead to a port where nobody listens.
-    Unreachable,
-    /// `sslThumbprint` is another certificate's.
-    WrongThumbprint,
+pub enum Thumbprint {
+    /// Nothing; there is no `sslCertificate` either.
+    Empty,
+    /// SHA-1 of the certificate that the client will see.
+    Sha1,
+    /// SHA-256 of it.
+    Sha256,
+    /// SHA-1 of another certificate, which is `sslCertificate` then.
+    Wrong,
 }
 
 /// Whether a host can take machines.
@@ -248,6 +361,9 @@ impl Scenario {
         if self.lease_timeout_s == 0 {
             return Err(wrong("lease_timeout_s", "must be at least 1"));
         }
+        if self.session_idle_s == 0 {
+            return Err(wrong("session_idle_s", "must be at least 1"));
+        }
         if self.no_data_timeout_s == Some(0) {
             return Err(wrong("no_data_timeout_s", "must be at least 1"));
         }
@@ -285,7 +401,8 @@ impl Scenario {
         for (index, fault) in self.faults.iter().enumerate() {
             fault.check(&format!("faults[{index}]"))?;
         }
-        Ok(())
+        self.quirks.check()?;
+        self.random_faults.as_ref().map_or(Ok(()), RandomFaults::check)
     }
 
     /// The default scenario on a host without vCenter.
@@ -368,14 +485,22 @@ impl Default for Scenario {
             missing_privileges: Vec::new(),
             lease_timeout_s: 300,
             lease_vanishes: false,
+            lease_grace_s: 300,
             lease_timeout_shown: None,
             no_data_timeout_s: None,
             latency_ms: 0,
+            session_idle_s: 1800,
             session_calls_max: None,
             initialize_delay_ms: 0,
             api_version: ApiVersion::default(),
+            soap: Soap::default(),
             vi_json: ViJson::default(),
+            pull_mode: true,
+            multi_post: true,
+            strict: Strict::default(),
+            quirks: Quirks::default(),
             faults: Vec::new(),
+            random_faults: None,
         }
     }
 }
@@ -389,8 +514,9 @@ impl Default for Host {
             throttle_mb_per_s: None,
             connection_cap: 32,
             star_url: false,
+            unreachable: false,
             condition: HostCondition::Connected,
-            quirk: None,
+            thumbprint: None,
         }
     }
 }
@@ -473,10 +599,34 @@ mod tests {
             (r#"{"machines":[{},{}]}"#, "machines[1]"),
             (r#"{"faults":[{"on":"import","kind":{"status":200}}]}"#, "faults[0].kind.status"),
             (r#"{"lease_timeout_s":0}"#, "lease_timeout_s"),
+            (r#"{"session_idle_s":0}"#, "session_idle_s"),
+            (r#"{"quirks":{"missing":["HttpNfcLease.state"]}}"#, "quirks.missing"),
+            (r#"{"random_faults":{"per_mille":1001}}"#, "random_faults.per_mille"),
+            (r#"{"random_faults":{"kinds":[]}}"#, "random_faults.kinds"),
+            (r#"{"random_faults":{"within":0}}"#, "random_faults.within"),
         ] {
             match Scenario::from_json(text) {
                 Err(ScenarioError::Value { at, .. }) => assert_eq!(at, path, "{text}"),
                 other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_switch_is_in_the_documentation() {
+        let text = include_str!("scenario.rs");
+        let text = text.split("\nmod ").next().unwrap();
+        let mut scenario =
+            Scenario { random_faults: Some(RandomFaults::new(7)), ..Scenario::default() };
+        scenario.faults.push(Fault::new(Direction::Export, FaultKind::WrongDigest));
+        let value = serde_json::to_value(&scenario).unwrap();
+        let groups = ["/hosts/0", "/strict", "/quirks", "/soap", "/vi_json", "/random_faults"];
+        for group in groups.into_iter().chain(["/faults/0"]) {
+            for name in value.pointer(group).unwrap().as_object().unwrap().keys() {
+                let is_there = ["`", "`soap.", "`vi_json.", "\"", "`{ \""].iter().any(|before| {
+                    ["`", "\""].iter().any(|after| text.contains(&format!("{before}{name}{after}")))
+                });
+                assert!(is_there || name == "name", "{group}: {name} is not in the tables");
             }
         }
     }

@@ -43,12 +43,18 @@ pub(crate) enum Wire {
 }
 
 /// All sessions, by wire and cookie or token.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sessions {
     by_cookie: BTreeMap<(Wire, String), Session>,
+    idle_max: Duration,
 }
 
 impl Sessions {
+    /// No sessions; those to come end when they are idle for longer than `idle_max`.
+    pub(crate) fn new(idle_max: Duration) -> Self {
+        Self { by_cookie: BTreeMap::new(), idle_max }
+    }
+
     /// Opens a session.  Returns its cookie or token, which is another secret than the key.
     pub(crate) fn open(&mut self, wire: Wire, user: &str, client: Client) -> (String, Session) {
         let now = clock::now();
@@ -73,7 +79,7 @@ impl Sessions {
     /// The session of `cookie`, or of the token; this counts as activity.
     pub(crate) fn find(&mut self, wire: Wire, cookie: &str) -> Option<&Session> {
         let session = self.by_cookie.get_mut(&(wire, cookie.to_owned()))?;
-        if session.last_active.elapsed() > IDLE_MAX {
+        if session.last_active.elapsed() > self.idle_max {
             return None;
         }
         session.last_active = Instant::now();
@@ -148,15 +154,13 @@ pub(crate) fn cookie(header: &str) -> Option<&str> {
     })
 }
 
-/// The header `Set-Cookie` for `cookie`; the value is quoted, as real servers do.
-pub(crate) fn set_cookie(cookie: &str) -> String {
-    format!("{COOKIE}=\"{cookie}\"; Path=/; HttpOnly; Secure; ")
+/// The header `Set-Cookie` for `cookie`; real servers quote the value.
+pub(crate) fn set_cookie(cookie: &str, is_quoted: bool) -> String {
+    let quote = if is_quoted { "\"" } else { "" };
+    format!("{COOKIE}={quote}{cookie}{quote}; Path=/; HttpOnly; Secure; ")
 }
 
 const COOKIE: &str = "vmware_soap_session";
-
-/// Idle time after which a session is gone: the default of vCenter.
-const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -164,7 +168,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_session_ends_by_idling() {
-        let mut sessions = Sessions::default();
+        const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
+        let mut sessions = Sessions::new(IDLE_MAX);
         let (cookie, session) = sessions.open(Wire::Soap, "a", Client::default());
         assert_ne!(cookie, session.key);
         tokio::time::advance(IDLE_MAX - Duration::from_secs(1)).await;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, SET_COOKIE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -20,10 +20,10 @@ use crate::hardware;
 use crate::inventory::{self, Place, fixed};
 use crate::lease::{self, NVRAM};
 use crate::lock::lock;
-use crate::nfc::{NfcHost, NfcService, Tickets};
+use crate::nfc::{Grants, NfcHost, NfcService, Rules, Tickets};
 use crate::object::Moref;
 use crate::rest;
-use crate::scenario::{HostQuirk, Machine, Scenario, ScenarioError};
+use crate::scenario::{ApiVersion, Machine, Scenario, ScenarioError, Thumbprint};
 use crate::script::Script;
 use crate::server::{Body, Connection, Limits, Server, ServerError, full, text};
 use crate::session::{self, Client, Wire};
@@ -32,7 +32,7 @@ use crate::state::{self, HostState, LeaseRecord, SessionRecord, TaskRecord, VmSt
 use crate::tls::Identity;
 use crate::vcenter::Vcenter;
 use crate::vm::VmFile;
-use crate::world::World;
+use crate::world::{Certificate, World};
 
 /// A running vCenter with its hosts.  Dropping it stops it and deletes everything it stored.
 #[derive(Debug)]
@@ -106,26 +106,36 @@ impl Builder {
             .map_err(StartError::Store)?;
         let scenario = Arc::new(self.scenario);
         let tickets = Arc::new(Tickets::default());
-        let script = Arc::new(Script::new(&scenario.faults));
+        let script = Script::new(&scenario.faults).with_chance(scenario.random_faults.as_ref());
+        let script = Arc::new(script);
         let address = self.listen.ip();
+        let name = reachable(address).to_string();
+        let identity = Identity::generate(&[&name, "localhost"]).map_err(ServerError::from)?;
+        let rules = Rules::of(&scenario);
         let mut hosts = Vec::new();
         for (index, host) in scenario.hosts.iter().enumerate() {
-            let (tickets, script) = (Arc::clone(&tickets), Arc::clone(&script));
-            hosts.push(NfcHost::start(index, host, reachable(address), tickets, script).await?);
+            let grants =
+                Grants { tickets: Arc::clone(&tickets), script: Arc::clone(&script), rules };
+            hosts.push(NfcHost::start(index, host, reachable(address), grants).await?);
         }
         let endpoints: Vec<(String, String)> = hosts
             .iter()
             .zip(&scenario.hosts)
             .map(|(host, spec)| match spec.star_url || scenario.esxi {
                 true => ("*".to_owned(), String::new()),
-                false => endpoint(host, spec.quirk),
+                false => {
+                    let mut address = host.local_addr();
+                    if spec.unreachable {
+                        address.set_port(UNUSED_PORT);
+                    }
+                    (address.to_string(), host.identity().thumbprint_sha1())
+                }
             })
             .collect();
         let path = store.path().to_owned();
-        let world = make_world(Arc::clone(&scenario), tickets, script, path, &endpoints)?;
+        let mut world = make_world(Arc::clone(&scenario), tickets, script, path, &endpoints)?;
+        world.certificates = certificates(&scenario, &hosts, &identity)?;
         let vcenter = Arc::new(Vcenter::new(world));
-        let name = reachable(address).to_string();
-        let identity = Identity::generate(&[&name, "localhost"]).map_err(ServerError::from)?;
         let services: Vec<NfcService> = hosts.iter().map(NfcHost::service).collect();
         let front = Arc::new(Front { vcenter: Arc::clone(&vcenter), services });
         let serve = move |request| {
@@ -261,7 +271,7 @@ impl Front {
             return rest::serve(&self.vcenter, request).await;
         }
         if NfcService::is_device_path(path) {
-            return match self.star_host(path).and_then(|host| self.services.get(host)) {
+            return match self.star_host(request.uri()).and_then(|host| self.services.get(host)) {
                 Some(service) => service.handle(request).await,
                 None => text(StatusCode::NOT_FOUND, "No such file"),
             };
@@ -279,13 +289,13 @@ impl Front {
         }
     }
 
-    /// The host that has the file at `path`, if its device URLs lead here; one of those that do, if
+    /// The host that has the file at `uri`, if its device URLs lead here; one of those that do, if
     /// none has it.
-    fn star_host(&self, path: &str) -> Option<usize> {
+    fn star_host(&self, uri: &Uri) -> Option<usize> {
         let world = lock(&self.vcenter.world);
         let is_here = |host: &usize| world.hosts.get(*host).is_some_and(|h| h.authority == "*");
         let mut here = (0..self.services.len()).filter(is_here);
-        let has_file = |host: &usize| self.services.get(*host).is_some_and(|one| one.has(path));
+        let has_file = |host: &usize| self.services.get(*host).is_some_and(|one| one.has(uri));
         here.clone().find(has_file).or_else(|| here.next())
     }
 
@@ -294,7 +304,19 @@ impl Front {
         let header = |headers: &HeaderMap, name: &str| {
             headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
-        let action = header(request.headers(), "soapaction");
+        let (habits, version) = {
+            let scenario = &lock(&self.vcenter.world).scenario;
+            (scenario.soap, scenario.api_version)
+        };
+        let refuse = |fault: &Fault| {
+            let text = if habits.fault_text { fault.message.clone() } else { String::new() };
+            let fault = Fault { message: text, ..fault.clone() };
+            xml(StatusCode::INTERNAL_SERVER_ERROR, soap::fault(&fault))
+        };
+        let mut action = header(request.headers(), "soapaction");
+        if !habits.action_needed && !action.as_deref().is_some_and(|action| action.contains('/')) {
+            action = Some(format!("urn:vim25/{}", version.as_str()));
+        }
         let body = match Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) => {
@@ -314,9 +336,13 @@ impl Front {
         };
         tracing::debug!(method = call.method, this = call.this.kind, "call");
         match dispatch::call(&self.vcenter, &caller, &call).await {
-            Ok(reply) => {
+            Ok(mut reply) => {
+                if !habits.fault_text {
+                    soap::silence(&mut reply.value);
+                }
                 let mut response = xml(StatusCode::OK, soap::answer(&call.method, &reply.value));
-                let cookie = reply.cookie.map(|cookie| session::set_cookie(&cookie));
+                let cookie =
+                    reply.cookie.map(|cookie| session::set_cookie(&cookie, habits.quoted_cookie));
                 if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok())
                 {
                     response.headers_mut().insert(SET_COOKIE, cookie);
@@ -348,11 +374,11 @@ fn caller(request: &Request<Incoming>) -> Caller {
             address: address.unwrap_or_default(),
             agent: header(USER_AGENT).unwrap_or_default().to_owned(),
         },
+        knows_9: request.headers().get("soapaction").is_some_and(|action| {
+            let action = action.to_str().unwrap_or_default().trim_matches('"');
+            action.rsplit('/').next().is_some_and(ApiVersion::is_9)
+        }),
     }
-}
-
-fn refuse(fault: &Fault) -> Response<Body> {
-    xml(StatusCode::INTERNAL_SERVER_ERROR, soap::fault(fault))
 }
 
 fn xml(status: StatusCode, body: String) -> Response<Body> {
@@ -364,20 +390,36 @@ fn xml(status: StatusCode, body: String) -> Response<Body> {
     response
 }
 
-/// Authority and thumbprint that device URLs of a host have.
-fn endpoint(host: &NfcHost, quirk: Option<HostQuirk>) -> (String, String) {
-    let (address, thumbprint) = (host.local_addr(), host.identity().thumbprint_sha1());
-    match quirk {
-        None => (address.to_string(), thumbprint),
-        Some(HostQuirk::Unreachable) => {
-            (SocketAddr::new(address.ip(), UNUSED_PORT).to_string(), thumbprint)
-        }
-        Some(HostQuirk::WrongThumbprint) => {
-            // One that no certificate has.
-            let digits = thumbprint.chars().map(|c| if c == ':' { c } else { '0' });
-            (address.to_string(), digits.collect())
-        }
+/// What the device URLs of each host say of the certificate that a client will see there.
+fn certificates(
+    scenario: &Scenario,
+    hosts: &[NfcHost],
+    api: &Identity,
+) -> Result<Vec<Certificate>, ServerError> {
+    let has_pem = scenario.api_version >= ApiVersion::V9_0_0_0;
+    let mut all = Vec::new();
+    for (spec, host) in scenario.hosts.iter().zip(hosts) {
+        let is_star = spec.star_url || scenario.esxi;
+        let form = spec.thumbprint.unwrap_or(match is_star {
+            true => Thumbprint::Empty,
+            false => Thumbprint::Sha1,
+        });
+        let seen = if is_star { api } else { host.identity() };
+        let certificate = |identity: &Identity, thumbprint| Certificate {
+            thumbprint,
+            pem: has_pem.then(|| identity.certificate_pem().to_owned()),
+        };
+        all.push(match form {
+            Thumbprint::Empty => Certificate::default(),
+            Thumbprint::Sha1 => certificate(seen, seen.thumbprint_sha1()),
+            Thumbprint::Sha256 => certificate(seen, seen.thumbprint_sha256()),
+            Thumbprint::Wrong => {
+                let other = Identity::generate(&["localhost"])?;
+                certificate(&other, other.thumbprint_sha1())
+            }
+        });
     }
+    Ok(all)
 }
 
 /// The state that `scenario` describes.  `endpoints` has authority and thumbprint of each host.
@@ -476,6 +518,10 @@ const UNUSED_PORT: u16 = 1;
 const NVRAM_SEED: u64 = 0x6e76_7261_6d00;
 
 #[cfg(test)]
+mod descriptor_tests;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod json_tests;
 #[cfg(test)]
 mod machine_tests;
@@ -484,6 +530,14 @@ mod network_tests;
 #[cfg(test)]
 mod package_tests;
 #[cfg(test)]
+mod pull_tests;
+#[cfg(test)]
+mod requirements_tests;
+#[cfg(test)]
+mod strict_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vapp_tests;
+#[cfg(test)]
+mod wires;

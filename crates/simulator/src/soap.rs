@@ -123,6 +123,44 @@ pub(crate) fn fault(fault: &Fault) -> String {
     envelope(&out.finish())
 }
 
+/// Takes the text out of the faults inside `value`.
+pub(crate) fn silence(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(silence),
+        Value::Object(fields) => {
+            if fields.get("_typeName").is_some_and(|name| name == "LocalizedMethodFault") {
+                fields.remove("localizedMessage");
+            }
+            fields.values_mut().for_each(silence);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Reads the result of `method` from an answer, as a client would.
+#[cfg(test)]
+pub(crate) fn read_answer(method: &str, text: &str) -> Result<Value, Fault> {
+    let envelope = Element::parse(text)?;
+    let body = envelope.children.iter().find(|child| child.is(ENVELOPE_NS, "Body"));
+    let answer = body.and_then(|body| body.children.first());
+    let answer = answer.ok_or_else(|| Fault::unreadable("the SOAP body is empty"))?;
+    let kind = types::method(method).map_or(types::Kind::ANY, |known| known.result);
+    let known = [types::Field { name: "returnval", kind }];
+    let mut fields = decode::fields(&answer.children, &known, method)?;
+    Ok(fields["returnval"].take())
+}
+
+/// Writes the parameters of `method`, as a client would.
+#[cfg(test)]
+pub(crate) fn write_parameters(method: &str, parameters: &Value) -> String {
+    let known = types::method(method).map_or(&decode::FETCH_PARAMETERS[..], |m| &m.parameters);
+    let mut out = encode::Writer::new();
+    for field in known {
+        out.field(field.name, parameters.get(field.name).unwrap_or(&Value::Null), field.kind);
+    }
+    out.finish()
+}
+
 /// The document at `/sdk/vimServiceVersions.xml`.
 pub(crate) fn service_versions(version: ApiVersion) -> String {
     let version = version.as_str();
@@ -189,9 +227,9 @@ const XSI_NS: &str = "http://www.w3.org/2001/XMLSchema-instance";
 const SERVED_NS: [&str; 2] = ["urn:vim25", "urn:internalvim25"];
 
 /// Versions of the API, newest first.
-const VERSIONS: [&str; 13] = [
-    "8.0.3.0", "8.0.2.0", "8.0.1.0", "8.0.0.0", "7.0.3.0", "7.0.2.0", "7.0.1.0", "7.0.0.0", "6.7",
-    "6.5", "6.0", "5.5", "5.1",
+const VERSIONS: [&str; 14] = [
+    "9.0.0.0", "8.0.3.0", "8.0.2.0", "8.0.1.0", "8.0.0.0", "7.0.3.0", "7.0.2.0", "7.0.1.0",
+    "7.0.0.0", "6.7", "6.5", "6.0", "5.5", "5.1",
 ];
 
 /// What a caller who names no version may call.

@@ -24,7 +24,7 @@ pub(crate) fn start(world: &mut World, entity: &Moref, description_id: &str, use
         "entityName": unescape_name(world.objects.text(entity, "name")),
         "state": "running",
         "cancelled": false,
-        "cancelable": description_id.ends_with("LRO"),
+        "cancelable": description_id.ends_with("LRO") || description_id.starts_with("HttpNfcLease."),
         "progress": 0,
         "reason": { "_typeName": "TaskReasonUser", "userName": user },
         "queueTime": clock::now(),

@@ -91,7 +91,8 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn colon_hex(bytes: &[u8]) -> String {
+/// Bytes as `sslThumbprint` has them.
+pub(crate) fn colon_hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 3);
     for (index, byte) in bytes.iter().enumerate() {
         let separator = if index == 0 { "" } else { ":" };

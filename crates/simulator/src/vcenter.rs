@@ -11,6 +11,7 @@ use crate::fault::Fault;
 use crate::lease::{self, Purpose};
 use crate::lock::lock;
 use crate::object::Moref;
+use crate::pull::{self, Begun};
 use crate::world::{LeaseState, World};
 
 /// A vCenter.
@@ -40,6 +41,15 @@ impl Vcenter {
         work.spawn(async move {
             let stop = vcenter.stop.clone();
             stop.run_until_cancelled(drive(&vcenter, &id, purpose)).await;
+        });
+    }
+
+    /// Runs a pull to its end.
+    pub(crate) fn pull(self: &Arc<Self>, begun: Begun) {
+        let vcenter = Arc::clone(self);
+        lock(&self.work).spawn(async move {
+            let stop = vcenter.stop.clone();
+            stop.run_until_cancelled(pull::run(&vcenter.world, begun)).await;
         });
     }
 
@@ -80,7 +90,8 @@ async fn drive(vcenter: &Vcenter, id: &str, purpose: Purpose) {
         lease::prepare(&mut lock(&vcenter.world), id, purpose);
         ended.run_until_cancelled(watch(vcenter, id)).await;
     }
-    tokio::time::sleep(GRACE).await;
+    let grace_s = lock(&vcenter.world).scenario.lease_grace_s;
+    tokio::time::sleep(Duration::from_secs(grace_s.into())).await;
     let mut world = lock(&vcenter.world);
     if let Some(lease) = world.leases.remove(id) {
         world.objects.remove(&lease.moref);
@@ -123,7 +134,11 @@ async fn watch(vcenter: &Vcenter, id: &str) {
                 return;
             };
             let now = Instant::now();
-            let mut deadline = lease.renewed + lease.timeout;
+            let timeout = match world.scenario.strict.lease_timeout {
+                true => lease.timeout,
+                false => NEVER,
+            };
+            let mut deadline = lease.renewed + timeout;
             let patience = world.scenario.no_data_timeout_s;
             if let Some(patience) = patience.map(|seconds| Duration::from_secs(seconds.into())) {
                 if lease.moved_bytes() != moved.0 {
@@ -149,8 +164,8 @@ async fn watch(vcenter: &Vcenter, id: &str) {
     }
 }
 
-/// How long an ended lease stays readable.
-const GRACE: Duration = Duration::from_secs(5 * 60);
+/// A lease that does not time out: ten years.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Steps of `initializeProgress` that are shown.
 const INITIALIZE_STEPS: u32 = 10;

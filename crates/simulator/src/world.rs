@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) scenario: Arc<Scenario>,
     /// The hosts, in the cluster and beside it.
     pub(crate) hosts: Vec<HostEntry>,
+    /// What device URLs say of the hosts' certificates; without sockets there are none.
+    pub(crate) certificates: Vec<Certificate>,
     /// The distributed switches.
     pub(crate) switches: Vec<Switch>,
     /// The machines, by id.
@@ -73,6 +75,24 @@ pub(crate) struct HostEntry {
     pub(crate) pool: Moref,
 }
 
+/// What a device URL says of the certificate of its host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Certificate {
+    /// `sslThumbprint`.
+    pub(crate) thumbprint: String,
+    /// `sslCertificate`, on servers that have it.
+    pub(crate) pem: Option<String>,
+}
+
+/// A pull that runs under a lease.
+#[derive(Clone, Debug)]
+pub(crate) struct Pull {
+    /// Its task.
+    pub(crate) task: Moref,
+    /// Cancelled when the task is.
+    pub(crate) cancel: CancellationToken,
+}
+
 /// A lease, from the call that asked for it until nobody can read it any more.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -100,6 +120,8 @@ pub(crate) struct Lease {
     pub(crate) ticket: String,
     /// Its files, in the order of the device URLs.
     pub(crate) devices: Vec<Arc<Device>>,
+    /// The name-based key of each of them; empty on export.
+    pub(crate) import_keys: Vec<String>,
     /// Bytes that had moved when it ended; its files are let go then.
     pub(crate) moved_bytes: u64,
     /// How long it lives without being renewed.
@@ -110,6 +132,8 @@ pub(crate) struct Lease {
     pub(crate) percents: Vec<i64>,
     /// Heartbeats that were refused.
     pub(crate) refused: usize,
+    /// The pull that was begun under it.
+    pub(crate) pull: Option<Pull>,
     /// Cancelled when it ends.
     pub(crate) ended: CancellationToken,
 }
@@ -201,9 +225,10 @@ impl World {
         store: PathBuf,
     ) -> Self {
         Self {
-            objects: Objects::new(),
-            sessions: Sessions::default(),
+            objects: Objects::without(&scenario.quirks.missing),
+            sessions: Sessions::new(Duration::from_secs(scenario.session_idle_s.into())),
             scenario,
+            certificates: Vec::new(),
             hosts: Vec::new(),
             switches: Vec::new(),
             vms: BTreeMap::new(),
@@ -274,11 +299,43 @@ impl World {
                 self.objects.set(&moref, &name, value);
             }
         }
-        let pool = vm.pool.clone();
+        let (datastore, pool) = (vm.datastore.clone(), vm.pool.clone());
         for (snapshot, value) in snapshots {
             self.objects.put(snapshot, None, value);
         }
         self.refresh_vapp(&pool.id);
+        self.count_space(&datastore);
+    }
+
+    /// Shows how much space the machines of a datastore leave on it and on the cluster around it.
+    pub(crate) fn count_space(&mut self, datastore: &Moref) {
+        let inside = self.vms.values().filter(|vm| vm.datastore == *datastore);
+        let stored = inside.filter_map(|vm| {
+            self.objects.value(&vm.moref, "storage")["perDatastoreUsage"][0]["committed"].as_i64()
+        });
+        // Half of it belongs to somebody else.
+        let capacity = self.objects.value(datastore, "summary")["capacity"].as_i64().unwrap_or(0);
+        self.set_space(datastore, (capacity / 2).saturating_sub(stored.sum()));
+        let Some(pod) = self.objects.reference(datastore, "parent") else { return };
+        if pod.kind == "StoragePod" {
+            let inside = self.objects.value(&pod, "childEntity").as_array().cloned();
+            let inside = inside.unwrap_or_default();
+            let free = inside.iter().filter_map(Moref::from_value).filter_map(|datastore| {
+                self.objects.value(&datastore, "summary")["freeSpace"].as_i64()
+            });
+            let free = free.sum();
+            self.set_space(&pod, free);
+        }
+    }
+
+    fn set_space(&mut self, store: &Moref, free_bytes: i64) {
+        for name in ["summary", "info"] {
+            let mut value = self.objects.value(store, name).clone();
+            if value.is_object() && value["freeSpace"] != free_bytes {
+                value["freeSpace"] = json!(free_bytes);
+                self.objects.set(store, name, value);
+            }
+        }
     }
 
     /// Lets the guest of a machine that runs report an address.

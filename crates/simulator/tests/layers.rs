@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Modules of this crate, lowest first: the data plane, then the vCenter on top of it.
-const LAYERS: [&str; 39] = [
+const LAYERS: [&str; 41] = [
     "clock",
     "lock",
     "scenario",
@@ -19,6 +19,7 @@ const LAYERS: [&str; 39] = [
     "appliance",
     "client",
     "server",
+    "fetch",
     "nfc",
     "types",
     "object",
@@ -39,6 +40,7 @@ const LAYERS: [&str; 39] = [
     "view",
     "collector",
     "lease",
+    "pull",
     "ovf",
     "network",
     "vcenter",

@@ -1,8 +1,8 @@
 //! Foreign programs judge what we read and write.
 //!
 //! `mkfs.ext4` and `qemu-img` make a real disk, `qemu-img`, `sha256sum` and `openssl` look at what
-//! comes back, and `vcsim` is the server of somebody else.  A program that is missing is named and
-//! its test skipped; with `OVFTRANSFER_REQUIRE_PEERS=1` it is an error.
+//! comes back, `vcsim` is the server of somebody else, govc and pyvmomi use ours.  A program that
+//! is missing is named and its test skipped; with `OVFTRANSFER_REQUIRE_PEERS=1` it is an error.
 
 #![expect(
     clippy::expect_used,
@@ -94,6 +94,66 @@ fn our_client_imports_into_vcsim() {
     server.run(&["export", "/DC0/vm/no-such-machine", text(folder.path())]).expect_code(4);
 }
 
+/// What other people's clients are used for works against the command `simulate`: archives and
+/// folders in, machines and snapshots out, and not a byte of a real file system is lost on the way.
+#[test]
+fn govc_and_pyvmomi_use_the_command_simulate() {
+    let (Some(govc), Some(python)) = (peer("govc"), python()) else { return };
+    if !have(&["mkfs.ext4", "qemu-img", "tar", "sha1sum"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let raw = ext4_image(folder.path());
+    let descriptor = package_of(&raw, folder.path());
+    // govc compares with the server's digests if they are of SHA-1.
+    let manifest = manifest_of(&[&descriptor, &folder.path().join("disk.vmdk")], "SHA1", "sha1sum");
+    fs::write(descriptor.with_extension("mf"), manifest).unwrap();
+    let ova = folder.path().join("appliance.ova");
+    let members = ["appliance.ovf", "appliance.mf", "disk.vmdk"];
+    let start = ["--format=ustar", "-C", text(folder.path()), "-cf", text(&ova)];
+    tool("tar", &[&start[..], &members].concat());
+    let server = Server::simulate();
+    let same = |name: &str, disk: &Path| {
+        println!("{name}: {}", disk.display());
+        tool("qemu-img", &["compare", "-f", "raw", "-F", "vmdk", text(&raw), text(disk)]);
+    };
+
+    for (wire, is_json) in [("soap", false), ("json", true)] {
+        let govc = |args: &[&str]| server.govc(&govc, is_json, folder.path(), args);
+        let out = folder.path().join(wire);
+        let place = ["-ds", "datastore0", "-pool", "pool0", "-net", "VM Network", "-m", "-name"];
+        let [archive, plain] = ["archive", "folder"].map(|kind| format!("{kind}-{wire}"));
+        govc(&[&["import.ova"], &place[..], &[&archive, text(&ova)]].concat());
+        govc(&[&["import.ovf"], &place[..], &[&plain, text(&descriptor)]].concat());
+        for name in [&archive, &plain] {
+            govc(&["export.ovf", "-sha", "256", "-i", "-vm", name, text(&out)]);
+            same(name, &only_file(&out.join(name), "vmdk"));
+            // Not `verify`: as the size of a disk govc writes the capacity of all (govmomi 2297).
+            let manifest = fs::read_to_string(out.join(format!("{name}/{name}.mf"))).unwrap();
+            let files = files_of(&out.join(name), &manifest);
+            let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+            assert_eq!(files.len(), 2, "{manifest}");
+            assert_eq!(manifest_of(&files, "SHA256", "sha256sum"), manifest);
+        }
+        govc(&["snapshot.create", "-vm", &plain, "then"]);
+        govc(&["vm.power", "-on", &plain]);
+        let snapshot = out.join("snapshot");
+        fs::create_dir(&snapshot).unwrap();
+        govc(&["snapshot.export", "-vm", &plain, "-d", text(&snapshot), "then"]);
+        same("snapshot", &only_file(&snapshot, "vmdk"));
+        assert!(govc(&["find", "/", "-type", "m"]).contains(&format!("/DC0/vm/{archive}")));
+    }
+
+    let out = folder.path().join("python");
+    fs::create_dir(&out).unwrap();
+    let said = server.python(&python, "deploy_ova.py", &[text(&ova), "from-python"]);
+    assert!(said.contains("deployed"), "{said}");
+    let said = server.python(&python, "export_vm.py", &["from-python", text(&out)]);
+    assert!(said.contains("exported 1"), "{said}");
+    same("from-python", &only_file(&out, "vmdk"));
+    server.run(&["verify", text(&out.join("from-python.ovf"))]).expect_code(0);
+}
+
 /// A file system with a real tree on it: the sources of this workspace.
 fn ext4_image(folder: &Path) -> PathBuf {
     let raw = folder.join("disk.raw");
@@ -113,13 +173,25 @@ fn package_of(raw: &Path, folder: &Path) -> PathBuf {
         .replace("@SIZE@", &fs::metadata(&disk).unwrap().len().to_string())
         .replace("@CAPACITY@", &fs::metadata(raw).unwrap().len().to_string());
     fs::write(&descriptor, filled).unwrap();
-    let line = |file: &Path| {
-        let sum = tool("sha256sum", &[text(file)]);
-        let name = file.file_name().unwrap().to_str().unwrap();
-        format!("SHA256({name})= {}\n", sum.split(' ').next().unwrap())
-    };
-    fs::write(descriptor.with_extension("mf"), line(&descriptor) + &line(&disk)).unwrap();
+    let manifest = manifest_of(&[&descriptor, &disk], "SHA256", "sha256sum");
+    fs::write(descriptor.with_extension("mf"), manifest).unwrap();
     descriptor
+}
+
+/// A manifest with the digests that the program `sum` computes.
+fn manifest_of(files: &[&Path], kind: &str, sum: &str) -> String {
+    let line = |file: &&Path| {
+        let sum = tool(sum, &[text(file)]);
+        let name = file.file_name().unwrap().to_str().unwrap();
+        format!("{kind}({name})= {}\n", sum.split(' ').next().unwrap())
+    };
+    files.iter().map(line).collect()
+}
+
+/// The files that a manifest names, in its order.
+fn files_of(folder: &Path, manifest: &str) -> Vec<PathBuf> {
+    let name = |line: &str| line.split(['(', ')']).nth(1).unwrap().to_owned();
+    manifest.lines().map(|line| folder.join(name(line))).collect()
 }
 
 /// Turns the first digit of one file's digest.
@@ -184,6 +256,48 @@ impl Server {
         let place = ["--datastore", self.datastore, "--network", "VM Network"];
         let how = ["--name", name, "--parallel", "1", "--json"];
         self.run(&[&["import", text(package), self.target], &place[..], &how[..]].concat())
+    }
+
+    /// Runs govc, which must succeed; returns what it printed.
+    fn govc(&self, program: &Path, is_json: bool, home: &Path, args: &[&str]) -> String {
+        let value = |name: &str| {
+            let found = self.environment.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.as_str()).unwrap()
+        };
+        let json = [("GOVC_VI_JSON", "1"), ("GOVC_VIM_VERSION", "8.0.3.0")];
+        let output = Command::new(program)
+            .args(args)
+            .env_clear()
+            .env("GOVC_URL", format!("{}/sdk", value("OVFTRANSFER_URL")))
+            .env("GOVC_USERNAME", value("OVFTRANSFER_USERNAME"))
+            .env("GOVC_PASSWORD", value("OVFTRANSFER_PASSWORD"))
+            .env("GOVC_INSECURE", "1")
+            .env("GOVC_PERSIST_SESSION", "false")
+            .env("HOME", home)
+            .envs(json.into_iter().filter(|_| is_json))
+            .output()
+            .unwrap();
+        let done = Done::of(&output);
+        assert_eq!(done.code, Some(0), "govc {args:?}: {}{}", done.stdout, done.stderr);
+        done.stdout
+    }
+
+    /// Runs one of the simulator's scripts, which must succeed; returns what it printed.
+    fn python(&self, program: &Path, script: &str, args: &[&str]) -> String {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../simulator/tests/pyvmomi");
+        let address = self.environment[0].1.strip_prefix("https://").unwrap();
+        let output = Command::new(program)
+            .arg(folder.join(script))
+            .args(args)
+            .env("SIM_HOST", address)
+            .env("SIM_USER", &self.environment[1].1)
+            .env("SIM_PASSWORD", &self.environment[2].1)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .unwrap();
+        let done = Done::of(&output);
+        assert_eq!(done.code, Some(0), "{script} {args:?}: {}{}", done.stdout, done.stderr);
+        done.stdout
     }
 
     fn run(&self, args: &[&str]) -> Done {
@@ -251,13 +365,25 @@ fn have(programs: &[&str]) -> bool {
 
 /// A foreign program: built for the tests, or installed.
 fn peer(program: &str) -> Option<PathBuf> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/peers");
-    let folders = env::var_os("OVFTRANSFER_PEERS").map(PathBuf::from).into_iter().chain([built]);
-    let folders = folders.map(|folder| folder.join("bin"));
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin".into(), "/sbin".into()];
-    let mut all = folders.chain(env::split_paths(&path)).chain(system);
-    let found = all.find_map(|folder| Some(folder.join(program)).filter(|file| file.is_file()));
+    find(program, built().chain(env::split_paths(&path)).chain(system))
+}
+
+/// A python3 that has pyvmomi, as the one of the system has not.
+fn python() -> Option<PathBuf> {
+    find("python3", built())
+}
+
+/// Folders of the programs that were built for the tests.
+fn built() -> impl Iterator<Item = PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/peers");
+    let folders = env::var_os("OVFTRANSFER_PEERS").map(PathBuf::from).into_iter().chain([own]);
+    folders.map(|folder| folder.join("bin"))
+}
+
+fn find(program: &str, mut folders: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    let found = folders.find_map(|folder| Some(folder.join(program)).filter(|file| file.is_file()));
     if found.is_none() {
         let required = env::var_os("OVFTRANSFER_REQUIRE_PEERS").is_some_and(|value| value == "1");
         assert!(!required, "{program} is required and missing");

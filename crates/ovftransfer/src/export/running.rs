@@ -247,8 +247,7 @@ impl Running {
         artefact: &Artefact,
         by_server: Option<DigestAlgorithm>,
     ) -> Job {
-        let mut source = self.plan.server.device(device);
-        source.size_bytes = if exported.is_disk { None } else { device.file_bytes };
+        let source = self.plan.server.device(device);
         let position = if exported.is_disk { Position::Disk } else { Position::Bytes };
         let inspect =
             Inspect { algorithms: vec![self.plan.request.algorithm], disk: exported.is_disk };

@@ -137,12 +137,11 @@ impl Steps<'_> {
             work.await
         };
         outcome.map_err(|error| {
-            let error = match error {
-                Error::Cancelled => {
-                    let left_behind = "the machine stays as it is".to_owned();
-                    Error::CancelledUnclean { left_behind }
-                }
-                error => error,
+            let left_behind = "the machine stays as it is".to_owned();
+            let error = if matches!(error, Error::Cancelled) {
+                Error::CancelledUnclean { left_behind }
+            } else {
+                error
             };
             let (name, entity) = (name.to_owned(), self.entity.clone());
             Error::AfterImport { name, entity, step, source: Box::new(error) }

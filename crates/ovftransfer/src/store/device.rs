@@ -35,8 +35,6 @@ pub(crate) struct Device {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) url: DeviceUrl,
     pub(crate) trust: Trust,
-    /// Size in bytes where the lease tells it (never for disks).
-    pub(crate) size_bytes: Option<u64>,
 }
 
 impl Device {
@@ -57,8 +55,10 @@ impl Source for Device {
         self.get().boxed()
     }
 
+    /// Not known: leases do not tell the sizes of disks, and what they say of NVRAM
+    /// (`HttpNfcLeaseDeviceUrl.fileSize`) is not always true.  The server's manifest tells.
     fn size_bytes(&self) -> Option<u64> {
-        self.size_bytes
+        None
     }
 }
 

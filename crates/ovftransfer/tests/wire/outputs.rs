@@ -17,6 +17,9 @@ use ovftransfer::Sink;
 use ovftransfer::Store;
 use ovftransfer::Verified;
 use ovftransfer_ovf::ova::Ova;
+use ovftransfer_simulator::VmState;
+use ovftransfer_simulator::scenario::Size;
+use ovftransfer_simulator::scenario::VappSpec;
 
 use super::*;
 
@@ -379,6 +382,34 @@ async fn options_of_the_descriptor_are_those_of_the_server() {
     assert!(error.to_string().contains("no-such-option") && error.to_string().contains("mac"));
 }
 
+/// What leases say of the size of NVRAM is not always what comes.
+#[tokio::test]
+async fn a_wrong_file_size_does_no_harm() {
+    let world = World::with(|scenario| {
+        scenario.machines[0].nvram = Size::from_bytes(8684);
+        scenario.quirks.file_size_offset = 136_890;
+    })
+    .await;
+    let report = world.export().await.unwrap();
+    let nvram = report.files.iter().find(|file| file.file.as_str() == "web.nvram").unwrap();
+    assert_eq!((nvram.bytes, nvram.by_server), (8684, true));
+}
+
+/// Some servers send nothing for the second disk of a lease.
+#[tokio::test]
+async fn a_server_of_one_disk_per_lease_is_asked_for_one_at_a_time() {
+    let one_disk = |scenario: &mut Scenario| scenario.quirks.one_disk_per_lease = true;
+    let world = World::with(one_disk).await;
+    let error = world.export().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Package, "{}", error.chain());
+    world.assert_clean();
+    let mut export = Export::new("/DC0/vm/web", world.folder.path().join("x.ova"));
+    export.lease_per_disk = true;
+    export.plan(&world.server).await.unwrap().start(options()).finish().await.unwrap();
+    world.import(&world.folder.path().join("x.ova"), "again").await.unwrap();
+    assert_eq!(world.disks("again"), world.disks("web"));
+}
+
 #[tokio::test]
 async fn every_disk_can_have_a_lease_of_its_own() {
     let world = four_disks(Vec::new()).await;
@@ -417,7 +448,7 @@ async fn vapp(wire: Wire, powered_on: bool) -> World {
         };
         let machines = vec![machine("front", 1), machine("back", 11)];
         scenario.machines.clear();
-        scenario.vapps = vec![ovftransfer_simulator::scenario::VappSpec::new("shop", machines)];
+        scenario.vapps = vec![VappSpec::new("shop", machines)];
     })
     .await
 }
@@ -441,7 +472,7 @@ async fn a_vapp_goes_out_with_all_its_machines_and_comes_back() {
         let vms = world.simulator.vms();
         for (name, disks) in ["front", "back"].iter().zip(before) {
             let same = vms.iter().filter(|vm| vm.name == *name);
-            let digests = |vm: &ovftransfer_simulator::VmState| -> Vec<String> {
+            let digests = |vm: &VmState| -> Vec<String> {
                 vm.disks.iter().map(|disk| format!("{:?}", disk.digest().unwrap())).collect()
             };
             let all: Vec<Vec<String>> = same.map(digests).collect();

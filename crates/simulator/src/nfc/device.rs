@@ -40,6 +40,16 @@ pub(super) enum Content {
     File(Arc<Blob>),
 }
 
+impl Content {
+    /// The disk, if it is one.
+    pub(super) fn disk(&self) -> Option<&Disk> {
+        match self {
+            Self::Disk { disk, .. } => Some(disk),
+            Self::File(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     transferred: Option<Transferred>,

@@ -20,7 +20,11 @@ use crate::stream::write_disk;
 
 /// Starts the reply.  The bytes are made by a blocking thread that is a few pieces ahead.
 pub(super) fn answer(transfer: Transfer) -> Response<Body> {
-    let device = Arc::clone(&transfer.pass.device);
+    let device = Arc::clone(transfer.pass.device());
+    let is_disk = device.disk_index().is_some();
+    if transfer.rules.one_disk_per_lease && is_disk && !transfer.pass.is_first_disk() {
+        return nothing(&transfer, &device);
+    }
     let (content_type, len_bytes) = match device.content() {
         Content::Disk { .. } => (STREAM_VMDK, None),
         Content::File(file) => match file.len_bytes() {
@@ -28,7 +32,7 @@ pub(super) fn answer(transfer: Transfer) -> Response<Body> {
             Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
     };
-    if len_bytes == Some(0) {
+    if len_bytes == Some(0) && transfer.rules.strict.export_manifest {
         // The body of such a reply is never asked for.
         device.finish(Digests::new(device.wants_sha256()).finish(false));
     }
@@ -54,6 +58,18 @@ pub(super) fn answer(transfer: Transfer) -> Response<Body> {
     if let Some(len_bytes) = len_bytes {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len_bytes));
     }
+    response
+}
+
+/// The empty reply of a host that serves one disk per lease.  Chunked and whole, as the others
+/// begin; the manifest has what was sent, which is nothing.
+fn nothing(transfer: &Transfer, device: &Device) -> Response<Body> {
+    if transfer.rules.strict.export_manifest {
+        device.finish(Digests::new(device.wants_sha256()).finish(false));
+    }
+    let frames = futures::stream::empty::<Result<Frame<Bytes>, BodyError>>();
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(STREAM_VMDK));
     response
 }
 
@@ -175,7 +191,7 @@ impl Download {
                 None => self.strike().await,
             },
             Some(Made::End(transferred)) => {
-                self.transfer.pass.device.finish(transferred);
+                self.finish(transferred);
                 Next::End
             }
             None => Next::Broken("the disk cannot be read".into()),
@@ -190,15 +206,22 @@ impl Download {
             piece = flipped.freeze();
         }
         self.sent_bytes += piece.len() as u64;
-        self.transfer.pass.device.count(piece.len());
+        self.transfer.pass.device().count(piece.len());
         // A reply with a length is never asked for more than that: its end must be noted before
         // its last piece leaves.
         if self.len_bytes == Some(self.sent_bytes)
             && let Some(Made::End(transferred)) = self.receiver.recv().await
         {
-            self.transfer.pass.device.finish(transferred);
+            self.finish(transferred);
         }
         Next::Piece(piece)
+    }
+
+    /// The line of the manifest.
+    fn finish(&self, transferred: Transferred) {
+        if self.transfer.rules.strict.export_manifest {
+            self.transfer.pass.device().finish(transferred);
+        }
     }
 
     /// The part of `piece` that leaves before the next fault; none if that is now.
@@ -225,7 +248,7 @@ impl Download {
         // Truncated: the host believes that it sent everything, so its manifest says so.
         while let Some(made) = self.receiver.recv().await {
             if let Made::End(transferred) = made {
-                self.transfer.pass.device.finish(transferred);
+                self.finish(transferred);
             }
         }
         Next::End

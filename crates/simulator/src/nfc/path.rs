@@ -12,6 +12,19 @@ pub(super) fn split(path: &str) -> Option<(String, String)> {
     Some((percent_decode(ticket)?, percent_decode(file)?))
 }
 
+/// The targets of `multi?targets=id1,id2`; none for other files and for none or too many targets.
+pub(super) fn targets(file: &str, query: Option<&str>) -> Option<Vec<String>> {
+    let list = query?.strip_prefix("targets=").filter(|_| file == "multi")?;
+    // Commas come raw or encoded: no target has one in its name.
+    let targets: Vec<String> = percent_decode(list)?.split(',').map(str::to_owned).collect();
+    let is_good = targets.len() <= TARGETS_MAX
+        && targets
+            .iter()
+            .enumerate()
+            .all(|(at, one)| !one.is_empty() && !targets[..at].contains(one));
+    is_good.then_some(targets)
+}
+
 fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -37,6 +50,9 @@ fn hex_digit(digit: u8) -> Option<u8> {
     }
 }
 
+/// Targets of one upload: as many disks as a machine can have (4 controllers of 64).
+const TARGETS_MAX: usize = 256;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +62,19 @@ mod tests {
         let expected = Some(("session[52a]5218".to_owned(), "my vm.nvram".to_owned()));
         assert_eq!(split("/nfc/session[52a]5218/my%20vm.nvram"), expected);
         assert_eq!(split("/ha-nfc/session%5B52a%5d5218/my%20vm.nvram"), expected);
+    }
+
+    #[test]
+    fn many_targets_are_parted_by_commas() {
+        let list = targets("multi", Some("targets=disk-0.vmdk,disk%2D1.vmdk")).unwrap();
+        assert_eq!(list, ["disk-0.vmdk", "disk-1.vmdk"]);
+        assert_eq!(targets("multi", Some("targets=a%2Cb")).unwrap(), ["a", "b"]);
+        for query in ["targets=", "targets=a,,b", "targets=a,a", "target=a", "targets=%g"] {
+            assert_eq!(targets("multi", Some(query)), None, "{query}");
+        }
+        assert_eq!(targets("multi", None), None);
+        assert_eq!(targets("disk-0.vmdk", Some("targets=a")), None);
+        assert_eq!(targets("multi", Some(&format!("targets=0{}", ",1".repeat(300)))), None);
     }
 
     #[test]

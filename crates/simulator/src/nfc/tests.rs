@@ -30,9 +30,14 @@ struct Bench {
 
 impl Bench {
     async fn new(host: &Host, faults: &[Fault]) -> Self {
+        Self::with_rules(host, faults, &Scenario::default()).await
+    }
+
+    async fn with_rules(host: &Host, faults: &[Fault], rules: &Scenario) -> Self {
         let tickets = Arc::new(Tickets::default());
-        let script = Arc::new(Script::new(faults));
-        let host = NfcHost::start(0, host, LOCAL, Arc::clone(&tickets), script).await.unwrap();
+        let (script, rules) = (Arc::new(Script::new(faults)), Rules::of(rules));
+        let grants = Grants { tickets: Arc::clone(&tickets), script, rules };
+        let host = NfcHost::start(0, host, LOCAL, grants).await.unwrap();
         Self { host, tickets, folder: tempfile::tempdir().unwrap() }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
@@ -19,14 +19,31 @@ pub(crate) struct Tickets {
 struct Grant {
     devices: Vec<(usize, Arc<Device>)>,
     cut: CancellationToken,
+    /// The disk that was asked for first.
+    first_disk: Arc<OnceLock<String>>,
 }
 
 /// The right to one transfer.
 #[derive(Clone, Debug)]
 pub(super) struct Pass {
-    pub(super) device: Arc<Device>,
+    /// At least one; several share one body.
+    pub(super) devices: Vec<Arc<Device>>,
     /// Cancelled when the ticket is revoked.
     pub(super) cut: CancellationToken,
+    first_disk: Arc<OnceLock<String>>,
+}
+
+impl Pass {
+    /// The device, the first one of several.
+    pub(super) fn device(&self) -> &Arc<Device> {
+        &self.devices[0]
+    }
+
+    /// Whether this is the first disk that anybody read with the ticket.
+    pub(super) fn is_first_disk(&self) -> bool {
+        let name = self.device().target_id();
+        self.first_disk.get_or_init(|| name.to_owned()) == name
+    }
 }
 
 impl Tickets {
@@ -50,14 +67,19 @@ impl Tickets {
         }
     }
 
-    pub(super) fn pass(&self, ticket: &str, host_index: usize, file: &str) -> Option<Pass> {
+    /// The right to `files`, which are not none; all of them or nothing.
+    pub(super) fn pass(&self, ticket: &str, host_index: usize, files: &[String]) -> Option<Pass> {
         let grants = lock(&self.grants);
         let grant = grants.get(ticket)?;
-        let (_, device) = grant
-            .devices
-            .iter()
-            .find(|(host, device)| *host == host_index && device.target_id() == file)?;
-        Some(Pass { device: Arc::clone(device), cut: grant.cut.clone() })
+        let device = |file: &String| {
+            let mut all = grant.devices.iter();
+            let found =
+                all.find(|(host, device)| *host == host_index && device.target_id() == file);
+            found.map(|(_, device)| Arc::clone(device))
+        };
+        let devices: Vec<Arc<Device>> = files.iter().map(device).collect::<Option<_>>()?;
+        let (cut, first_disk) = (grant.cut.clone(), Arc::clone(&grant.first_disk));
+        (!devices.is_empty()).then_some(Pass { devices, cut, first_disk })
     }
 }
 

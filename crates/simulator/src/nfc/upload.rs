@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures::future::select_all;
 use http::header::CONTENT_LENGTH;
-use http::{Request, Response, StatusCode};
+use http::{HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use ovftransfer_vmdk::{GrainDecoder, VmdkError};
@@ -20,15 +21,20 @@ use crate::server::{Body, empty};
 
 /// Receives the body and answers when all of it is stored.
 pub(super) async fn answer(transfer: Transfer, request: Request<Incoming>) -> Response<Body> {
-    // Every known client sends a length, and no real host was seen to take chunks.
-    if !request.headers().contains_key(CONTENT_LENGTH) {
-        return refuse(StatusCode::LENGTH_REQUIRED, "Content-Length is missing");
+    if let Some(refusal) = refusal(&transfer, &request) {
+        return refusal;
     }
-    let device = Arc::clone(&transfer.pass.device);
-    let superseded = device.begin_upload();
+    let devices = transfer.pass.devices.clone();
+    let superseded: Vec<CancellationToken> =
+        devices.iter().map(|device| device.begin_upload()).collect();
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
-    let wrong_digest = transfer.faults.wrong_digest;
-    let stored = tokio::task::spawn_blocking(move || store(&device, receiver, wrong_digest));
+    let job = Job {
+        devices,
+        wrong_digest: transfer.faults.wrong_digest,
+        any_format: !transfer.rules.strict.magic,
+        part_counts: !transfer.rules.strict.whole_bodies,
+    };
+    let stored = tokio::task::spawn_blocking(move || job.store(receiver));
 
     let is_received = receive(&transfer, request.into_body(), sender, &superseded).await;
     let transferred = match stored.await {
@@ -36,11 +42,14 @@ pub(super) async fn answer(transfer: Transfer, request: Request<Incoming>) -> Re
         Ok(Err(error)) => return refuse(error.status(), &error.to_string()),
         Err(_panicked) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "Cannot write"),
     };
-    if !is_received || superseded.is_cancelled() {
+    if !is_received || superseded.iter().any(CancellationToken::is_cancelled) {
         return refuse(StatusCode::BAD_REQUEST, "The body is not whole");
     }
-    let is_disk = transferred.capacity_bytes.is_some();
-    transfer.pass.device.finish(transferred);
+    let mut is_disk = true;
+    for (device, transferred) in transfer.pass.devices.iter().zip(transferred) {
+        is_disk &= device.disk_index().is_some();
+        device.finish(transferred);
+    }
     let mut response = Response::new(empty());
     if !is_disk {
         *response.status_mut() = StatusCode::CREATED;
@@ -48,7 +57,22 @@ pub(super) async fn answer(transfer: Transfer, request: Request<Incoming>) -> Re
     response
 }
 
-enum Piece {
+/// What is wrong with the head of a request.
+fn refusal(transfer: &Transfer, request: &Request<Incoming>) -> Option<Response<Body>> {
+    let (strict, headers) = (transfer.rules.strict, request.headers());
+    // Every known client sends a length, and no real host was seen to take chunks.
+    if strict.content_length && !headers.contains_key(CONTENT_LENGTH) {
+        return Some(refuse(StatusCode::LENGTH_REQUIRED, "Content-Length is missing"));
+    }
+    let overwrites = headers.get(OVERWRITE).is_some_and(|value| value.as_bytes() == b"t");
+    if strict.overwrite && request.method() == Method::PUT && !overwrites {
+        return Some(refuse(StatusCode::PRECONDITION_FAILED, "Overwrite: t is missing"));
+    }
+    None
+}
+
+#[derive(Debug)]
+pub(super) enum Piece {
     Data(Bytes),
     /// The client sent all it had to.
     End {
@@ -64,12 +88,13 @@ async fn receive(
     transfer: &Transfer,
     body: Incoming,
     sender: mpsc::Sender<Piece>,
-    superseded: &CancellationToken,
+    superseded: &[CancellationToken],
 ) -> bool {
     let reading = read(transfer, body, sender);
+    let superseded = select_all(superseded.iter().map(|token| Box::pin(token.cancelled())));
     tokio::select! {
         () = transfer.pass.cut.cancelled() => {}
-        () = superseded.cancelled() => {}
+        _ = superseded => {}
         outcome = reading => match outcome {
             Outcome::Broken => return false,
             Outcome::Reset => {}
@@ -94,7 +119,7 @@ async fn read(transfer: &Transfer, mut body: Incoming, sender: mpsc::Sender<Piec
         let Ok(frame) = frame else { return Outcome::Broken };
         let Ok(mut data) = frame.into_data() else { continue };
         transfer.paces.pass(data.len()).await;
-        transfer.pass.device.count(data.len());
+        transfer.pass.devices.iter().for_each(|device| device.count(data.len()));
         if is_truncated {
             continue;
         }
@@ -130,7 +155,7 @@ async fn read(transfer: &Transfer, mut body: Incoming, sender: mpsc::Sender<Piec
 
 /// Why an upload was not stored.
 #[derive(Debug, thiserror::Error)]
-enum UploadError {
+pub(super) enum UploadError {
     #[error("Not a supported disk format (invalid sparse VMDK header)")]
     Format,
     #[error("The disk holds {disk_bytes} bytes and the stream {stream_bytes}")]
@@ -154,82 +179,132 @@ impl UploadError {
     }
 }
 
-fn store(
-    device: &Device,
-    receiver: mpsc::Receiver<Piece>,
-    wrong_digest: bool,
-) -> Result<Transferred, UploadError> {
-    let _writing = device.write_lock();
-    let digests = Digests::new(device.wants_sha256());
-    match device.content() {
-        Content::Disk { disk, .. } => store_disk(disk, receiver, digests, wrong_digest),
-        Content::File(file) => store_file(file, receiver, digests, wrong_digest),
-    }
+/// What a body is stored as.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// The devices that take it, all of a kind.
+    pub(super) devices: Vec<Arc<Device>>,
+    /// The manifest gets another digest.
+    pub(super) wrong_digest: bool,
+    /// A disk may come in any form; what is no stream-optimized one is dropped.
+    pub(super) any_format: bool,
+    /// What came of a body that ended early counts as if it were all.
+    pub(super) part_counts: bool,
 }
 
-fn store_disk(
-    disk: &Disk,
-    mut receiver: mpsc::Receiver<Piece>,
-    mut digests: Digests,
-    wrong_digest: bool,
-) -> Result<Transferred, UploadError> {
-    disk.clear()?;
-    let mut decoder = GrainDecoder::new();
-    let mut magic = Vec::new();
-    let mut populated_bytes = 0;
-    loop {
-        match receiver.blocking_recv() {
-            Some(Piece::Data(data)) => {
-                let missing = MAGIC.len() - magic.len();
-                magic.extend(data.iter().take(missing));
-                if !MAGIC.starts_with(&magic) {
-                    return Err(UploadError::Format);
-                }
-                digests.update(&data);
-                decoder.push(&data, &mut |lba_sectors, grain| {
-                    populated_bytes += grain.len() as u64;
-                    disk.write_at(lba_sectors.saturating_mul(SECTOR_BYTES), grain)
-                })?;
-            }
-            Some(Piece::End { is_truncated }) => {
-                if !is_truncated {
-                    let stream_bytes = decoder.finish()?.capacity_bytes();
-                    let disk_bytes = disk.capacity_bytes();
-                    if stream_bytes > disk_bytes {
-                        return Err(UploadError::Large { disk_bytes, stream_bytes });
+impl Job {
+    /// Stores what comes, on a blocking thread.  The manifest's line of each device.
+    pub(super) fn store(
+        self,
+        receiver: mpsc::Receiver<Piece>,
+    ) -> Result<Vec<Transferred>, UploadError> {
+        // Two uploads that share devices take the locks in the same order.
+        let mut by_key: Vec<&Arc<Device>> = self.devices.iter().collect();
+        by_key.sort_by_key(|device| device.key());
+        let _writing: Vec<_> = by_key.iter().map(|device| device.write_lock()).collect();
+        let digests = Digests::new(self.devices.iter().any(|device| device.wants_sha256()));
+        let disks: Vec<&Disk> =
+            self.devices.iter().filter_map(|device| device.content().disk()).collect();
+        let lines = match self.devices.first().map(|device| device.content()) {
+            Some(Content::File(file)) => vec![self.store_file(file, receiver, digests)?],
+            Some(Content::Disk { .. }) | None => self.store_disks(&disks, receiver, digests)?,
+        };
+        let wants = self.devices.iter().map(|device| device.wants_sha256());
+        let lines: Vec<Transferred> = lines
+            .into_iter()
+            .zip(wants)
+            .map(|(line, wanted)| Transferred { sha256: line.sha256.filter(|_| wanted), ..line })
+            .collect();
+        if self.part_counts {
+            // Nobody waits for this any more if the client is gone.
+            let pairs = self.devices.iter().zip(&lines);
+            pairs.for_each(|(device, line)| device.finish(line.clone()));
+        }
+        Ok(lines)
+    }
+
+    fn store_disks(
+        &self,
+        disks: &[&Disk],
+        mut receiver: mpsc::Receiver<Piece>,
+        mut digests: Digests,
+    ) -> Result<Vec<Transferred>, UploadError> {
+        disks.iter().try_for_each(|disk| disk.clear())?;
+        let mut decoder = Some(GrainDecoder::new());
+        let mut magic = Vec::new();
+        let mut populated_bytes = 0;
+        loop {
+            match self.next(&mut receiver)? {
+                Piece::Data(data) => {
+                    let missing = MAGIC.len() - magic.len();
+                    magic.extend(data.iter().take(missing));
+                    if !MAGIC.starts_with(&magic) {
+                        if !self.any_format {
+                            return Err(UploadError::Format);
+                        }
+                        decoder = None;
                     }
+                    digests.update(&data);
+                    let Some(decoder) = &mut decoder else { continue };
+                    decoder.push(&data, &mut |lba_sectors, grain| {
+                        populated_bytes += grain.len() as u64;
+                        let at_byte = lba_sectors.saturating_mul(SECTOR_BYTES);
+                        disks.iter().try_for_each(|disk| disk.write_at(at_byte, grain))
+                    })?;
                 }
-                return Ok(Transferred {
-                    capacity_bytes: Some(disk.capacity_bytes()),
-                    populated_bytes: Some(populated_bytes),
-                    ..digests.finish(wrong_digest)
-                });
+                Piece::End { is_truncated } => {
+                    if let Some(decoder) = decoder.filter(|_| !is_truncated) {
+                        let stream_bytes = decoder.finish()?.capacity_bytes();
+                        let least = disks.iter().map(|disk| disk.capacity_bytes()).min();
+                        let disk_bytes = least.unwrap_or_default();
+                        if stream_bytes > disk_bytes {
+                            return Err(UploadError::Large { disk_bytes, stream_bytes });
+                        }
+                    }
+                    let line = digests.finish(self.wrong_digest);
+                    let line = |disk: &&Disk| Transferred {
+                        capacity_bytes: Some(disk.capacity_bytes()),
+                        populated_bytes: Some(populated_bytes),
+                        ..line.clone()
+                    };
+                    return Ok(disks.iter().map(line).collect());
+                }
             }
-            None => return Err(UploadError::Short),
+        }
+    }
+
+    fn store_file(
+        &self,
+        file: &Blob,
+        mut receiver: mpsc::Receiver<Piece>,
+        mut digests: Digests,
+    ) -> Result<Transferred, UploadError> {
+        file.clear()?;
+        let mut at_byte = 0;
+        loop {
+            match self.next(&mut receiver)? {
+                Piece::Data(data) => {
+                    digests.update(&data);
+                    file.write_at(at_byte, &data)?;
+                    at_byte += data.len() as u64;
+                }
+                Piece::End { .. } => return Ok(digests.finish(self.wrong_digest)),
+            }
+        }
+    }
+
+    /// The next piece; the end, too, of a body that ended early and counts.
+    fn next(&self, receiver: &mut mpsc::Receiver<Piece>) -> Result<Piece, UploadError> {
+        match receiver.blocking_recv() {
+            Some(piece) => Ok(piece),
+            None if self.part_counts => Ok(Piece::End { is_truncated: true }),
+            None => Err(UploadError::Short),
         }
     }
 }
 
-fn store_file(
-    file: &Blob,
-    mut receiver: mpsc::Receiver<Piece>,
-    mut digests: Digests,
-    wrong_digest: bool,
-) -> Result<Transferred, UploadError> {
-    file.clear()?;
-    let mut at_byte = 0;
-    loop {
-        match receiver.blocking_recv() {
-            Some(Piece::Data(data)) => {
-                digests.update(&data);
-                file.write_at(at_byte, &data)?;
-                at_byte += data.len() as u64;
-            }
-            Some(Piece::End { .. }) => return Ok(digests.finish(wrong_digest)),
-            None => return Err(UploadError::Short),
-        }
-    }
-}
+/// Says that a file may replace one that is there.
+const OVERWRITE: HeaderName = HeaderName::from_static("overwrite");
 
 /// First bytes of a sparse VMDK, `KDMV`.
 const MAGIC: &[u8] = b"KDMV";
@@ -239,4 +314,4 @@ const SECTOR_BYTES: u64 = 512;
 
 /// Pieces between the socket and the thread that stores them; a piece is one read of the socket,
 /// at most about 400 KiB.
-const PIECES_AHEAD: usize = 4;
+pub(super) const PIECES_AHEAD: usize = 4;

@@ -2,12 +2,11 @@
 
 use std::slice;
 
-use ovftransfer_ovf::Envelope;
-use ovftransfer_ovf::envelope::{FileRef, VirtualSystem};
 use serde_json::{Value, json};
 
 use super::{Import, Named};
 use crate::fault::Fault;
+use crate::ovf::envelope::{Envelope, FileRef, VirtualSystem};
 use crate::ovf::sections::{Messages, Sections, attribute, child, qualified_id};
 use crate::soap::Element;
 use crate::vm::allocation;
@@ -32,9 +31,8 @@ pub(super) fn read(
 ) -> Option<Value> {
     let what = "Only packages of one virtual machine or one collection are supported.";
     let unsupported = Fault::new("OvfUnsupportedPackage", what);
-    let root = Element::parse(envelope.text()).ok();
-    let Some((root, outer)) = root.as_ref().and_then(|root| Some((root, child(root, COLLECTION)?)))
-    else {
+    let root = envelope.root();
+    let Some(outer) = child(root, COLLECTION) else {
         import.errors.push(unsupported);
         return None;
     };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{existing, faults, has_option, text};
-use crate::descriptor::{self, Child, Collection, Content, DiskFile, FileEntry};
+use crate::descriptor::{self, Card, Child, Collection, Content, DiskFile, FileEntry};
 use crate::fault::Fault;
 use crate::hardware::{key_of, kind_of, transferable};
 use crate::lease::NVRAM;
@@ -112,10 +112,16 @@ impl Describe<'_> {
             None => (&vm.devices, &vm.disks),
         };
         let mut files = Vec::new();
+        let mut images = Vec::new();
         for (device, label) in transferable(devices) {
             let key = format!("/{}/{label}", moref.id);
             self.keys.push(key.clone());
-            let Some(disk) = key_of(device).and_then(|key| disks.get(&key)) else { continue };
+            let Some(disk) = key_of(device).and_then(|key| disks.get(&key)) else {
+                // Images go along only if the caller names their files.
+                let file = self.file_of(&key, "").map(|(file, _)| file);
+                images.extend(file.filter(|file| !file.href.is_empty()));
+                continue;
+            };
             let default = format!("disk-{}.vmdk", self.disks);
             match self.file_of(&key, &default) {
                 Some((file, populated_bytes)) => {
@@ -136,15 +142,19 @@ impl Describe<'_> {
         let nvram = vm.files.get(NVRAM).filter(|_| !self.listed.is_empty());
         let nvram = nvram.and_then(|_| self.file_of(&key, "")).map(|(file, _)| file);
         self.keys.push(key);
-        let networks = devices.iter().filter_map(network_of);
-        let name = |network: Moref| unescape_name(self.world.objects.text(&network, "name"));
-        let macs = devices.iter().filter(|device| !device["macAddress"].is_null());
-        let macs = macs.map(|device| text(&device["macAddress"]).to_owned());
         let options = &self.parameters["exportOption"];
         let extra = vm.spec["extraConfig"].as_array().into_iter().flatten();
         let extra = extra.filter(|option| option["key"] != NVRAM).filter_map(|option| {
             let value = option["value"].get("_value").unwrap_or(&option["value"]);
             Some((option["key"].as_str()?.to_owned(), value.as_str()?.to_owned()))
+        });
+        let mac = |card: &Value| {
+            card["macAddress"].as_str().filter(|_| has_option(options, MAC)).map(str::to_owned)
+        };
+        let cards = devices.iter().filter_map(|device| {
+            let network = network_of(device)?;
+            let network = unescape_name(self.world.objects.text(&network, "name"));
+            Some(Card { network, sub_type: card_sub_type(kind_of(device)), mac: mac(device) })
         });
         let has_pvscsi =
             devices.iter().any(|device| kind_of(device) == "ParaVirtualSCSIController");
@@ -155,8 +165,8 @@ impl Describe<'_> {
             guest_id: vm.spec["guestId"].as_str().unwrap_or("otherGuest64").to_owned(),
             controller: if has_pvscsi { Controller::Paravirtual } else { Controller::Lsilogic },
             disks: files,
-            networks: networks.map(name).collect(),
-            macs: if has_option(options, MAC) { macs.collect() } else { Vec::new() },
+            cards: cards.collect(),
+            images,
             extra_config: if has_option(options, EXTRA_CONFIG) {
                 extra.collect()
             } else {
@@ -175,5 +185,18 @@ impl Describe<'_> {
         let size_bytes = file["size"].as_u64().unwrap_or_default();
         let entry = FileEntry { href: text(&file["path"]).to_owned(), size_bytes };
         Some((entry, file["populatedSize"].as_u64()))
+    }
+}
+
+/// The sub-type by which a descriptor knows a network card.
+fn card_sub_type(kind: &str) -> &'static str {
+    match kind {
+        "VirtualE1000" => "E1000",
+        "VirtualE1000e" => "E1000e",
+        "VirtualPCNet32" => "PCNet32",
+        "VirtualSriovEthernetCard" => "SriovEthernetCard",
+        "VirtualVmxnet" => "VmxNet",
+        "VirtualVmxnet2" => "VmxNet2",
+        _ => "VmxNet3",
     }
 }

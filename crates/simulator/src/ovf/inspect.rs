@@ -1,13 +1,12 @@
 //! Looking at a descriptor without importing it: `ParseDescriptor`, `ValidateHost`, option lists.
 
-use ovftransfer_ovf::Envelope;
-use ovftransfer_ovf::envelope::{Disk, FileRef};
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
 use crate::object::Moref;
+use crate::ovf::envelope::{Disk, Envelope, FileRef};
 use crate::ovf::sections::Sections;
-use crate::ovf::{Import, PROVISIONING, existing, faults, not_readable, text};
+use crate::ovf::{Import, PROVISIONING, existing, faults, text};
 use crate::world::World;
 
 /// `OvfManager.ParseDescriptor`.
@@ -19,10 +18,10 @@ pub(crate) fn parse_descriptor(arguments: &Value) -> Value {
         "virtualApp": false,
         "defaultDeploymentOption": "",
     });
-    let envelope = match Envelope::parse(text(&arguments["ovfDescriptor"]).as_bytes()) {
+    let envelope = match Envelope::parse(text(&arguments["ovfDescriptor"])) {
         Ok(envelope) => envelope,
         Err(error) => {
-            result["error"] = faults(&[not_readable(&error)]);
+            result["error"] = faults(&[error]);
             return result;
         }
     };
@@ -75,10 +74,10 @@ pub(crate) fn validate_host(world: &World, arguments: &Value) -> Result<Value, F
         "_typeName": "OvfValidateHostResult",
         "supportedDiskProvisioning": PROVISIONING,
     });
-    let envelope = match Envelope::parse(text(&arguments["ovfDescriptor"]).as_bytes()) {
+    let envelope = match Envelope::parse(text(&arguments["ovfDescriptor"])) {
         Ok(envelope) => envelope,
         Err(error) => {
-            result["error"] = faults(&[not_readable(&error)]);
+            result["error"] = faults(&[error]);
             return Ok(result);
         }
     };

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ovftransfer_ovf::Envelope;
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
+use crate::ovf::envelope::Envelope;
 use crate::soap::Element;
 
 /// What a descriptor says beside its hardware.
@@ -66,12 +66,11 @@ impl Sections {
     /// Reads the sections.  `bundle` has texts by message id (`KeyValue`), before the descriptor's.
     pub(crate) fn read(envelope: &Envelope, bundle: &Value) -> Self {
         let mut sections = Self::default();
-        // The envelope was read before; what this reader alone refuses has no sections.
-        let Ok(root) = Element::parse(envelope.text()) else { return sections };
-        let messages = Messages::read(&root, bundle);
-        sections.walk(&root, &messages, true);
+        let root = envelope.root();
+        let messages = Messages::read(root, bundle);
+        sections.walk(root, &messages, true);
         let content =
-            ["VirtualSystemCollection", "VirtualSystem"].iter().find_map(|name| child(&root, name));
+            ["VirtualSystemCollection", "VirtualSystem"].iter().find_map(|name| child(root, name));
         if let Some(content) = content {
             sections.is_collection = content.name == "VirtualSystemCollection";
             sections.name = child(content, "Name")
@@ -349,6 +348,18 @@ impl Messages {
         let id = attribute(element, "msgid");
         self.texts.get(id).cloned().unwrap_or_else(|| element.text.trim().to_owned())
     }
+}
+
+/// Value of each property of a `VmConfigSpec`, set or else the default, by what a mapping calls it.
+pub(crate) fn values(config: &Value) -> BTreeMap<String, String> {
+    let all = config["property"].as_array().into_iter().flatten();
+    let value = |change: &Value| {
+        let info = &change["info"];
+        let set = ["value", "defaultValue"].iter().filter_map(|name| info[*name].as_str());
+        let set = set.into_iter().find(|value| !value.is_empty()).unwrap_or_default();
+        (qualified_id(info), set.to_owned())
+    };
+    all.map(value).collect()
 }
 
 /// What a mapping calls a property: `[class.]id[.instance]`.

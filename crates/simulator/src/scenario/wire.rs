@@ -25,6 +25,9 @@ pub enum ApiVersion {
     #[default]
     #[serde(rename = "8.0.3.0")]
     V8_0_3_0,
+    /// 9.0.0.0: both wires; device URLs have `sslCertificate`.
+    #[serde(rename = "9.0.0.0")]
+    V9_0_0_0,
 }
 
 impl ApiVersion {
@@ -37,6 +40,7 @@ impl ApiVersion {
             Self::V8_0_1_0 => "8.0.1.0",
             Self::V8_0_2_0 => "8.0.2.0",
             Self::V8_0_3_0 => "8.0.3.0",
+            Self::V9_0_0_0 => "9.0.0.0",
         }
     }
 
@@ -47,12 +51,39 @@ impl ApiVersion {
             Self::V8_0_1_0 => &["8.0.1.0"],
             Self::V8_0_2_0 => &["8.0.1.0", "8.0.2.0"],
             Self::V8_0_3_0 => &["8.0.1.0", "8.0.2.0", "8.0.3.0"],
+            Self::V9_0_0_0 => &["8.0.1.0", "8.0.2.0", "8.0.3.0", "9.0.0.0"],
         }
+    }
+
+    /// Whether a version as it stands on the wire is 9.0.0.0 or newer.
+    pub(crate) fn is_9(version: &str) -> bool {
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        major.is_some_and(|major| major >= 9)
     }
 
     /// Whether such a server answers Hello.
     pub(crate) fn has_hello(self) -> bool {
         self >= Self::V8_0_2_0
+    }
+}
+
+/// Rules and habits of the SOAP wire.  All hold by default.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Soap {
+    /// Who names no version in `SOAPAction` gets the oldest one, which has no leases.  Without the
+    /// rule, the server's own.
+    pub action_needed: bool,
+    /// Faults have a text, in `faultstring` and `localizedMessage`.
+    pub fault_text: bool,
+    /// The value of the cookie is in double quotes.
+    pub quoted_cookie: bool,
+}
+
+impl Default for Soap {
+    fn default() -> Self {
+        Self { action_needed: true, fault_text: true, quoted_cookie: true }
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Element {
     pub(crate) children: Vec<Self>,
     /// Text directly inside.
     pub(crate) text: String,
+    /// Where it begins in the document.
+    pub(crate) at_byte: usize,
 }
 
 impl Element {
@@ -45,14 +47,15 @@ impl Element {
                     if open.len() > DEPTH_MAX || elements > ELEMENTS_MAX {
                         return Err(broken("the request is too deep or has too many elements"));
                     }
-                    open.push(Self::start(&reader, &start).map_err(|what| broken(&what))?);
+                    open.push(Self::start(&reader, &start, at_byte).map_err(|what| broken(&what))?);
                 }
                 Event::Empty(start) => {
                     elements += 1;
                     if elements > ELEMENTS_MAX {
                         return Err(broken("the request has too many elements"));
                     }
-                    let element = Self::start(&reader, &start).map_err(|what| broken(&what))?;
+                    let element = Self::start(&reader, &start, at_byte);
+                    let element = element.map_err(|what| broken(&what))?;
                     if let Some(parent) = open.last_mut() {
                         parent.children.push(element);
                     }
@@ -100,12 +103,17 @@ impl Element {
         }
     }
 
-    fn start(reader: &NsReader<&[u8]>, start: &BytesStart<'_>) -> Result<Self, String> {
+    fn start(
+        reader: &NsReader<&[u8]>,
+        start: &BytesStart<'_>,
+        at_byte: u64,
+    ) -> Result<Self, String> {
         let resolver = reader.resolver();
         let (namespace, name) = resolver.resolve_element(start.name());
         let mut element = Self {
             namespace: bound(&namespace)?,
             name: name.into_inner().to_owned(),
+            at_byte: usize::try_from(at_byte).unwrap_or(usize::MAX),
             ..Self::default()
         };
         for attribute in start.attributes() {

@@ -93,14 +93,15 @@ impl Session {
             return self.import_target(&InventoryPath::new(text)).await;
         };
         let end = self.entity(&moref, &KINDS).await?;
-        let compute = match end.kind() {
-            EntityKind::Compute => end.clone(),
-            EntityKind::Host => self.entity(&self.parent(&end).await?, &[]).await?,
-            _ => {
-                let read = self.read(end.moref(), &["owner"]).await?;
-                let owner = read.moref("owner").ok_or_else(|| nowhere(&end, "owner"))?;
-                self.entity(&owner, &[]).await?
-            }
+        let is_pool = matches!(end.kind(), EntityKind::ResourcePool | EntityKind::VirtualApp);
+        let compute = if is_pool {
+            let read = self.read(end.moref(), &["owner"]).await?;
+            let owner = read.moref("owner").ok_or_else(|| nowhere(&end, "owner"))?;
+            self.entity(&owner, &[]).await?
+        } else if end.kind() == EntityKind::Host {
+            self.entity(&self.parent(&end).await?, &[]).await?
+        } else {
+            end.clone()
         };
         let mut datacenter = compute.clone();
         while datacenter.kind() != EntityKind::Datacenter {
@@ -110,7 +111,6 @@ impl Session {
         let folders = self.read(datacenter.moref(), &["vmFolder"]).await?;
         let vm_folder =
             folders.moref("vmFolder").ok_or_else(|| nowhere(&datacenter, "vmFolder"))?;
-        let is_pool = matches!(end.kind(), EntityKind::ResourcePool | EntityKind::VirtualApp);
         let pool = if is_pool { end.moref().clone() } else { self.root_pool(&compute).await? };
         let host = (end.kind() == EntityKind::Host).then(|| end.moref().clone());
         Ok(ImportTarget { datacenter, compute, pool, host, vm_folder })
