@@ -1,6 +1,7 @@
 //! Leases: made by imports and exports, renewed, ended, and everything that follows from that.
 
 mod calls;
+mod check;
 mod vapp;
 
 use std::collections::BTreeSet;
@@ -62,7 +63,7 @@ pub(crate) fn import(
     if is_vapp && world.scenario.esxi {
         return Err(Fault::new("NotSupported", "A host without vCenter has no vApps."));
     }
-    vapp::check_spec(spec, vapp::NESTING_MAX, &check_name)?;
+    vapp::check_spec(spec, vapp::NESTING_MAX, &check::name)?;
     let named = if is_vapp { &spec["name"] } else { &spec["configSpec"]["name"] };
     let name = named.as_str().unwrap_or_default().to_owned();
     let folder = Moref::from_value(&arguments["folder"]);
@@ -73,7 +74,7 @@ pub(crate) fn import(
         }
         check_vapp_free(world, pool)?;
     } else {
-        check_folder(world, folder.as_ref(), is_vapp)?;
+        check::folder(world, folder.as_ref(), is_vapp)?;
     }
     let host = match Moref::from_value(&arguments["host"]) {
         Some(host) => {
@@ -87,57 +88,11 @@ pub(crate) fn import(
         }
         None => None,
     };
-    check_hosts(world, pool, host)?;
+    check::hosts(world, pool, host)?;
     let place = Place { parent: pool.clone(), folder };
     let purpose = Purpose::Import { spec: spec.clone(), place, host };
     let lease = begin(world, caller, pool, "ResourcePool.ImportVAppLRO", Direction::Import, &name);
     Ok((lease, purpose))
-}
-
-/// Whether the host can take a machine, or any of those that the pool is on.
-fn check_hosts(world: &World, pool: &Moref, wanted: Option<usize>) -> Result<(), Fault> {
-    let Some(host) = wanted.or_else(|| idlest_host(world, pool)).and_then(|at| world.hosts.get(at))
-    else {
-        return Err(Fault::new("HostNotConnected", "No host can take the virtual machine."));
-    };
-    match host.condition {
-        HostCondition::Connected => Ok(()),
-        HostCondition::Maintenance => {
-            let what = "The operation is not allowed in the current state of the host.";
-            Err(Fault::new("InvalidHostCondition", what).with("host", host.moref.value()))
-        }
-        HostCondition::Disconnected | HostCondition::NotResponding => {
-            let what = "Unable to communicate with the remote host, since it is disconnected.";
-            Err(Fault::new("HostNotConnected", what))
-        }
-    }
-}
-
-fn check_name(name: &str) -> Result<(), Fault> {
-    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-        return Err(
-            Fault::new("InvalidName", format!("The name '{name}' is invalid.")).with("name", name)
-        );
-    }
-    Ok(())
-}
-
-/// "Required when importing a virtual machine into a resource pool."
-fn check_folder(world: &World, folder: Option<&Moref>, is_vapp: bool) -> Result<(), Fault> {
-    let Some(folder) = folder else {
-        let what = "A folder is needed to import into a resource pool.";
-        return Err(Fault::new("NotSupported", what));
-    };
-    if world.objects.get(folder).is_none() {
-        return Err(Fault::not_found(folder));
-    }
-    let wanted = if is_vapp { "VirtualApp" } else { "VirtualMachine" };
-    let kinds = world.objects.value(folder, "childType").as_array();
-    if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == wanted)) {
-        return Ok(());
-    }
-    Err(Fault::new("InvalidFolder", format!("The folder takes no {wanted}."))
-        .with("target", folder.value()))
 }
 
 /// `VirtualMachine.ExportVm`: begins the lease.
@@ -542,21 +497,6 @@ fn no_file(error: &std::io::Error) -> Fault {
     Fault::new("CannotCreateFile", error.to_string()).with("file", "")
 }
 
-/// Whether disks that take all their space at once fit.
-fn check_space(world: &World, datastore: &str, devices: &[Value]) -> Result<(), Fault> {
-    let Some(free) = world.scenario.datastore_free.get(datastore) else { return Ok(()) };
-    let thick = devices.iter().filter(|device| {
-        kind_of(device) == "VirtualDisk" && device["backing"]["thinProvisioned"] != true
-    });
-    let needed: u64 = thick.filter_map(|disk| disk["capacityInBytes"].as_u64()).sum();
-    if needed <= free.bytes() {
-        return Ok(());
-    }
-    Err(Fault::new("NoDiskSpace", "Insufficient disk space on the datastore.")
-        .with("file", "")
-        .with("datastore", datastore))
-}
-
 /// Makes a machine from its configuration, not yet in the inventory.
 ///
 /// # Errors
@@ -580,7 +520,7 @@ pub(crate) fn make_vm(
     })?;
     let datastore_name = unescape_name(world.objects.text(&datastore, "name"));
     let mut devices = hardware::devices(&spec)?;
-    check_space(world, &datastore_name, &devices)?;
+    check::space(world, &datastore_name, &devices)?;
     let store = world.store.clone();
     let place = (&datastore.value(), datastore_name.as_str());
     let disks = hardware::make_disks(&mut devices, &store, place, name).map_err(|e| no_file(&e))?;
@@ -702,6 +642,3 @@ pub(crate) fn is_pool(kind: &str) -> bool {
 
 /// Label of the NVRAM in lease keys, and the option that stands for it in a configuration.
 pub(crate) const NVRAM: &str = "nvram";
-
-/// Longest name of an entity in vSphere.
-const NAME_CHARS_MAX: usize = 80;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ovftransfer_simulator::{Scenario, Simulator};
 use ovftransfer_vim::http::HttpTransport;
+use ovftransfer_vim::ovf::{DescriptorParams, ImportSpecParams};
 use ovftransfer_vim::{
     Endpoint, EntityKind, ErrorKind, InventoryPath, MoRef, Secret, Session, Trust, Value, Wire,
 };
@@ -186,5 +187,43 @@ async fn a_machine_is_changed_started_renamed_and_deleted() {
                 .filter(|one| one.folder.ends_with("vapp0"))
                 .all(|one| one.powered_on)
         );
+    }
+}
+
+/// The simulator refuses what the plan of an import warns of.
+#[tokio::test]
+async fn hosts_that_cannot_take_a_machine_are_refused_by_their_own_faults() {
+    for wire in WIRES {
+        for (condition, fault, kind) in [
+            ("maintenance", "InvalidHostState", ErrorKind::Refused),
+            ("disconnected", "HostNotConnected", ErrorKind::Network),
+        ] {
+            let hosts = format!(
+                r#"{{"hosts": [{{"name": "a", "condition": "{condition}"}}],
+                    "machines": [{{"name": "small", "disks": []}}]}}"#
+            );
+            let (server, session) = start(wire, &hosts).await;
+            let vm = at(&session, "/DC0/vm/small").await;
+            let described =
+                session.create_descriptor(&vm, &DescriptorParams::default()).await.unwrap();
+            let target = session.import_target_named("/DC0/host/Cluster0").await.unwrap();
+            let store =
+                session.datastore(target.compute.moref(), Some("datastore0")).await.unwrap();
+            let params = ImportSpecParams { entity_name: "b".to_owned(), ..Default::default() };
+            let made = session
+                .create_import_spec(&described.descriptor, &target.pool, store.moref(), &params)
+                .await
+                .unwrap();
+            let host = at(&session, "/DC0/host/Cluster0/a").await;
+            let (spec, folder) = (made.import_spec.unwrap(), Some(&target.vm_folder));
+            let import = session.import_vapp(&target.pool, &spec, folder, Some(&host));
+            let error = import.await.unwrap_err();
+            assert!(error.is_fault(fault), "{error}");
+            assert_eq!(error.kind(), kind, "{error}");
+            // Nor is another one chosen: there is none.
+            let import = session.import_vapp(&target.pool, &spec, folder, None);
+            assert!(import.await.unwrap_err().is_fault("HostNotConnected"));
+            assert_eq!(server.leases().len(), 0);
+        }
     }
 }
