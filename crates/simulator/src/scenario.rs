@@ -156,7 +156,7 @@ pub struct Scenario {
     pub hosts: Vec<Host>,
     /// Names of the datastores; every host reaches all of them.
     pub datastores: Vec<String>,
-    /// Free space of datastores, by name; those that are not named have plenty.  A machine whose
+    /// Free space of datastores, by name, which stays as it is; those that are not named have plenty.  A machine whose
     /// disks take all their space at once and more than this is not made.
     pub datastore_free: BTreeMap<String, Size>,
     /// Datastore clusters and which datastores are in them.

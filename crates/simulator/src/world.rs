@@ -313,9 +313,14 @@ impl World {
         let stored = inside.filter_map(|vm| {
             self.objects.value(&vm.moref, "storage")["perDatastoreUsage"][0]["committed"].as_i64()
         });
-        // Half of it belongs to somebody else.
-        let capacity = self.objects.value(datastore, "summary")["capacity"].as_i64().unwrap_or(0);
-        self.set_space(datastore, (capacity / 2).saturating_sub(stored.sum()));
+        let summary = self.objects.value(datastore, "summary");
+        // What the scenario says stays as it is.
+        let name = summary["name"].as_str().unwrap_or_default();
+        if !self.scenario.datastore_free.contains_key(name) {
+            // Half of it belongs to somebody else.
+            let capacity = summary["capacity"].as_i64().unwrap_or(0);
+            self.set_space(datastore, (capacity / 2).saturating_sub(stored.sum()));
+        }
         let Some(pod) = self.objects.reference(datastore, "parent") else { return };
         if pod.kind == "StoragePod" {
             let inside = self.objects.value(&pod, "childEntity").as_array().cloned();
