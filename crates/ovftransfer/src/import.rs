@@ -1,10 +1,13 @@
 //! Imports a package as a new machine.
 
+mod in_order;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::envelope::FileRef;
@@ -22,6 +25,7 @@ use ovftransfer_vim::value::MoRef;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::check::algorithms_in_order;
 use crate::check::check_manifest_covers;
 use crate::check::check_sizes;
 use crate::check::manifest_strays;
@@ -32,6 +36,7 @@ use crate::inspect::Inspect;
 use crate::inspect::Position;
 use crate::lease::Lease;
 use crate::lease::LeaseApi;
+use crate::meter::FileMeter;
 use crate::meter::Meter;
 use crate::report;
 use crate::report::Report;
@@ -42,8 +47,8 @@ use crate::server::warn;
 use crate::store::Source;
 use crate::store::device::DeviceDestination;
 use crate::store::device::Upload;
-use crate::store::file::blocking;
 use crate::store::package::Package;
+use crate::store::parts::PackageFile;
 use crate::transfer::Job;
 use crate::transfer::Moved;
 use crate::transfer::move_all;
@@ -122,8 +127,7 @@ impl Import {
     /// [`Error::NotFound`] if something that the request names is not there, [`Error::Refused`] if
     /// the server does not take the descriptor or the name exists.
     pub async fn plan(self, server: &Server) -> Result<ImportPlan, Error> {
-        let package = Arc::clone(&self.package);
-        let mut warnings = blocking(move || check_package(&package)).await?;
+        let mut warnings = check_package(&self.package)?;
         let session = server.session();
         let target = session.import_target(&InventoryPath::new(&self.target)).await?;
         let scope = target.compute.moref();
@@ -216,11 +220,13 @@ fn refusal(package: &Package, errors: &[Fault]) -> String {
     format!("{} cannot be imported here: {}", package.display(), faults.join("; "))
 }
 
-/// What can be known to go wrong before the server is asked; returns what is only odd.  Blocks.
+/// What can be known to go wrong before the server is asked; returns what is only odd.
 fn check_package(package: &Package) -> Result<Vec<String>, Error> {
     let wrong = |problem: String| Err(Error::Package { package: package.display(), problem });
     check_sizes(package)?;
-    check_manifest_covers(package)?;
+    if let Some(manifest) = package.manifest() {
+        check_manifest_covers(package, manifest)?;
+    }
     if let Some(file) = package.missing().first() {
         return wrong(format!("the manifest names {file}, which is not in the package"));
     }
@@ -247,11 +253,10 @@ fn check_package(package: &Package) -> Result<Vec<String>, Error> {
 /// What the manifest does not prove.
 fn manifest_warnings(package: &Package) -> Vec<String> {
     let Some(manifest) = package.manifest() else {
-        let text = "the package has no manifest: its files are not checked against the packer's \
-                    digests";
+        let text = if package.is_in_order() { MANIFEST_MAY_COME } else { NO_MANIFEST };
         return vec![text.to_owned()];
     };
-    let mut warnings = manifest_strays(package);
+    let mut warnings = manifest_strays(package, manifest);
     if manifest.digest(package.descriptor()).is_none() {
         warnings.push("the manifest does not list the descriptor, which is not checked".to_owned());
     }
@@ -260,14 +265,8 @@ fn manifest_warnings(package: &Package) -> Vec<String> {
 
 /// A host takes nothing but stream-optimized disks, and says so only when everything is set up.
 fn check_magic(package: &Package, file: &FileRef) -> Result<(), Error> {
-    let Some(source) = package.file(file.href()) else { return Ok(()) };
-    let mut head = [0; VMDK_MAGIC.len()];
-    let head = source.read_head(&mut head).map_err(|source| Error::Local {
-        action: "read",
-        path: package.path().to_owned(),
-        source,
-    })?;
-    if head == VMDK_MAGIC {
+    let head = package.file(file.href()).and_then(PackageFile::head);
+    if head.is_none_or(|head| head == VMDK_MAGIC) {
         return Ok(());
     }
     Err(Error::Package {
@@ -287,9 +286,10 @@ fn plan_files(package: &Package, items: Vec<FileItem>) -> Result<Vec<PlannedFile
             problem: format!("the server asks for {}, which the package does not have", item.path),
         };
         let file = FileName::new(item.path.clone()).map_err(|_| unknown())?;
-        let source = package.file(&file).ok_or_else(unknown)?;
+        package.reference(&file).ok_or_else(unknown)?;
+        let size_bytes = package.file(&file).map(PackageFile::size_bytes);
         let is_disk = !item.is_created;
-        Ok(PlannedFile { size_bytes: source.size_bytes(), file, item, is_disk })
+        Ok(PlannedFile { size_bytes, file, item, is_disk })
     };
     items.into_iter().map(plan).collect()
 }
@@ -314,7 +314,8 @@ pub struct ImportPlan {
 struct PlannedFile {
     file: FileName,
     item: FileItem,
-    size_bytes: u64,
+    /// Not known of a file that has yet to come.
+    size_bytes: Option<u64>,
     is_disk: bool,
 }
 
@@ -323,7 +324,10 @@ impl fmt::Display for ImportPlan {
         writeln!(f, "import {} as {}", self.package.display(), self.name())?;
         writeln!(f, "  onto datastore {}", self.datastore)?;
         for file in &self.files {
-            writeln!(f, "  {}: {} bytes", file.file, file.size_bytes)?;
+            match file.size_bytes {
+                Some(size_bytes) => writeln!(f, "  {}: {size_bytes} bytes", file.file)?,
+                None => writeln!(f, "  {}", file.file)?,
+            }
         }
         for warning in &self.warnings {
             writeln!(f, "  warning: {warning}")?;
@@ -339,8 +343,9 @@ impl ImportPlan {
         self.spec.entity_name().unwrap_or_default()
     }
 
-    /// The files that will be uploaded, with their sizes in bytes.
-    pub fn files(&self) -> impl Iterator<Item = (&FileName, u64)> {
+    /// The files that will be uploaded, with their sizes in bytes; those of a package that comes in
+    /// its own order are not known yet.
+    pub fn files(&self) -> impl Iterator<Item = (&FileName, Option<u64>)> {
         self.files.iter().map(|file| (&file.file, file.size_bytes))
     }
 
@@ -412,32 +417,41 @@ impl Running {
     ) -> Result<Vec<Moved>, Error> {
         let keys: Vec<_> = info.devices.iter().map(|device| device.key.clone()).collect();
         let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
-        let jobs: Vec<Job> = self
-            .plan
-            .files
-            .iter()
-            .map(|file| self.job(file, info, by_server))
-            .collect::<Result<_, _>>()?;
-        let moved = move_all(self.lanes(jobs), lease, &self.options.shared(), scope).await?;
+        let moved = match self.plan.package.in_order() {
+            Some(in_order) => self.move_in_order(in_order, info, by_server, lease, scope).await?,
+            None => {
+                let jobs = self.plan.files.iter().map(|file| {
+                    let known = self.plan.package.file(&file.file).ok_or_else(|| {
+                        self.plan.package.wrong(format!("{} has vanished", file.file))
+                    })?;
+                    let size_bytes = known.size_bytes();
+                    let meter = self.meter.add_file(&file.file, size_bytes);
+                    let source = Arc::clone(known.source());
+                    self.job(file, (source, size_bytes), meter, info, by_server)
+                });
+                let jobs = jobs.collect::<Result<_, _>>()?;
+                move_all(self.lanes(jobs), lease, &self.options.shared(), scope).await?
+            }
+        };
         if scope.is_cancelled() { Err(Error::Cancelled) } else { Ok(moved) }
     }
 
     fn job(
         &self,
         planned: &PlannedFile,
+        (source, size_bytes): (Arc<dyn Source>, u64),
+        meter: Arc<FileMeter>,
         info: &LeaseInfo,
         by_server: Option<DigestAlgorithm>,
     ) -> Result<Job, Error> {
         let item = &planned.item;
         let offered = devices::for_item(&item.import_key, &item.path, &info.devices)?;
         let package = &self.plan.package;
-        let source = package.file(&planned.file).ok_or_else(|| Error::Package {
-            package: package.display(),
-            problem: format!("{} has vanished", planned.file),
-        })?;
-        let promised = package.promised(&planned.file).cloned();
-        let algorithms: Vec<DigestAlgorithm> =
-            promised.iter().map(ovftransfer_ovf::Digest::algorithm).collect();
+        let promised = package.promised(&planned.file).copied();
+        let algorithms = match package.is_in_order() {
+            true => algorithms_in_order(package, &planned.file),
+            false => promised.iter().map(Digest::algorithm).collect(),
+        };
         let inspect = Inspect { algorithms, disk: planned.is_disk };
         // Something is always computed, for the report.
         let inspect = inspect.also(by_server.unwrap_or(DigestAlgorithm::Sha256));
@@ -445,19 +459,19 @@ impl Running {
         Ok(Job {
             file: planned.file.clone(),
             key: offered.key.clone(),
-            source: Arc::clone(source) as Arc<dyn Source>,
+            source,
             source_at: package.display(),
             destination: Arc::new(DeviceDestination {
                 device: self.plan.server.device(offered),
                 upload: if planned.is_disk { Upload::Disk } else { Upload::Create },
-                len_bytes: planned.size_bytes,
+                len_bytes: size_bytes,
             }),
             sink_at: host.clone(),
             host,
             inspect,
             position: Position::Bytes,
             promised,
-            meter: self.meter.add_file(&planned.file, planned.size_bytes),
+            meter,
         })
     }
 
@@ -493,6 +507,12 @@ fn entity_of(info: &LeaseInfo) -> Result<&MoRef, Error> {
         problem: "the lease does not say which machine it is for".to_owned(),
     })
 }
+
+const NO_MANIFEST: &str =
+    "the package has no manifest: its files are not checked against the packer's digests";
+
+const MANIFEST_MAY_COME: &str =
+    "no manifest has come yet: if there is one at the end, the files are checked against it then";
 
 /// The first bytes of a sparse VMDK extent (Virtual Disk Format 1.1, `SPARSE_MAGICNUMBER`).
 const VMDK_MAGIC: &[u8] = b"KDMV";
