@@ -1,7 +1,5 @@
 //! `import`: a package becomes a machine.
 
-use std::path::Path;
-
 use ovftransfer::Import;
 use ovftransfer::ImportPlan;
 use ovftransfer::NetworkMap;
@@ -15,6 +13,7 @@ use crate::connection::Root;
 use crate::console::Console;
 use crate::environment::Environment;
 use crate::exit::Failure;
+use crate::package::Origin;
 use crate::place::Place;
 use crate::signals::Interrupts;
 use crate::tell;
@@ -26,9 +25,9 @@ pub(crate) async fn run(
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    check_package(&args.package)?;
+    let origin = Origin::of(&args.package, &args.source)?;
     let connection = Connection::resolve(&args.target, Root::Host, &args.connection, environment)?;
-    let package = interrupts.race(open(&args.package)).await?;
+    let package = interrupts.race(origin.open()).await?;
     let request = request(&args, package, &connection.path, environment);
     let server = interrupts.race(connection.connect()).await?;
     let outcome = import(request, &args, &server, &connection, console, interrupts).await;
@@ -59,27 +58,6 @@ async fn import(
     let running = plan.start(options);
     let report = transfer::finish(running, events, left_behind, console, interrupts).await?;
     tell::report(console, "import", &report);
-    Ok(())
-}
-
-/// Opens a package on a thread that may wait for the file system.
-pub(crate) async fn open(path: &Path) -> Result<Package, Failure> {
-    let path = path.to_owned();
-    let opening = move || Package::open(&path).map_err(Failure::from);
-    match tokio::task::spawn_blocking(opening).await {
-        Ok(opened) => opened,
-        Err(join) => std::panic::resume_unwind(join.into_panic()),
-    }
-}
-
-/// Refuses what other tools take and we cannot yet.
-pub(crate) fn check_package(package: &Path) -> Result<(), Failure> {
-    let text = package.to_string_lossy();
-    if text == "-" || text.contains("://") {
-        let what = if text == "-" { "standard input" } else { "a URL" };
-        return Err(Failure::usage(format!("a package cannot be read from {what} yet"))
-            .hint("give x.ovf, x.ova, or a folder with one .ovf"));
-    }
     Ok(())
 }
 
@@ -124,7 +102,10 @@ fn networks(args: &ImportArgs, environment: &Environment) -> Vec<NetworkMap> {
 fn show(plan: &ImportPlan, console: &Console) {
     let text = plan.to_string();
     if console.json {
-        let file = |(file, bytes): (&ovftransfer::FileName, u64)| json!({ "file": file.as_str(), "bytes": bytes });
+        let file = |(file, bytes): (&ovftransfer::FileName, Option<u64>)| match bytes {
+            Some(bytes) => json!({ "file": file.as_str(), "bytes": bytes }),
+            None => json!({ "file": file.as_str() }),
+        };
         let files: Vec<_> = plan.files().map(file).collect();
         let fields = json!({
             "command": "import",

@@ -19,6 +19,7 @@ mod export;
 mod format;
 mod import;
 mod log;
+mod package;
 mod place;
 mod progress;
 mod signals;
@@ -76,7 +77,7 @@ async fn dispatch(command: Command, console: &Console) -> Result<(), Failure> {
     let mut interrupts = Interrupts::listen()?;
     match command {
         Command::Import(args) => {
-            Box::pin(import::run(args, &environment, console, &mut interrupts)).await
+            Box::pin(import::run(*args, &environment, console, &mut interrupts)).await
         }
         Command::Export(args) => {
             Box::pin(export::run(args, &environment, console, &mut interrupts)).await
