@@ -483,12 +483,14 @@ impl Paced {
 #[derive(Debug)]
 struct Tries {
     failures: u32,
+    /// Times that the server was too slow; progress does not forgive them.
+    slow: u32,
     pause: Duration,
 }
 
 impl Tries {
     const fn new(options: &FetchOptions) -> Self {
-        Self { failures: 0, pause: options.pause }
+        Self { failures: 0, slow: 0, pause: options.pause }
     }
 
     fn forgive(&mut self) {
@@ -498,7 +500,8 @@ impl Tries {
     /// Waits before another try; gives the error back if there is to be none.
     async fn again(&mut self, error: io::Error) -> io::Result<()> {
         self.failures += 1;
-        if self.failures >= TRIES_MAX || !may_pass(&error) {
+        self.slow += u32::from(error.kind() == io::ErrorKind::TimedOut);
+        if self.failures >= TRIES_MAX || self.slow >= SLOW_MAX || !may_pass(&error) {
             return Err(error);
         }
         tracing::debug!(%error, failures = self.failures, "a download is taken up again");
@@ -650,6 +653,10 @@ const REDIRECTS_MAX: usize = 5;
 /// Tries in a row without progress worth the name.
 const TRIES_MAX: u32 = 5;
 
+/// How often a server may be too slow in all.  Another connection may be a better one; who is slow
+/// on that one too would be slow for ever.
+const SLOW_MAX: u32 = 3;
+
 /// After so many bytes earlier failures are forgiven: a long download over a line that breaks now
 /// and then comes to its end.
 const FORGIVEN_BYTES: u64 = 16 << 20;
@@ -711,6 +718,24 @@ mod tests {
             Ok(Bytes::from(vec![0; len]))
         });
         chunks.then(|chunk| chunk).boxed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_forgives_breaks_but_no_trickle() {
+        let mut tries = Tries::new(&FetchOptions::default());
+        for _ in 0..100 {
+            tries.again(cut(1)).await.unwrap();
+            tries.forgive();
+        }
+        for is_last in [false, false, true] {
+            tries.forgive();
+            let again = tries.again(io::ErrorKind::TimedOut.into()).await;
+            assert_eq!(again.is_err(), is_last);
+        }
+        let mut tries = Tries::new(&FetchOptions::default());
+        for nth in 1..=TRIES_MAX {
+            assert_eq!(tries.again(cut(1)).await.is_err(), nth == TRIES_MAX);
+        }
     }
 
     #[tokio::test(start_paused = true)]
