@@ -63,8 +63,7 @@ impl World {
     }
 
     async fn with(faults: impl IntoIterator<Item = Fault>) -> Self {
-        let mut scenario = Scenario::default();
-        scenario.machines.clear();
+        let mut scenario = Scenario::from_json(r#"{"machines": []}"#).unwrap();
         scenario.faults = faults.into_iter().collect();
         let simulator = Simulator::builder().scenario(scenario).start().await.unwrap();
         let locator: Locator = simulator.url().replace("https", "vi").parse().unwrap();
