@@ -145,7 +145,7 @@ async fn check_in_order(
         .map(|file| meter.add_file(file.href(), file.size_bytes().unwrap_or_default()))
         .collect();
     let mut files = Vec::new();
-    while let Some(arrived) = in_order.next().await? {
+    while let Some(arrived) = in_order.next(None).await? {
         let Some(reference) = package.reference(arrived.name()) else { continue };
         let meter = meters.iter().find(|meter| meter.name() == arrived.name());
         let Some(meter) = meter.cloned() else { continue };
@@ -165,6 +165,10 @@ async fn check_in_order(
     }
     let end = in_order.end().await?;
     check_end(package, &end)?;
+    let late = end.manifest.as_ref().map(|manifest| manifest_strays(package, manifest));
+    if let Some(problem) = late.into_iter().flatten().next() {
+        return Err(package.wrong(problem));
+    }
     let of = |(file, bytes, seen): (FileName, u64, Inspection)| {
         let promised = end.manifest.as_ref().and_then(|manifest| manifest.digest(&file)).copied();
         checked(file, bytes, seen, promised.as_ref())

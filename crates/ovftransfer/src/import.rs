@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vim::EntityKind;
 use ovftransfer_vim::InventoryPath;
@@ -250,12 +251,17 @@ fn check_package(package: &Package) -> Result<Vec<String>, Error> {
     Ok(warnings)
 }
 
-/// What the manifest does not prove.
+/// What is not proven by a manifest, if there is one.
 fn manifest_warnings(package: &Package) -> Vec<String> {
     let Some(manifest) = package.manifest() else {
         let text = if package.is_in_order() { MANIFEST_MAY_COME } else { NO_MANIFEST };
         return vec![text.to_owned()];
     };
+    not_proven(package, manifest)
+}
+
+/// What a manifest does not prove.
+fn not_proven(package: &Package, manifest: &Manifest) -> Vec<String> {
     let mut warnings = manifest_strays(package, manifest);
     if manifest.digest(package.descriptor()).is_none() {
         warnings.push("the manifest does not list the descriptor, which is not checked".to_owned());

@@ -95,7 +95,7 @@ async fn a_file_in_a_stream_conforms() {
     let archive = writer.finish().unwrap();
     let stream = in_order::read_stream(io::Cursor::new(archive)).unwrap();
     let parts = in_order::open(stream, "the pipe".to_owned()).await.unwrap();
-    let arrived = parts.in_order.unwrap().next().await.unwrap().unwrap();
+    let arrived = parts.in_order.unwrap().next(None).await.unwrap().unwrap();
     check_source(&arrived, &bytes()).await.unwrap();
 }
 

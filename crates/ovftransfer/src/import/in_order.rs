@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::NO_MANIFEST;
 use super::PlannedFile;
 use super::Running;
+use super::not_proven;
 use crate::check::check_end;
 use crate::check::check_size;
 use crate::error::Error;
@@ -76,7 +77,10 @@ impl Running {
         under: &Under<'_>,
         moved: &mut Vec<Moved>,
     ) -> Result<(), Error> {
-        while let Some(arrived) = self.within(in_order.next(), under).await? {
+        loop {
+            let next = in_order.next(Some(self.options.stall));
+            let next = under.scope.run_until_cancelled(next).await;
+            let Some(arrived) = next.unwrap_or(Err(Error::Cancelled))? else { break };
             let mut planned = self.plan.files.iter();
             // What the server did not ask for is skipped.
             let Some(planned) = planned.find(|planned| planned.file == *arrived.name()) else {
@@ -106,6 +110,11 @@ impl Running {
             warn(&self.options, NO_MANIFEST);
             return Ok(());
         };
+        if package.manifest().is_none() {
+            for warning in not_proven(package, manifest) {
+                warn(&self.options, warning);
+            }
+        }
         for file in moved {
             let Some(expected) = manifest.digest(file.proof.file()) else { continue };
             let seen = Inspection { digests: file.digests.clone(), disk: None };
@@ -130,25 +139,6 @@ impl Running {
         let source = (Arc::new(arrived) as Arc<dyn Source>, size_bytes);
         let job = self.job(planned, source, meter, under.info, under.by_server)?;
         move_all(vec![vec![job]], under.lease, &under.shared, under.scope).await
-    }
-
-    /// Waits for the stream as long as a stream may stand still.
-    async fn within<T>(
-        &self,
-        work: impl Future<Output = Result<T, Error>>,
-        under: &Under<'_>,
-    ) -> Result<T, Error> {
-        let stall = self.options.stall;
-        let limited = tokio::time::timeout(stall, work);
-        match under.scope.run_until_cancelled(limited).await {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(_)) => {
-                let seconds = stall.as_secs();
-                let problem = format!("the next file has not come within {seconds} seconds");
-                Err(self.plan.package.wrong(problem))
-            }
-            None => Err(Error::Cancelled),
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -48,6 +49,7 @@ pub(crate) async fn open(stream: ByteStream, location: String) -> Result<Parts, 
         member: None,
         next: None,
         small: BTreeMap::new(),
+        stall: None,
     };
     let Some(first) = reader.member().await? else {
         return Err(reader.unsound(OvaError::Empty));
@@ -77,8 +79,11 @@ pub(crate) struct InOrder {
 impl InOrder {
     /// Waits for the next file that is neither a manifest nor a certificate; what was not read of
     /// the one before is skipped.  Nothing at the end of the archive.
-    pub(crate) async fn next(&self) -> Result<Option<Arrived>, Error> {
+    ///
+    /// `stall` is how long the stream may give nothing while it is waited for.
+    pub(crate) async fn next(&self, stall: Option<Duration>) -> Result<Option<Arrived>, Error> {
         let mut reader = self.reader.lock().await;
+        reader.stall = stall;
         let member = match reader.next.take() {
             Some(member) => Some(member),
             None => reader.file().await?,
@@ -183,6 +188,8 @@ struct Reader {
     next: Option<Member>,
     /// Manifests.
     small: BTreeMap<FileName, Vec<u8>>,
+    /// How long the stream may give nothing.
+    stall: Option<Duration>,
 }
 
 impl fmt::Debug for Reader {
@@ -286,7 +293,15 @@ impl Reader {
     /// Waits until there are bytes; false at the end of the stream.
     async fn fill(&mut self) -> io::Result<bool> {
         while self.chunk.is_empty() {
-            match self.stream.next().await {
+            let next = self.stream.next();
+            let chunk = match self.stall {
+                Some(stall) => tokio::time::timeout(stall, next).await.map_err(|_| {
+                    let text = format!("no byte came for {} seconds", stall.as_secs());
+                    io::Error::new(io::ErrorKind::TimedOut, text)
+                })?,
+                None => next.await,
+            };
+            match chunk {
                 Some(chunk) => self.chunk = chunk?,
                 None => return Ok(false),
             }

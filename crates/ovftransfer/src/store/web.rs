@@ -663,6 +663,8 @@ const FORGIVEN_BYTES: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {
+    use ovftransfer_vim::http::HttpTransport;
+
     use super::*;
 
     #[test]
@@ -718,6 +720,23 @@ mod tests {
             Ok(Bytes::from(vec![0; len]))
         });
         chunks.then(|chunk| chunk).boxed()
+    }
+
+    #[test]
+    fn a_pin_is_for_the_host_that_was_named() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let pin = Trust::Pinned("00112233445566778899aabbccddeeff00112233".parse().unwrap());
+        for (trust, place, expected) in [
+            (pin.clone(), "https://a/y", pin.clone()),
+            (pin.clone(), "https://a:443/y", pin.clone()),
+            (pin.clone(), "https://a:444/x", Trust::System),
+            (pin, "https://b/x", Trust::System),
+            (Trust::Insecure, "https://b/x", Trust::Insecure),
+        ] {
+            let options = FetchOptions { trust, ..FetchOptions::default() };
+            let web = Web { transport: Arc::new(HttpTransport::new()), options };
+            assert_eq!(web.trust(&url("https://a/x"), &url(place)), expected, "{place}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
