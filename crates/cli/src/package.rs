@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
+use ovftransfer::Error;
 use ovftransfer::FetchOptions;
 use ovftransfer::Package;
 use ovftransfer::PackageUrl;
@@ -16,6 +17,7 @@ use ovftransfer::read_stream;
 use crate::args::SourceArgs;
 use crate::exit::Code;
 use crate::exit::Failure;
+use crate::exit::presented;
 
 /// Where a package is.
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl<'p> Origin<'p> {
                 let mut options = FetchOptions::default();
                 options.trust = trust;
                 let opened = Package::fetch(&url, &options).await;
-                opened.map_err(|error| untrusted(Failure::from(error)))
+                opened.map_err(untrusted)
             }
         }
     }
@@ -90,12 +92,14 @@ fn trust(args: &SourceArgs) -> Result<Trust, Failure> {
     Ok(Trust::CaPem(Arc::from(pem)))
 }
 
-/// The hint for a server that is not trusted names the options of the vSphere server.
-fn untrusted(failure: Failure) -> Failure {
+/// What to do about a web server that is not trusted has options of its own.
+fn untrusted(error: Error) -> Failure {
+    let hint = presented(&error).map(|thumbprint| {
+        format!("if this is the right server, trust it by --source-thumbprint {thumbprint}")
+    });
+    let failure = Failure::from(error);
     if failure.code != Code::Tls {
         return failure;
     }
-    let hint = failure.hint.as_deref().unwrap_or_default();
-    let hint = hint.replace("--thumbprint", "--source-thumbprint");
-    Failure { hint: Some(hint), ..failure }
+    Failure { hint: hint.or(failure.hint), ..failure }
 }
