@@ -57,7 +57,7 @@ pub(crate) enum Command {
 /// Arguments of `import`.
 #[derive(Args, Debug)]
 pub(crate) struct ImportArgs {
-    /// x.ovf, x.ova, or a folder with one .ovf
+    /// x.ovf, x.ova, a folder with one .ovf, https://..., or - for an OVA on stdin
     pub(crate) package: PathBuf,
     /// vi://[user@]host[:port]/dc/host/cluster[/Resources/pool], or …?moref=ID
     pub(crate) target: String,
@@ -140,6 +140,8 @@ pub(crate) struct ImportArgs {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
 }
@@ -250,8 +252,22 @@ pub(crate) enum ListedType {
 /// Arguments of `verify`.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
-    /// x.ovf, x.ova, or a folder with one .ovf
+    /// x.ovf, x.ova, a folder with one .ovf, https://..., or - for an OVA on stdin
     pub(crate) package: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// The web server that a package is fetched from.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Package from https://")]
+pub(crate) struct SourceArgs {
+    /// Trust certificates of these authorities (PEM) for the package
+    #[arg(long, value_name = "FILE", group = "source_trust")]
+    pub(crate) source_ca_cert: Option<PathBuf>,
+    /// Fetch the package from the server with this certificate: SHA-1 or SHA-256
+    #[arg(long, value_name = "HEX", group = "source_trust")]
+    pub(crate) source_thumbprint: Option<String>,
 }
 
 /// Arguments of `simulate`.

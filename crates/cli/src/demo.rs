@@ -31,7 +31,7 @@ use crate::console::Console;
 use crate::exit::Code;
 use crate::exit::Failure;
 use crate::format;
-use crate::import;
+use crate::package;
 use crate::signals::Interrupts;
 use crate::simulate::chain;
 use crate::tell;
@@ -150,7 +150,7 @@ impl Demo<'_> {
         name: &str,
         host: &str,
     ) -> Result<Report, Failure> {
-        let package = import::open(package).await?;
+        let package = package::open_local(package).await?;
         let mut request = Import::new(package, "/DC0/host/Cluster0");
         request.name = Some(name.to_owned());
         request.host = Some(format!("/DC0/host/Cluster0/{host}"));
@@ -181,7 +181,7 @@ impl Demo<'_> {
         descriptor: &Path,
         rows: &mut Vec<Vec<String>>,
     ) -> Result<(), Failure> {
-        let package = Arc::new(import::open(descriptor).await?);
+        let package = Arc::new(package::open_local(descriptor).await?);
         let meter = Arc::new(Meter::default());
         let cancel = CancellationToken::new();
         let (_no_events, events) = Mailbox::new();

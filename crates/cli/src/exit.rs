@@ -220,7 +220,7 @@ fn trust_hint(error: &Error) -> String {
 }
 
 /// Looks for the refused certificate's thumbprint down the chain of causes.
-fn presented(error: &Error) -> Option<&str> {
+pub(crate) fn presented(error: &Error) -> Option<&str> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         // An `io::Error` hides the error it was made from from `source`.

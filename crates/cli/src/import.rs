@@ -25,6 +25,7 @@ use crate::console;
 use crate::console::Console;
 use crate::environment::Environment;
 use crate::exit::Failure;
+use crate::package::Origin;
 use crate::place::Place;
 use crate::signals::Interrupts;
 use crate::tell;
@@ -36,7 +37,7 @@ pub(crate) async fn run(
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    check_package(&args.package)?;
+    let origin = Origin::of(&args.package, &args.source)?;
     let connection = Connection::resolve(&args.target, Root::Host, &args.connection, environment)?;
     let options = match &args.options {
         Some(file) => Some(interrupts.race(read_options(file)).await?),
@@ -45,7 +46,7 @@ pub(crate) async fn run(
     for field in options.iter().flat_map(ImportSpecOptions::unknown) {
         console.note(format_args!("warning: {field} in the options has no meaning"));
     }
-    let package = interrupts.race(open(&args.package)).await?;
+    let package = interrupts.race(origin.open()).await?;
     let request = request(&args, options.as_ref(), package, &connection, environment)?;
     let server = interrupts.race(connection.connect()).await?;
     let importing = import(request, &args, &server, &connection, console, interrupts);
@@ -78,27 +79,6 @@ async fn import(
     let running = plan.start(options);
     let report = transfer::finish(running, events, left_behind, console, interrupts).await?;
     tell::report(console, "import", &report);
-    Ok(())
-}
-
-/// Opens a package on a thread that may wait for the file system.
-pub(crate) async fn open(path: &Path) -> Result<Package, Failure> {
-    let path = path.to_owned();
-    let opening = move || Package::open(&path).map_err(Failure::from);
-    match tokio::task::spawn_blocking(opening).await {
-        Ok(opened) => opened,
-        Err(join) => std::panic::resume_unwind(join.into_panic()),
-    }
-}
-
-/// Refuses what other tools take and we cannot yet.
-pub(crate) fn check_package(package: &Path) -> Result<(), Failure> {
-    let text = package.to_string_lossy();
-    if text == "-" || text.contains("://") {
-        let what = if text == "-" { "standard input" } else { "a URL" };
-        return Err(Failure::usage(format!("a package cannot be read from {what} yet"))
-            .hint("give x.ovf, x.ova, or a folder with one .ovf"));
-    }
     Ok(())
 }
 
@@ -206,7 +186,9 @@ fn show(plan: &ImportPlan, console: &Console) {
         console.data(text.trim_end());
         return;
     }
-    let file = |(file, bytes): (&FileName, u64)| json!({ "file": file.as_str(), "bytes": bytes });
+    let file = |(file, bytes): (&FileName, Option<u64>)| {
+        console::without_nulls(json!({ "file": file.as_str(), "bytes": bytes }))
+    };
     let files: Vec<_> = plan.files().map(file).collect();
     let fields = json!({
         "command": "import",

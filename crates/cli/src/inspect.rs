@@ -22,7 +22,7 @@ use crate::console::without_nulls;
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::format;
-use crate::import;
+use crate::package;
 use crate::signals::Interrupts;
 use crate::transfer;
 
@@ -40,7 +40,7 @@ pub(crate) async fn run(
         transfer::logout(&server, &outcome, interrupts).await;
         return outcome;
     }
-    import::check_package(&args.package)?;
+    package::local_only(&args.package)?;
     let overview = interrupts.race(look(&args.package)).await?;
     for warning in overview.warnings() {
         console.object("warning", json!({ "message": warning }));

@@ -22,6 +22,7 @@ mod import;
 mod inspect;
 mod log;
 mod ls;
+mod package;
 mod place;
 mod progress;
 mod signals;

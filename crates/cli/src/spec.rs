@@ -10,8 +10,8 @@ use crate::args::SpecArgs;
 use crate::console::Console;
 use crate::exit::Code;
 use crate::exit::Failure;
-use crate::import;
 use crate::inspect;
+use crate::package;
 use crate::signals::Interrupts;
 
 pub(crate) async fn run(
@@ -19,7 +19,7 @@ pub(crate) async fn run(
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    import::check_package(&args.package)?;
+    package::local_only(&args.package)?;
     let overview = interrupts.race(inspect::look(&args.package)).await?;
     warn_of_collections(&args.package, &overview, args.nested, console);
     let mut scope = SpecScope::default();

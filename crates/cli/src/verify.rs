@@ -15,7 +15,7 @@ use crate::args::VerifyArgs;
 use crate::console::Console;
 use crate::exit::Failure;
 use crate::format;
-use crate::import;
+use crate::package::Origin;
 use crate::signals::Interrupts;
 use crate::tell;
 use crate::tell::Mailbox;
@@ -26,9 +26,9 @@ pub(crate) async fn run(
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    import::check_package(&args.package)?;
+    let origin = Origin::of(&args.package, &args.source)?;
     let started = Instant::now();
-    let package = Arc::new(interrupts.race(import::open(&args.package)).await?);
+    let package = Arc::new(interrupts.race(origin.open()).await?);
     let meter = Arc::new(Meter::default());
     let cancel = CancellationToken::new();
     let (_no_events, events) = Mailbox::new();
@@ -52,7 +52,7 @@ fn show(package: &Package, files: &[CheckedFile], started: Instant, console: &Co
         "report",
         json!({
             "command": "verify",
-            "package": package.path().display().to_string(),
+            "package": package.location(),
             "has_manifest": package.manifest().is_some(),
             "files": files.iter().map(file_object).collect::<Vec<_>>(),
             "bytes": bytes,
@@ -66,7 +66,7 @@ fn show(package: &Package, files: &[CheckedFile], started: Instant, console: &Co
     if package.manifest().is_none() {
         console.note("warning: the package has no manifest: only the structure was checked");
     }
-    console.result(format_args!("{}: valid", package.path().display()));
+    console.result(format_args!("{}: valid", package.location()));
     let rows: Vec<Vec<String>> = files.iter().map(file_row).collect();
     for line in format::table(&rows, &[1]) {
         console.result(line);

@@ -119,11 +119,14 @@ fn what_cannot_be_done_yet_says_what_can() {
     for (args, words) in [
         (&["export", "vi://u@h/dc/vm/a", "https://h/a.ova"][..], &["URL", "x.ova"][..]),
         (&["export", "vi://u@h/dc/vm/a", "-", "--json"], &["--json", "x.ova"]),
-        (&["import", "-", "vi://u@h/dc/host/c"], &["standard input", "x.ova"]),
-        (&["import", "https://h/a.ova", "vi://u@h/dc/host/c"], &["URL", "x.ova"]),
-        (&["verify", "-"], &["standard input", "x.ova"]),
+        (&["import", "ftp://u:hunter2@h/a.ova", "vi://u@h/dc/host/c"], &["https://"]),
+        (&["verify", "http://u:hunter2@h/a.ova"], &["https://"]),
+        (&["inspect", "https://u:hunter2@h/a.ova"], &["URL", "x.ova"]),
+        (&["spec", "-"], &["standard input", "x.ova"]),
     ] {
-        Done::of(&ours().args(args).output().unwrap()).expect(2, words);
+        let done = Done::of(&ours().args(args).output().unwrap());
+        done.expect(2, words);
+        assert!(!done.stderr.contains("hunter2"), "{}", done.stderr);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Lowest first.  A module may use only those before it.
-const LAYERS: [&str; 23] = [
+const LAYERS: [&str; 24] = [
     "args",
     "format",
     "exit",
@@ -12,6 +12,7 @@ const LAYERS: [&str; 23] = [
     "connection",
     "console",
     "log",
+    "package",
     "place",
     "signals",
     "tell",

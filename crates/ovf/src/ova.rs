@@ -4,8 +4,10 @@ mod error;
 mod extension;
 mod header;
 mod index;
+mod walk;
 mod writer;
 
 pub use error::{OvaError, OvaWarning};
-pub use index::{Member, Ova};
+pub use index::Ova;
+pub use walk::{Member, Walk, Wanted};
 pub use writer::{END, WriteError, Writer, member_header, member_padding};

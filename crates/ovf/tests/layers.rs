@@ -12,7 +12,7 @@ const ENVELOPE: [&str; 9] =
     ["units", "error", "sections", "view", "scan", "tree", "messages", "describe", "read"];
 
 /// Parts of the module `ova`, lowest first.
-const OVA: [&str; 5] = ["error", "header", "extension", "index", "writer"];
+const OVA: [&str; 6] = ["error", "header", "extension", "walk", "index", "writer"];
 
 #[test]
 fn modules_use_only_lower_modules() {

@@ -13,6 +13,7 @@ use ovftransfer_ovf::ReadAt;
 use ovftransfer_ovf::ova::Ova;
 use ovftransfer_ovf::ova::OvaError;
 use ovftransfer_ovf::ova::OvaWarning;
+use ovftransfer_ovf::ova::Walk;
 use ovftransfer_ovf::ova::WriteError;
 use ovftransfer_ovf::ova::Writer;
 use proptest::prelude::*;
@@ -427,6 +428,55 @@ proptest! {
         }
         if Ova::index(&archive).is_ok() {
             prop_assert_eq!(list_by_tar_crate(archive.as_slice()), Some(list(&archive)));
+        }
+    }
+}
+
+/// The index of an archive whose length is not known beforehand, as it comes from a stream.
+fn streamed(archive: &[u8]) -> Result<Ova, OvaError> {
+    let mut walk = Walk::new(None);
+    while let Some(wanted) = walk.wanted() {
+        let start = usize::try_from(wanted.at_byte).unwrap_or(usize::MAX);
+        let Some(rest) = archive.get(start..) else {
+            return Err(walk.truncated(archive.len() as u64));
+        };
+        walk.feed(&rest[..rest.len().min(wanted.len_bytes)])?;
+    }
+    Ova::new(walk)
+}
+
+#[test]
+fn a_stream_has_no_other_meaning_than_a_file() {
+    let parts = [
+        file("disk-1.vmdk", &[7; 1300]),
+        pax(b'x', "path", "long.vmdk"),
+        file("short", b"x"),
+        member("sub/", b'5', 0, b""),
+        file("vm.mf", b""),
+    ];
+    let whole = archive(&parts);
+    let padded = |len: usize| [&whole[..], &vec![0; len]].concat();
+    let mut archives =
+        vec![whole.clone(), padded(512), padded(100), padded(20_000), padded(2 << 20)];
+    archives.push([&whole[..], b"x"].concat());
+    archives.extend((0..whole.len()).step_by(97).map(|len| whole[..len].to_vec()));
+    archives.extend((0..whole.len()).step_by(61).map(|at| {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x11;
+        flipped
+    }));
+    archives.extend((0..whole.len()).step_by(512).map(|at| {
+        // Something else is wrong than the checksum.
+        with_checksum(whole.clone(), at)
+    }));
+    for archive in archives {
+        match (Ova::index(&archive), streamed(&archive)) {
+            (Ok(file), Ok(stream)) => {
+                assert_eq!(file.members(), stream.members());
+                assert_eq!(file.warnings(), stream.warnings());
+            }
+            (Err(_), Err(_)) => {}
+            (file, stream) => panic!("{} bytes: {file:?}, {stream:?}", archive.len()),
         }
     }
 }

@@ -4,28 +4,36 @@ use std::io;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::ManifestEntry;
+use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vmdk::Summary;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::copy::Copy;
 use crate::error::Error;
 use crate::inspect::Inspect;
 use crate::inspect::Inspection;
-use crate::inspect::Inspector;
 use crate::inspect::Position;
 use crate::meter::FileMeter;
 use crate::meter::Meter;
-use crate::store::file::FileSource;
+use crate::store::Sink;
+use crate::store::Source;
+use crate::store::in_order::End;
+use crate::store::in_order::InOrder;
 use crate::store::package::Package;
+use crate::verify::Verified;
 use crate::verify::check_promise;
-use crate::worker::Work;
 
 /// What was found about one file of a package.
 #[derive(Clone, Debug)]
@@ -45,153 +53,272 @@ pub struct CheckedFile {
 
 /// Reads every file of a package and compares it with the manifest; checks the structure of disks.
 ///
-/// Several files are read at once, one for each core.
+/// Several files are read at once, one for each core; those of a stream one after the other.
 ///
 /// # Errors
 ///
 /// The first of [`Error::DigestMismatch`], [`Error::Structure`], [`Error::Package`] and
-/// [`Error::Local`]; [`Error::Cancelled`] if `cancel` came first.
+/// [`Error::Stream`]; [`Error::Cancelled`] if `cancel` came first.
 pub async fn check_package(
     package: Arc<Package>,
     meter: Arc<Meter>,
     cancel: &CancellationToken,
 ) -> Result<Vec<CheckedFile>, Error> {
     check_sizes(&package)?;
-    check_manifest_covers(&package)?;
-    if let Some(problem) = manifest_strays(&package).into_iter().next() {
-        return Err(Error::Package { package: package.display(), problem });
+    if let Some(manifest) = package.manifest() {
+        check_manifest_covers(&package, manifest)?;
+        if let Some(problem) = manifest_strays(&package, manifest).into_iter().next() {
+            return Err(package.wrong(problem));
+        }
     }
-    let cores = Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, NonZero::get)));
     let scope = cancel.child_token();
+    match package.in_order() {
+        Some(in_order) => {
+            let checking = Box::pin(check_in_order(&package, in_order, &meter, &scope));
+            // Where it waits for the next file, nothing else would end it.
+            scope.run_until_cancelled(checking).await.unwrap_or(Err(Error::Cancelled))
+        }
+        None => check_at_once(&package, &meter, &scope).await,
+    }
+}
+
+async fn check_at_once(
+    package: &Package,
+    meter: &Meter,
+    scope: &CancellationToken,
+) -> Result<Vec<CheckedFile>, Error> {
+    let cores = Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, NonZero::get)));
     let mut running = JoinSet::new();
     let mut order = Vec::new();
-    for file in package.envelope().references() {
-        let Some(source) = package.file(file.href()).cloned() else { continue };
-        let promised = package.promised(file.href()).cloned();
+    for reference in package.envelope().references() {
+        let Some(file) = package.file(reference.href()) else { continue };
+        let promised = package.promised(reference.href()).copied();
         let algorithm = promised.as_ref().map_or(DigestAlgorithm::Sha256, Digest::algorithm);
-        let inspect = Inspect { algorithms: vec![algorithm], disk: package.is_disk(file) };
-        let counter = meter.add_file(file.href(), source.size_bytes());
-        let (file, scope) = (file.href().clone(), scope.clone());
-        let cores = Arc::clone(&cores);
-        order.push(file.clone());
+        let check = FileCheck {
+            file: reference.href().clone(),
+            source: Arc::clone(file.source()),
+            at: package.display(),
+            inspect: Inspect { algorithms: vec![algorithm], disk: package.is_disk(reference) },
+            meter: meter.add_file(reference.href(), file.size_bytes()),
+        };
+        let (cores, scope) = (Arc::clone(&cores), scope.clone());
+        order.push(reference.href().clone());
         running.spawn(async move {
             // Closed never: the error cannot come.
             let _core = cores.acquire_owned().await.ok();
-            let work = move || check_file(file, &source, &inspect, promised, counter, &scope);
-            tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+            let (bytes, seen) = check.run(&scope).await?;
+            checked(check.file, bytes, seen, promised.as_ref())
         });
     }
     let mut checked = Vec::new();
     let mut failed = None;
     while let Some(joined) = running.join_next().await {
-        let outcome = joined.map_err(io::Error::other).and_then(|outcome| outcome);
-        match outcome.unwrap_or_else(|source| Err(broken(&package, source))) {
-            Ok(file) => checked.push(file),
-            Err(error) => {
+        match joined {
+            Ok(Ok(file)) => checked.push(file),
+            Ok(Err(error)) => {
                 scope.cancel();
                 if failed.as_ref().is_none_or(|first| matches!(first, Error::Cancelled)) {
                     failed = Some(error);
                 }
             }
+            // A defect; it must not look like a bad package.
+            Err(join) if join.is_panic() => std::panic::resume_unwind(join.into_panic()),
+            Err(_) => scope.cancel(),
         }
     }
-    checked.sort_by_key(|file| order.iter().position(|name| *name == file.file));
+    checked.sort_by_key(|file: &CheckedFile| order.iter().position(|name| *name == file.file));
     failed.map_or(Ok(checked), Err)
 }
 
-/// Compares the sizes in the descriptor with those of the files.
-///
-/// Only for disks is a difference an error: descriptors from the field name wrong sizes for NVRAM.
-pub(crate) fn check_sizes(package: &Package) -> Result<(), Error> {
-    for file in package.envelope().references() {
-        let (Some(expected), Some(source)) = (file.size_bytes(), package.file(file.href())) else {
-            continue;
+/// Checks files as they come; a manifest at the end is compared at the end.
+async fn check_in_order(
+    package: &Package,
+    in_order: &InOrder,
+    meter: &Meter,
+    scope: &CancellationToken,
+) -> Result<Vec<CheckedFile>, Error> {
+    // All of them from the beginning: a percentage counts what is still to come.
+    let meters: Vec<Arc<FileMeter>> = package
+        .envelope()
+        .references()
+        .iter()
+        .map(|file| meter.add_file(file.href(), file.size_bytes().unwrap_or_default()))
+        .collect();
+    let mut files = Vec::new();
+    while let Some(arrived) = in_order.next(None).await? {
+        let Some(reference) = package.reference(arrived.name()) else { continue };
+        let meter = meters.iter().find(|meter| meter.name() == arrived.name());
+        let Some(meter) = meter.cloned() else { continue };
+        check_size(package, reference, arrived.size_bytes().unwrap_or_default())?;
+        let check = FileCheck {
+            file: arrived.name().clone(),
+            source: Arc::new(arrived),
+            at: package.display(),
+            inspect: Inspect {
+                algorithms: algorithms_in_order(package, reference.href()),
+                disk: package.is_disk(reference),
+            },
+            meter,
         };
-        let found = source.size_bytes();
-        if package.is_disk(file) && found != expected && file.chunk_size_bytes().is_none() {
-            return Err(Error::Package {
-                package: package.display(),
-                problem: format!(
-                    "{}: the descriptor says {expected} bytes, but the file has {found}; \
-                     the package is incomplete or damaged",
-                    file.href()
-                ),
-            });
+        let (bytes, seen) = check.run(scope).await?;
+        files.push((check.file, bytes, seen));
+    }
+    let end = in_order.end().await?;
+    check_end(package, &end)?;
+    let late = end.manifest.as_ref().map(|manifest| manifest_strays(package, manifest));
+    if let Some(problem) = late.into_iter().flatten().next() {
+        return Err(package.wrong(problem));
+    }
+    let of = |(file, bytes, seen): (FileName, u64, Inspection)| {
+        let promised = end.manifest.as_ref().and_then(|manifest| manifest.digest(&file)).copied();
+        checked(file, bytes, seen, promised.as_ref())
+    };
+    files.into_iter().map(of).collect()
+}
+
+/// The digests to compute of a file that comes in its order: the manifest may come after it.
+pub(crate) fn algorithms_in_order(package: &Package, file: &FileName) -> Vec<DigestAlgorithm> {
+    match package.manifest() {
+        Some(manifest) => manifest.digest(file).map(Digest::algorithm).into_iter().collect(),
+        None => vec![DigestAlgorithm::Sha1, DigestAlgorithm::Sha256, DigestAlgorithm::Sha512],
+    }
+}
+
+/// What only the end of an archive tells: whether everything has come, and what the manifest says
+/// about the package as a whole.
+pub(crate) fn check_end(package: &Package, end: &End) -> Result<(), Error> {
+    let has = |file: &FileName| end.ova.member(file).is_some();
+    let references = package.envelope().references();
+    if let Some(file) = references.iter().find(|file| !has(file.href())) {
+        let problem = format!("the descriptor names {}, which is not in the OVA", file.href());
+        return Err(package.wrong(problem));
+    }
+    let Some(manifest) = &end.manifest else { return Ok(()) };
+    if package.manifest().is_some_and(|first| first != manifest) {
+        return Err(package.wrong("there are two manifests"));
+    }
+    package.check_descriptor(manifest)?;
+    check_manifest_covers(package, manifest)?;
+    match manifest.entries().iter().map(ManifestEntry::file).find(|file| !has(file)) {
+        Some(file) => {
+            Err(package.wrong(format!("the manifest names {file}, which is not in the package")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Compares the sizes in the descriptor with those of the files.
+pub(crate) fn check_sizes(package: &Package) -> Result<(), Error> {
+    for reference in package.envelope().references() {
+        if let Some(file) = package.file(reference.href()) {
+            check_size(package, reference, file.size_bytes())?;
         }
     }
     Ok(())
 }
 
+/// Only for disks is a difference an error: descriptors from the field name wrong sizes for NVRAM.
+pub(crate) fn check_size(package: &Package, reference: &FileRef, found: u64) -> Result<(), Error> {
+    match reference.size_bytes() {
+        Some(expected)
+            if found != expected
+                && package.is_disk(reference)
+                && reference.chunk_size_bytes().is_none() =>
+        {
+            Err(package.wrong(format!(
+                "{}: the descriptor says {expected} bytes, but the file has {found}; \
+                 the package is incomplete or damaged",
+                reference.href()
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A manifest lists every file of the package (DSP0243 1.1.0 §5.1): one that it leaves out could
 /// have been changed without anybody noticing.
-pub(crate) fn check_manifest_covers(package: &Package) -> Result<(), Error> {
-    let Some(manifest) = package.manifest() else { return Ok(()) };
+pub(crate) fn check_manifest_covers(package: &Package, manifest: &Manifest) -> Result<(), Error> {
     let mut files = package.envelope().references().iter();
     match files.find(|file| manifest.digest(file.href()).is_none()) {
         None => Ok(()),
-        Some(file) => Err(Error::Package {
-            package: package.display(),
-            problem: format!("the manifest does not list {}", file.href()),
-        }),
+        Some(file) => Err(package.wrong(format!("the manifest does not list {}", file.href()))),
     }
 }
 
 /// What is wrong with a manifest that names files which the descriptor does not: it promises
 /// something that nobody can check.  One text for each such file.
-pub(crate) fn manifest_strays(package: &Package) -> Vec<String> {
-    let entries = package.manifest().map_or(&[][..], Manifest::entries).iter();
-    entries
-        .map(ManifestEntry::file)
-        .filter(|file| *file != package.descriptor() && package.file(file).is_none())
+pub(crate) fn manifest_strays(package: &Package, manifest: &Manifest) -> Vec<String> {
+    let files = manifest.entries().iter().map(ManifestEntry::file);
+    files
+        .filter(|file| *file != package.descriptor() && package.reference(file).is_none())
         .map(|file| format!("the manifest names {file}, which the descriptor does not"))
         .collect()
 }
 
-fn check_file(
+/// One file to read from its first byte to its last.
+struct FileCheck {
     file: FileName,
-    source: &FileSource,
-    inspect: &Inspect,
-    promised: Option<Digest>,
+    source: Arc<dyn Source>,
+    /// Where it is, for messages.
+    at: String,
+    inspect: Inspect,
     meter: Arc<FileMeter>,
-    scope: &CancellationToken,
+}
+
+impl FileCheck {
+    async fn run(&self, scope: &CancellationToken) -> Result<(u64, Inspection), Error> {
+        let copy = Copy {
+            file: &self.file,
+            source: &*self.source,
+            source_at: &self.at,
+            sink_at: "",
+            inspect: &self.inspect,
+            position: Position::Bytes,
+            meter: &self.meter,
+            stall: STALL,
+        };
+        copy.run(&mut Nowhere, scope).await
+    }
+}
+
+fn checked(
+    file: FileName,
+    bytes: u64,
+    seen: Inspection,
+    promised: Option<&Digest>,
 ) -> Result<CheckedFile, Error> {
-    let seen = read(&file, source, inspect, meter, scope)?;
-    if let Some(expected) = &promised {
+    if let Some(expected) = promised {
         check_promise(&file, &seen, expected)?;
     }
-    let bytes = source.size_bytes();
-    let Inspection { mut digests, disk } = seen;
-    let digest = digests.swap_remove(0);
-    Ok(CheckedFile { file, bytes, digest, in_manifest: promised.is_some(), disk })
+    let strongest = || seen.digest(DigestAlgorithm::Sha256).or(seen.digests.first());
+    let digest = promised.or_else(strongest).copied().ok_or_else(|| Error::Unproven {
+        file: file.clone(),
+        reason: "was not asked, and no digest was computed",
+    })?;
+    Ok(CheckedFile { file, bytes, digest, in_manifest: promised.is_some(), disk: seen.disk })
 }
 
-fn read(
-    file: &FileName,
-    source: &FileSource,
-    inspect: &Inspect,
-    meter: Arc<FileMeter>,
-    scope: &CancellationToken,
-) -> Result<Inspection, Error> {
-    let structure = |source| Error::Structure { file: file.clone(), source: Box::new(source) };
-    let mut inspector = Inspector::new(inspect, meter, Position::Bytes);
-    let mut chunks = source.chunks();
-    loop {
-        if scope.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let chunk = chunks.next_chunk().map_err(|source| Error::Stream {
-            file: file.clone(),
-            side: "reading from",
-            at: "the package".to_owned(),
-            at_byte: chunks.position_bytes(),
-            source,
-        })?;
-        let Some(chunk) = chunk else { break };
-        inspector.batch(vec![chunk]).map_err(structure)?;
+/// Takes what is only looked at.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn write(&mut self, _batch: Vec<Bytes>) -> BoxFuture<'_, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
     }
-    inspector.finish().map_err(structure)
+
+    fn finish(&mut self) -> BoxFuture<'_, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn commit(self: Box<Self>, _proof: &Verified) -> BoxFuture<'static, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn abort(self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
 }
 
-fn broken(package: &Package, source: io::Error) -> Error {
-    Error::Local { action: "check", path: package.path().to_owned(), source }
-}
+/// How long a source may give nothing: as long as in a transfer.
+const STALL: Duration = Duration::from_secs(600);

@@ -334,6 +334,69 @@ fn licences(count: usize) -> String {
     if count == 1 { "a licence".to_owned() } else { format!("{count} licences") }
 }
 
+/// A web server answered a request for a file of a package with something else than the file.
+///
+/// Travels inside [`io::Error`].
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the server answered {status}{}", self.meaning())]
+pub(crate) struct WebStatus {
+    status: u16,
+}
+
+impl WebStatus {
+    pub(crate) const fn new(status: u16) -> Self {
+        Self { status }
+    }
+
+    /// Whether the answer may be another one a moment later.
+    pub(crate) const fn may_pass(self) -> bool {
+        matches!(self.status, 408 | 429 | 500 | 502..=504)
+    }
+
+    const fn meaning(self) -> &'static str {
+        match self.status {
+            401 => " (it wants a user and a password: https://user:password@...)",
+            403 => " (it does not allow that)",
+            404 | 410 => " (there is no such file)",
+            429 | 503 => " (it is overloaded)",
+            _ => "",
+        }
+    }
+}
+
+/// A stream ended although a file of its archive had not.
+///
+/// Travels inside [`io::Error`].
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the stream ended at its byte {at_byte}, in the middle of the file")]
+pub(crate) struct StreamEnded {
+    /// The length of the stream in bytes.
+    pub(crate) at_byte: u64,
+}
+
+/// An answer of a web server that does not fit the question.
+///
+/// Travels inside [`io::Error`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misfit(pub(crate) String);
+
+/// A file on a web server is not what it was when it was first seen.
+///
+/// Travels inside [`io::Error`].
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the file has changed while it was read: {what}")]
+pub(crate) struct FileChanged {
+    /// How that shows.
+    pub(crate) what: &'static str,
+}
+
+/// Whether a source has found that its file is not what it was, or not what was asked for: it would
+/// be no other the next time.
+pub(crate) fn is_final(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<FileChanged>() || inner.is::<Misfit>())
+}
+
 fn local_kind(error: &io::Error) -> ErrorKind {
     let no_space =
         [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
@@ -348,6 +411,16 @@ fn stream_kind(error: &io::Error) -> ErrorKind {
     }
     if let Some(TransportError::Invalid { .. }) = transport {
         return ErrorKind::Unexpected;
+    }
+    if let Some(answer) = error.get_ref().and_then(|inner| inner.downcast_ref::<WebStatus>()) {
+        return match answer.status {
+            401 | 403 | 407 => ErrorKind::Permission,
+            404 | 410 => ErrorKind::NotFound,
+            _ => ErrorKind::Network,
+        };
+    }
+    if error.get_ref().is_some_and(|inner| inner.is::<StreamEnded>()) {
+        return ErrorKind::Package;
     }
     if transport.is_some() || DeviceStatus::of(error).is_some() {
         return ErrorKind::Network;

@@ -2,6 +2,7 @@
 
 mod after;
 mod environment;
+mod in_order;
 mod options;
 mod package;
 mod preflight;
@@ -35,7 +36,6 @@ use crate::import::preflight::Preflight;
 use crate::import::run::Running;
 use crate::server::Options;
 use crate::server::Server;
-use crate::store::file::blocking;
 use crate::store::package::Package;
 
 /// A package to import, and where to.
@@ -164,8 +164,7 @@ impl Import {
         if count > 0 && !self.accept_eulas {
             return Err(Error::Eulas { package: self.package.display(), count });
         }
-        let package = Arc::clone(&self.package);
-        let findings = blocking(move || check_package(&package)).await?;
+        let findings = check_package(&self.package)?;
         let place = self.find_place(server).await?;
         let mut preflight = Preflight { server, request: &self, place: &place, findings };
         let described = Described::read(&self, server).await?;
@@ -315,7 +314,10 @@ impl fmt::Display for ImportPlan {
         writeln!(f, "import {} as {}", self.package.display(), self.name())?;
         writeln!(f, "  onto datastore {}", self.place.datastore.name)?;
         for file in &self.files {
-            writeln!(f, "  {}: {} bytes", file.file, file.size_bytes)?;
+            match file.size_bytes {
+                Some(size_bytes) => writeln!(f, "  {}: {size_bytes} bytes", file.file)?,
+                None => writeln!(f, "  {}", file.file)?,
+            }
         }
         write!(f, "{}", self.afterwards)?;
         for finding in &self.findings {
@@ -341,8 +343,9 @@ impl ImportPlan {
         &self.place.datastore.name
     }
 
-    /// The files that will be uploaded, with their sizes in bytes.
-    pub fn files(&self) -> impl Iterator<Item = (&FileName, u64)> {
+    /// The files that will be uploaded, with their sizes in bytes; those of a package that comes in
+    /// its own order are not known yet.
+    pub fn files(&self) -> impl Iterator<Item = (&FileName, Option<u64>)> {
         self.files.iter().map(|file| (&file.file, file.size_bytes))
     }
 

@@ -50,9 +50,128 @@
 //! ```
 //!
 //! The calls need a tokio runtime with its I/O and time drivers.
+//!
+//! # Your own store
+//!
+//! A package is read from a folder or an OVA ([`Package::open`]), a web server
+//! ([`Package::fetch`]), a stream ([`Package::from_stream`]), or from whatever implements
+//! [`PackageFiles`]; it is written to an [`Output`], which may be whatever implements [`Store`].  The
+//! traits are small and have written contracts; the module `conformance` (a feature) checks an
+//! implementation against them.
+//!
+//! A store in memory that takes the export of a machine, and from which it is imported again:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::io;
+//! use std::sync::{Arc, Mutex};
+//!
+//! use bytes::Bytes;
+//! use futures::future::BoxFuture;
+//! use futures::{FutureExt, StreamExt};
+//! use ovftransfer::{ByteStream, Export, FileName, Import, Options, Output, Package, PackageFiles};
+//! use ovftransfer::{Sink, Source, Store, Verified};
+//!
+//! #[derive(Clone, Debug, Default)]
+//! struct Shelf(Arc<Mutex<BTreeMap<FileName, Bytes>>>);
+//!
+//! /// A file that is being written: it comes onto the shelf when it is proven.
+//! #[derive(Debug)]
+//! struct Pending {
+//!     shelf: Shelf,
+//!     bytes: Vec<u8>,
+//! }
+//!
+//! impl Store for Shelf {
+//!     fn create<'a>(&'a self, _file: &'a FileName) -> BoxFuture<'a, io::Result<Box<dyn Sink>>> {
+//!         let pending = Pending { shelf: self.clone(), bytes: Vec::new() };
+//!         async { Ok(Box::new(pending) as Box<dyn Sink>) }.boxed()
+//!     }
+//!
+//!     fn remove<'a>(&'a self, file: &'a FileName) -> BoxFuture<'a, io::Result<()>> {
+//!         self.0.lock().unwrap().remove(file);
+//!         async { Ok(()) }.boxed()
+//!     }
+//! }
+//!
+//! impl Sink for Pending {
+//!     fn write(&mut self, batch: Vec<Bytes>) -> BoxFuture<'_, io::Result<()>> {
+//!         batch.iter().for_each(|chunk| self.bytes.extend_from_slice(chunk));
+//!         async { Ok(()) }.boxed()
+//!     }
+//!
+//!     fn finish(&mut self) -> BoxFuture<'_, io::Result<()>> {
+//!         async { Ok(()) }.boxed()
+//!     }
+//!
+//!     fn commit(self: Box<Self>, proof: &Verified) -> BoxFuture<'static, io::Result<()>> {
+//!         self.shelf.0.lock().unwrap().insert(proof.file().clone(), self.bytes.into());
+//!         async { Ok(()) }.boxed()
+//!     }
+//!
+//!     fn abort(self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
+//!         async { Ok(()) }.boxed()
+//!     }
+//! }
+//!
+//! #[derive(Debug)]
+//! struct Stored(Bytes);
+//!
+//! impl Source for Stored {
+//!     fn open(&self) -> BoxFuture<'_, io::Result<ByteStream>> {
+//!         let bytes = self.0.clone();
+//!         async { Ok(futures::stream::iter([Ok(bytes)]).boxed()) }.boxed()
+//!     }
+//!
+//!     fn size_bytes(&self) -> Option<u64> {
+//!         Some(self.0.len() as u64)
+//!     }
+//! }
+//!
+//! impl PackageFiles for Shelf {
+//!     fn location(&self) -> String {
+//!         "the shelf".to_owned()
+//!     }
+//!
+//!     fn find<'a>(
+//!         &'a self,
+//!         file: &'a FileName,
+//!     ) -> BoxFuture<'a, io::Result<Option<Arc<dyn Source>>>> {
+//!         let found = self.0.lock().unwrap().get(file).cloned();
+//!         async { Ok(found.map(|bytes| Arc::new(Stored(bytes)) as Arc<dyn Source>)) }.boxed()
+//!     }
+//! }
+//!
+//! # use ovftransfer_simulator::Simulator;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! # let simulator = Simulator::builder().start().await?;
+//! # let locator: ovftransfer::Locator = simulator.url().replace("https", "vi").parse()?;
+//! # let trust = ovftransfer::Trust::Pinned(simulator.thumbprint().parse()?);
+//! # let password = ovftransfer::Secret::from(simulator.password().to_owned());
+//! # let (endpoint, username) = (locator.endpoint().clone(), simulator.username());
+//! # let server = ovftransfer::Server::connect(endpoint, trust, &username, password).await?;
+//! let shelf = Shelf::default();
+//! let export = Export::new("/DC0/vm/small", Output::Store(Arc::new(shelf.clone())));
+//! export.plan(&server).await?.start(Options::default()).finish().await?;
+//!
+//! let descriptor = FileName::new("small.ovf")?;
+//! let package = Package::from_files(&shelf, &descriptor).await?;
+//! let mut import = Import::new(package, "/DC0/host/Cluster0");
+//! import.name = Some("again".to_owned());
+//! import.datastore = Some("datastore0".to_owned());
+//! let report = import.plan(&server).await?.start(Options::default()).finish().await?;
+//! assert_eq!(report.name, "again");
+//! # server.logout().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })
+//! # }
+//! ```
 
 mod artefact;
 mod check;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod copy;
 mod devices;
 mod error;
@@ -131,10 +250,15 @@ pub use crate::spec::PropertySpec;
 pub use crate::spec::SpecError;
 pub use crate::spec::SpecScope;
 pub use crate::store::ByteStream;
+pub use crate::store::PackageFiles;
 pub use crate::store::Sink;
 pub use crate::store::Source;
 pub use crate::store::Store;
+pub use crate::store::fetch::FetchOptions;
+pub use crate::store::in_order::read_stream;
 pub use crate::store::package::Package;
 pub use crate::store::pipe::Pipe;
+pub use crate::store::url::PackageUrl;
+pub use crate::store::url::PackageUrlError;
 pub use crate::verify::Verification;
 pub use crate::verify::Verified;

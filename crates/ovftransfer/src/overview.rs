@@ -15,16 +15,16 @@ use ovftransfer_ovf::ova::Ova;
 
 use crate::error::Error;
 use crate::store::file::FileSource;
-use crate::store::package::DESCRIPTOR_BYTES_MAX;
-use crate::store::package::MANIFEST_BYTES_MAX;
+use crate::store::local::file_name;
+use crate::store::local::only_descriptor;
+use crate::store::local::open_file;
+use crate::store::local::open_manifest;
+use crate::store::local::read_limited;
+use crate::store::local::reading;
 use crate::store::package::check_descriptor;
-use crate::store::package::file_name;
-use crate::store::package::only_descriptor;
-use crate::store::package::open_file;
-use crate::store::package::open_manifest;
-use crate::store::package::parse_manifest;
-use crate::store::package::read_limited;
-use crate::store::package::reading;
+use crate::store::parts::DESCRIPTOR_BYTES_MAX;
+use crate::store::parts::MANIFEST_BYTES_MAX;
+use crate::store::parts::parse_manifest;
 
 /// A package as far as its descriptor and its headers tell.
 ///

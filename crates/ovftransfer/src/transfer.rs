@@ -23,6 +23,7 @@ use crate::copy::Copy;
 use crate::error::DeviceStatus;
 use crate::error::Error;
 use crate::error::ErrorKind;
+use crate::error::is_final;
 use crate::event::Event;
 use crate::event::Observer;
 use crate::governor::Governor;
@@ -288,6 +289,7 @@ impl Job {
     ) -> Result<Moved, Error> {
         let started = Instant::now();
         let mut attempts = 0;
+        let mut before = None;
         loop {
             attempts += 1;
             let Some(permit) = shared.governor.permit(&self.host, scope).await else {
@@ -306,6 +308,10 @@ impl Job {
                 permit.overloaded();
             }
             drop(permit);
+            if is_read_only_once(&error) {
+                // That it cannot be read again is not why the file was not moved.
+                return Err(before.unwrap_or(error));
+            }
             let is_last = attempts >= ATTEMPTS_MAX || shared.repeats == Repeats::Never;
             if is_last || !may_pass(&error) {
                 return Err(error);
@@ -316,6 +322,7 @@ impl Job {
             let after = RETRY_PAUSE * 2u32.pow(attempts - 1);
             let (file, reason) = (self.file.clone(), error.chain());
             shared.observer.observe(&Event::FileRetry { file, reason, after });
+            before = Some(error);
             if scope.run_until_cancelled(tokio::time::sleep(after)).await.is_none() {
                 return Err(Error::Cancelled);
             }
@@ -474,11 +481,12 @@ struct Attempt {
 /// | the host answered anything else | no: it would answer the same again |
 /// | the certificate | no |
 /// | the source can be read only once | no |
+/// | the file on a web server has changed, or is not what was asked for | no |
 /// | a local file | no |
 /// | the bytes are wrong | no: it is reported, never glossed over |
 fn may_pass(error: &Error) -> bool {
     let Error::Stream { source, side, .. } = error else { return false };
-    if source.kind() == std::io::ErrorKind::Unsupported {
+    if is_read_only_once(error) || is_final(source) {
         return false;
     }
     if let Some(answer) = DeviceStatus::of(source) {
@@ -490,6 +498,11 @@ fn may_pass(error: &Error) -> bool {
         };
     }
     error.kind() == ErrorKind::Network
+}
+
+fn is_read_only_once(error: &Error) -> bool {
+    let Error::Stream { source, side, .. } = error else { return false };
+    *side == "reading from" && source.kind() == std::io::ErrorKind::Unsupported
 }
 
 fn is_overload(error: &Error) -> bool {

@@ -233,7 +233,7 @@ fn options_say_what_is_done_to_the_machine() {
 #[test]
 fn a_package_is_looked_at_without_its_files() {
     let (folder, package) = package();
-    let path = package.path().to_owned();
+    let path = std::path::PathBuf::from(package.location());
     let whole = Overview::read(&path).unwrap();
     let disk = package.envelope().references()[0].href().clone();
     let disk_bytes = fs::metadata(folder.path().join(disk.as_str())).unwrap().len();

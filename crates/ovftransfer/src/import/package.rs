@@ -1,6 +1,7 @@
 //! What the package itself says about an import: that it is whole, and which file is which.
 
 use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vim::ovf::FileItem;
 
@@ -11,12 +12,15 @@ use crate::error::Check;
 use crate::error::Error;
 use crate::error::Finding;
 use crate::store::package::Package;
+use crate::store::parts::PackageFile;
 
-/// What can be known to go wrong before the server is asked; returns what is only odd.  Blocks.
+/// What can be known to go wrong before the server is asked; returns what is only odd.
 pub(super) fn check_package(package: &Package) -> Result<Vec<Finding>, Error> {
     let wrong = |problem: String| Err(Error::Package { package: package.display(), problem });
     check_sizes(package)?;
-    check_manifest_covers(package)?;
+    if let Some(manifest) = package.manifest() {
+        check_manifest_covers(package, manifest)?;
+    }
     if let Some(file) = package.missing().first() {
         return wrong(format!("the manifest names {file}, which is not in the package"));
     }
@@ -40,14 +44,18 @@ pub(super) fn check_package(package: &Package) -> Result<Vec<Finding>, Error> {
     Ok(texts.into_iter().map(|text| Finding::warning(Check::Package, "", text)).collect())
 }
 
-/// What the manifest does not prove.
+/// What is not proven by a manifest, if there is one.
 fn manifest_warnings(package: &Package) -> Vec<String> {
     let Some(manifest) = package.manifest() else {
-        let text = "the package has no manifest: its files are not checked against the packer's \
-                    digests";
+        let text = if package.is_in_order() { MANIFEST_MAY_COME } else { NO_MANIFEST };
         return vec![text.to_owned()];
     };
-    let mut warnings = manifest_strays(package);
+    not_proven(package, manifest)
+}
+
+/// What a manifest does not prove.
+pub(super) fn not_proven(package: &Package, manifest: &Manifest) -> Vec<String> {
+    let mut warnings = manifest_strays(package, manifest);
     if manifest.digest(package.descriptor()).is_none() {
         warnings.push("the manifest does not list the descriptor, which is not checked".to_owned());
     }
@@ -56,14 +64,8 @@ fn manifest_warnings(package: &Package) -> Vec<String> {
 
 /// A host takes nothing but stream-optimized disks, and says so only when everything is set up.
 fn check_magic(package: &Package, file: &FileRef) -> Result<(), Error> {
-    let Some(source) = package.file(file.href()) else { return Ok(()) };
-    let mut head = [0; VMDK_MAGIC.len()];
-    let head = source.read_head(&mut head).map_err(|source| Error::Local {
-        action: "read",
-        path: package.path().to_owned(),
-        source,
-    })?;
-    if head == VMDK_MAGIC {
+    let head = package.file(file.href()).and_then(PackageFile::head);
+    if head.is_none_or(|head| head == VMDK_MAGIC) {
         return Ok(());
     }
     Err(Error::Package {
@@ -86,9 +88,10 @@ pub(super) fn plan_files(
             problem: format!("the server asks for {}, which the package does not have", item.path),
         };
         let file = FileName::new(item.path.clone()).map_err(|_| unknown())?;
-        let source = package.file(&file).ok_or_else(unknown)?;
+        package.reference(&file).ok_or_else(unknown)?;
+        let size_bytes = package.file(&file).map(PackageFile::size_bytes);
         let is_disk = !item.is_created;
-        Ok(PlannedFile { size_bytes: source.size_bytes(), file, item, is_disk })
+        Ok(PlannedFile { size_bytes, file, item, is_disk })
     };
     items.into_iter().map(plan).collect()
 }
@@ -98,9 +101,16 @@ pub(super) fn plan_files(
 pub(super) struct PlannedFile {
     pub(super) file: FileName,
     pub(super) item: FileItem,
-    pub(super) size_bytes: u64,
+    /// Not known of a file that has yet to come.
+    pub(super) size_bytes: Option<u64>,
     pub(super) is_disk: bool,
 }
+
+pub(super) const NO_MANIFEST: &str =
+    "the package has no manifest: its files are not checked against the packer's digests";
+
+const MANIFEST_MAY_COME: &str =
+    "no manifest has come yet: if there is one at the end, the files are checked against it then";
 
 /// The first bytes of a sparse VMDK extent (Virtual Disk Format 1.1, `SPARSE_MAGICNUMBER`).
 const VMDK_MAGIC: &[u8] = b"KDMV";

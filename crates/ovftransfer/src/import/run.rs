@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::envelope::FileRef;
@@ -10,6 +11,7 @@ use ovftransfer_vim::value::MoRef;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::check::algorithms_in_order;
 use crate::devices;
 use crate::error::Error;
 use crate::error::Severity;
@@ -20,6 +22,7 @@ use crate::inspect::Inspect;
 use crate::inspect::Position;
 use crate::lease::Lease;
 use crate::lease::LeaseApi;
+use crate::meter::FileMeter;
 use crate::meter::Meter;
 use crate::report;
 use crate::report::Report;
@@ -90,33 +93,42 @@ impl Running {
     ) -> Result<Vec<Moved>, Error> {
         let keys: Vec<_> = info.devices.iter().map(|device| device.key.clone()).collect();
         let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
-        let jobs: Vec<Job> = self
-            .plan
-            .files
-            .iter()
-            .map(|file| self.job(file, info, by_server))
-            .collect::<Result<_, _>>()?;
-        let moved =
-            move_all(self.lanes(jobs), lease, &self.options.shared_by_uploads(), scope).await?;
+        let moved = match self.plan.package.in_order() {
+            Some(in_order) => self.move_in_order(in_order, info, by_server, lease, scope).await?,
+            None => {
+                let jobs = self.plan.files.iter().map(|file| {
+                    let known = self.plan.package.file(&file.file).ok_or_else(|| {
+                        self.plan.package.wrong(format!("{} has vanished", file.file))
+                    })?;
+                    let size_bytes = known.size_bytes();
+                    let meter = self.meter.add_file(&file.file, size_bytes);
+                    let source = Arc::clone(known.source());
+                    self.job(file, (source, size_bytes), meter, info, by_server)
+                });
+                let jobs = jobs.collect::<Result<_, _>>()?;
+                let shared = self.options.shared_by_uploads();
+                move_all(self.lanes(jobs), lease, &shared, scope).await?
+            }
+        };
         if scope.is_cancelled() { Err(Error::Cancelled) } else { Ok(moved) }
     }
 
-    fn job(
+    pub(super) fn job(
         &self,
         planned: &PlannedFile,
+        (source, size_bytes): (Arc<dyn Source>, u64),
+        meter: Arc<FileMeter>,
         info: &LeaseInfo,
         by_server: Option<DigestAlgorithm>,
     ) -> Result<Job, Error> {
         let item = &planned.item;
         let offered = devices::for_item(&item.import_key, &item.path, &info.devices)?;
         let package = &self.plan.package;
-        let source = package.file(&planned.file).ok_or_else(|| Error::Package {
-            package: package.display(),
-            problem: format!("{} has vanished", planned.file),
-        })?;
-        let promised = package.promised(&planned.file).cloned();
-        let algorithms: Vec<DigestAlgorithm> =
-            promised.iter().map(ovftransfer_ovf::Digest::algorithm).collect();
+        let promised = package.promised(&planned.file).copied();
+        let algorithms = match package.is_in_order() {
+            true => algorithms_in_order(package, &planned.file),
+            false => promised.iter().map(Digest::algorithm).collect(),
+        };
         let inspect = Inspect { algorithms, disk: planned.is_disk };
         // Something is always computed, for the report.
         let inspect = inspect.also(by_server.unwrap_or(DigestAlgorithm::Sha256));
@@ -124,19 +136,19 @@ impl Running {
         Ok(Job {
             file: planned.file.clone(),
             key: offered.key.clone(),
-            source: Arc::clone(source) as Arc<dyn Source>,
+            source,
             source_at: package.display(),
             destination: Arc::new(DeviceDestination {
                 device: self.plan.server.device(offered),
                 upload: if planned.is_disk { Upload::Disk } else { Upload::Create },
-                len_bytes: planned.size_bytes,
+                len_bytes: size_bytes,
             }),
             sink_at: host.clone(),
             host,
             inspect,
             position: Position::Bytes,
             promised,
-            meter: self.meter.add_file(&planned.file, planned.size_bytes),
+            meter,
         })
     }
 

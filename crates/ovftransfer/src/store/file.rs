@@ -63,10 +63,8 @@ impl FileSource {
 
     /// The bytes in order, for a thread that may block.
     pub(crate) fn chunks(&self) -> FileChunks {
-        let start = self.offset_bytes;
-        let end = start.saturating_add(self.size_bytes);
-        let (file, buffer) = (Arc::clone(&self.file), BytesMut::new());
-        FileChunks { file, buffer, start, at_byte: start, end }
+        let (at_byte, end) = (self.offset_bytes, self.offset_bytes.saturating_add(self.size_bytes));
+        FileChunks { file: Arc::clone(&self.file), buffer: BytesMut::new(), at_byte, end }
     }
 
     /// Size in bytes.
@@ -87,17 +85,11 @@ impl FileSource {
 pub(crate) struct FileChunks {
     file: Arc<File>,
     buffer: BytesMut,
-    start: u64,
     at_byte: u64,
     end: u64,
 }
 
 impl FileChunks {
-    /// How many bytes of the part have been read.
-    pub(crate) const fn position_bytes(&self) -> u64 {
-        self.at_byte - self.start
-    }
-
     /// The next bytes; `None` at the end.
     pub(crate) fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
         if self.at_byte == self.end {

@@ -1,0 +1,117 @@
+//! Where a package is read from: this machine, a web server, standard input.
+
+use std::fs;
+use std::io;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+
+use ovftransfer::Error;
+use ovftransfer::FetchOptions;
+use ovftransfer::Package;
+use ovftransfer::PackageUrl;
+use ovftransfer::Thumbprint;
+use ovftransfer::Trust;
+use ovftransfer::read_stream;
+
+use crate::args::SourceArgs;
+use crate::exit::Code;
+use crate::exit::Failure;
+use crate::exit::presented;
+
+/// Where a package is.
+#[derive(Debug)]
+pub(crate) enum Origin<'p> {
+    Local(&'p Path),
+    Stdin,
+    Web(Box<PackageUrl>, Trust),
+}
+
+impl<'p> Origin<'p> {
+    /// Reads the argument; nothing is opened yet.
+    pub(crate) fn of(package: &'p Path, args: &SourceArgs) -> Result<Self, Failure> {
+        let text = package.to_string_lossy();
+        if text == "-" {
+            return if io::stdin().is_terminal() {
+                Err(Failure::usage("a package cannot be read from a terminal").hint(
+                    "pipe an OVA into standard input: curl https://… | ovftransfer import - …",
+                ))
+            } else {
+                Ok(Self::Stdin)
+            };
+        }
+        if !text.contains("://") {
+            return Ok(Self::Local(package));
+        }
+        // The text is not repeated: it may hold a password.
+        let url = text.parse().map_err(|error| Failure::usage(format!("the package: {error}")))?;
+        Ok(Self::Web(Box::new(url), trust(args)?))
+    }
+
+    /// Opens the package and reads its descriptor.
+    pub(crate) async fn open(self) -> Result<Package, Failure> {
+        match self {
+            Self::Local(path) => open_local(path).await,
+            Self::Stdin => {
+                let stdin = "standard input";
+                let stream =
+                    read_stream(io::stdin()).map_err(|error| Failure::local(stdin, &error))?;
+                Ok(Package::from_stream(stream, stdin).await?)
+            }
+            Self::Web(url, trust) => {
+                let mut options = FetchOptions::default();
+                options.trust = trust;
+                let opened = Package::fetch(&url, &options).await;
+                opened.map_err(untrusted)
+            }
+        }
+    }
+}
+
+/// Refuses what can be imported but not looked at beforehand.
+pub(crate) fn local_only(package: &Path) -> Result<(), Failure> {
+    let text = package.to_string_lossy();
+    let what = match &*text {
+        "-" => "standard input",
+        text if text.contains("://") => "a URL",
+        _ => return Ok(()),
+    };
+    Err(Failure::usage(format!("a package cannot be looked at from {what} yet"))
+        .hint("give x.ovf, x.ova, or a folder with one .ovf"))
+}
+
+/// Opens a package on a thread that may wait for the file system.
+pub(crate) async fn open_local(path: &Path) -> Result<Package, Failure> {
+    let path = path.to_owned();
+    let opening = move || Package::open(&path).map_err(Failure::from);
+    match tokio::task::spawn_blocking(opening).await {
+        Ok(opened) => opened,
+        Err(join) => std::panic::resume_unwind(join.into_panic()),
+    }
+}
+
+fn trust(args: &SourceArgs) -> Result<Trust, Failure> {
+    if let Some(text) = &args.source_thumbprint {
+        let thumbprint: Thumbprint = text
+            .parse()
+            .map_err(|error| Failure::usage(format!("--source-thumbprint: {error}")))?;
+        return Ok(Trust::Pinned(thumbprint));
+    }
+    let Some(file) = &args.source_ca_cert else { return Ok(Trust::System) };
+    let pem = fs::read(file).map_err(|error| {
+        Failure::local(format!("cannot read the certificates in {}", file.display()), &error)
+    })?;
+    Ok(Trust::CaPem(Arc::from(pem)))
+}
+
+/// What to do about a web server that is not trusted has options of its own.
+fn untrusted(error: Error) -> Failure {
+    let hint = presented(&error).map(|thumbprint| {
+        format!("if this is the right server, trust it by --source-thumbprint {thumbprint}")
+    });
+    let failure = Failure::from(error);
+    if failure.code != Code::Tls {
+        return failure;
+    }
+    Failure { hint: hint.or(failure.hint), ..failure }
+}
