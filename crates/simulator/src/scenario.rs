@@ -55,6 +55,8 @@
 //! | `connection_cap` | 32 | connections above it get 503 |
 //! | `star_url` | false | device URLs are `https://*/ha-nfc/…` and lead to the API's port |
 //! | `thumbprint` | `"sha1"`, `"empty"` with `*` | or `"sha256"`, `"wrong"` |
+//! | `unreachable` | false | device URLs lead to a port where nobody listens |
+//! | `condition` | `"connected"` | or `"disconnected"`, `"maintenance"`, `"not_responding"` |
 //!
 //! Rules of a real server, all true, that can be switched off (`strict`): what a client gets by with
 //! elsewhere.
