@@ -9,6 +9,66 @@ use quick_xml::Reader;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
 
+/// A machine, or several together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Content {
+    Collection(Collection),
+    Machine(Machine),
+}
+
+/// What is in a vApp.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Collection {
+    /// Name and content of each machine in it, in their order.
+    pub(crate) machines: Vec<(String, Machine)>,
+    /// The same of the vApps in it.
+    pub(crate) collections: Vec<(String, Self)>,
+}
+
+impl Content {
+    /// The machines in it, however deep.
+    pub(crate) fn machines_mut(&mut self) -> Vec<&mut Machine> {
+        match self {
+            Self::Collection(collection) => collection.machines_mut(),
+            Self::Machine(machine) => vec![machine],
+        }
+    }
+}
+
+impl Collection {
+    fn machines_mut(&mut self) -> Vec<&mut Machine> {
+        let deep = self.collections.iter_mut().flat_map(|(_, inner)| inner.machines_mut());
+        self.machines.iter_mut().map(|(_, machine)| machine).chain(deep).collect()
+    }
+
+    /// How many machines are in it, however deep.
+    pub(crate) fn len(&self) -> usize {
+        let deep = self.collections.iter().map(|(_, inner)| inner.len());
+        self.machines.len() + deep.sum::<usize>()
+    }
+
+    /// Gives names that more than one has the names that `others` has in their place.
+    pub(crate) fn take_names(&mut self, others: &Self) {
+        let names = self.machines.iter().map(|(name, _)| name);
+        let names: Vec<_> = names.chain(self.collections.iter().map(|(name, _)| name)).collect();
+        let again = |name: &String| names.iter().filter(|other| **other == name).count() > 1;
+        let again: Vec<String> =
+            names.iter().filter(|name| again(name)).map(|n| (*n).clone()).collect();
+        for ((name, _), (other, _)) in self.machines.iter_mut().zip(&others.machines) {
+            if again.contains(name) {
+                name.clone_from(other);
+            }
+        }
+        for ((name, inner), (other, others)) in self.collections.iter_mut().zip(&others.collections)
+        {
+            if again.contains(name) {
+                name.clone_from(other);
+            }
+            inner.take_names(others);
+        }
+    }
+}
+
 /// What a machine is made of.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Machine {
@@ -106,12 +166,37 @@ impl Element {
     }
 }
 
-/// The only machine of a descriptor, in its default deployment option.
-pub(crate) fn machine(envelope: &Element) -> Option<Machine> {
+/// The content of a descriptor in its default deployment option.
+pub(crate) fn content(envelope: &Element) -> Option<Content> {
     let options = envelope.every("Configuration");
     let marked = options.iter().find(|one| one.attribute("default").is_some_and(|on| on == "true"));
     let option = marked.or(options.first()).and_then(|one| one.attribute("id")).unwrap_or_default();
-    let hardware = envelope.every("VirtualHardwareSection").into_iter().next()?;
+    if let Some(outer) = envelope.child("VirtualSystemCollection") {
+        return collection(envelope, outer, option).map(Content::Collection);
+    }
+    machine(envelope, envelope.child("VirtualSystem")?, option).map(Content::Machine)
+}
+
+fn collection(envelope: &Element, element: &Element, option: &str) -> Option<Collection> {
+    let mut found = Collection::default();
+    for inner in &element.children {
+        let name = inner.value("Name").filter(|name| !name.is_empty());
+        let name = name.or(inner.attribute("id")).unwrap_or_default().to_owned();
+        match inner.name.as_str() {
+            "VirtualSystem" => found.machines.push((name, machine(envelope, inner, option)?)),
+            "VirtualSystemCollection" => {
+                found.collections.push((name, collection(envelope, inner, option)?));
+            }
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
+fn machine(envelope: &Element, system: &Element, option: &str) -> Option<Machine> {
+    // A machine may have no hardware section; then it has no devices.
+    let none = Element::default();
+    let hardware = system.child("VirtualHardwareSection").unwrap_or(&none);
     let mut items: Vec<&Element> = Vec::new();
     for item in &hardware.children {
         if !["Item", "StorageItem", "EthernetPortItem"].contains(&&*item.name)
