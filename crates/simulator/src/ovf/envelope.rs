@@ -288,8 +288,14 @@ impl HardwareItem {
         self.text("Parent")
     }
 
-    pub(crate) fn address_on_parent(&self) -> Option<&str> {
-        self.text("AddressOnParent")
+    /// Its unit on its controller.
+    pub(crate) fn unit(&self) -> Option<usize> {
+        self.text("AddressOnParent")?.parse().ok()
+    }
+
+    /// Its own number, if it is a controller.
+    pub(crate) fn number(&self) -> Option<usize> {
+        self.text("Address")?.parse().ok()
     }
 
     pub(crate) fn disk_ids(&self) -> impl Iterator<Item = &str> {

@@ -25,14 +25,14 @@ impl Bench {
         vms.into_iter().find(|vm| vm.folder == folder && vm.name == name).unwrap()
     }
 
-    async fn descriptor_of(&self, vapp: &str, name: &str) -> String {
-        let id = vapp.split_once(':').unwrap().1;
-        let parameters = format!("<obj type='VirtualApp'>{id}</obj><cdp><name>{name}</name></cdp>");
+    pub(super) async fn descriptor_of(&self, object: &str, name: &str) -> String {
+        let (kind, id) = object.split_once(':').unwrap();
+        let parameters = format!("<obj type='{kind}'>{id}</obj><cdp><name>{name}</name></cdp>");
         let result = self.ok(MANAGER, "CreateDescriptor", &parameters).await;
         result["ovfDescriptor"].as_str().unwrap().to_owned()
     }
 
-    async fn begin(&self, spec: &Value) -> String {
+    pub(super) async fn begin(&self, spec: &Value) -> String {
         let parameters = format!("{}<folder type='Folder'>group-v3</folder>", spec_text(spec));
         let lease = self.ok(POOL, "ImportVApp", &parameters).await;
         format!("HttpNfcLease:{}", lease["value"].as_str().unwrap())

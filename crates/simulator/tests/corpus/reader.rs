@@ -78,7 +78,12 @@ pub(crate) struct Machine {
     pub(crate) disks: Vec<u64>,
     /// Network and kind of each card, sorted.
     pub(crate) cards: Vec<(String, String)>,
+    /// Kind and number of each controller, sorted; IDE controllers only if something is on them.
+    pub(crate) buses: Vec<(&'static str, u64, Slots)>,
 }
+
+/// What is on the units of a controller: the capacity of a disk in bytes, nothing for a CD drive.
+type Slots = BTreeMap<u64, Option<u64>>;
 
 /// An element; names are without their prefix.
 #[derive(Debug, Default)]
@@ -220,16 +225,7 @@ fn machine(envelope: &Element, system: &Element, option: &str) -> Option<Machine
     let memory = of_type("4").next();
     let mut disks = Vec::new();
     for item in of_type("17") {
-        let Some(resource) = item.value("HostResource") else {
-            let unit = bytes_of(item.value("AllocationUnits")?)?;
-            disks.push(quantity(&item)?.checked_mul(unit)?);
-            continue;
-        };
-        let wanted = resource.rsplit('/').next()?;
-        let all = envelope.every("Disk");
-        let disk = all.into_iter().find(|disk| disk.attribute("diskId") == Some(wanted))?;
-        let unit = bytes_of(disk.attribute("capacityAllocationUnits").unwrap_or("byte"))?;
-        disks.push(capacity(envelope, disk.attribute("capacity")?, option)?.checked_mul(unit)?);
+        disks.push(disk_bytes(envelope, item, option)?);
     }
     disks.sort_unstable();
     let cards = of_type("10").map(|item| {
@@ -249,7 +245,83 @@ fn machine(envelope: &Element, system: &Element, option: &str) -> Option<Machine
         },
         disks,
         cards,
+        buses: buses(envelope, &items, option)?,
     })
+}
+
+fn disk_bytes(envelope: &Element, item: &Element, option: &str) -> Option<u64> {
+    let Some(resource) = item.value("HostResource") else {
+        let unit = bytes_of(item.value("AllocationUnits")?)?;
+        return item.value("VirtualQuantity")?.parse::<u64>().ok()?.checked_mul(unit);
+    };
+    let wanted = resource.rsplit('/').next()?;
+    let all = envelope.every("Disk");
+    let disk = all.into_iter().find(|disk| disk.attribute("diskId") == Some(wanted))?;
+    let unit = bytes_of(disk.attribute("capacityAllocationUnits").unwrap_or("byte"))?;
+    capacity(envelope, disk.attribute("capacity")?, option)?.checked_mul(unit)
+}
+
+fn buses(
+    envelope: &Element,
+    items: &[&Element],
+    option: &str,
+) -> Option<Vec<(&'static str, u64, Slots)>> {
+    let number = |item: &Element, name: &str| item.value(name)?.parse::<u64>().ok();
+    let mut found: Vec<(&'static str, u64, Slots)> = Vec::new();
+    let buses = items.iter().filter_map(|item| Some((*item, bus_kind(item)?)));
+    for (bus, kind) in buses {
+        let mut slots = Slots::new();
+        let mut homeless = Vec::new();
+        for item in items.iter().filter(|item| item.value("Parent") == instance(&bus)) {
+            let what = match item.value("ResourceType") {
+                Some("17") => Some(disk_bytes(envelope, item, option)?),
+                Some("15" | "16") => None,
+                _ => continue,
+            };
+            match number(item, "AddressOnParent").filter(|unit| !slots.contains_key(unit)) {
+                Some(unit) => drop(slots.insert(unit, what)),
+                None => homeless.push(what),
+            }
+        }
+        for what in homeless {
+            let unit = (0..).find(|unit| *unit != 7 && !slots.contains_key(unit))?;
+            slots.insert(unit, what);
+        }
+        let family = |kind: &str| matches!(kind, "ahci" | "ide" | "nvme").then(|| kind.to_owned());
+        let is_taken = |number: u64| {
+            found.iter().any(|(other, taken, _)| family(other) == family(kind) && *taken == number)
+        };
+        let number = number(bus, "Address").filter(|number| !is_taken(*number));
+        let number = number.or_else(|| (0..).find(|number| !is_taken(*number)))?;
+        found.push((kind, number, slots));
+    }
+    found.retain(|(kind, _, slots)| *kind != "ide" || !slots.is_empty());
+    found.sort();
+    Some(found)
+}
+
+/// The controllers that the corpus has.
+fn bus_kind(item: &Element) -> Option<&'static str> {
+    let sub_types = item.value("ResourceSubType").unwrap_or_default().to_ascii_lowercase();
+    let mut sub_types = sub_types.split([' ', ',']);
+    match item.value("ResourceType")? {
+        "5" => Some("ide"),
+        // Of SCSI any may stand for one that is not known.
+        "6" => Some(
+            sub_types
+                .find_map(|name| {
+                    let known = ["buslogic", "lsilogic", "lsilogicsas", "virtualscsi"];
+                    known.into_iter().find(|one| *one == name)
+                })
+                .unwrap_or("lsilogic"),
+        ),
+        "20" => sub_types.find_map(|name| match name {
+            "ahci" | "vmware.sata.ahci" => Some("ahci"),
+            "vmware.nvme.controller" => Some("nvme"),
+            _ => None,
+        }),
+        _ => None,
+    }
 }
 
 fn instance<'a>(item: &&'a Element) -> Option<&'a str> {
