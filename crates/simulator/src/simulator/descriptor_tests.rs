@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::types;
+
 use super::tests::{Bench, scenario, settle};
 
 /// A machine with these items and disks, of this family.
@@ -240,7 +242,14 @@ async fn a_full_controller_has_no_room() {
     let items: String = [controller(3, 5, "PIIX4", 0)].into_iter().chain(drives).collect();
     let result = bench.import_spec_of(&package("vmx-13", DISK, &items), "a", "").await;
     assert_eq!(kinds(&result, "error"), ["OvfNoSpaceOnController"]);
-    assert_eq!(result["error"][0]["fault"]["parent"], "3");
+    let fault = &result["error"][0]["fault"];
+    assert_eq!(fault["parent"], "3");
+    // What the table does not have cannot be sent.
+    let known = types::data("OvfNoSpaceOnController").unwrap();
+    let fields: Vec<&str> = known.fields.iter().map(|field| field.name).collect();
+    for name in ["lineNumber", "name", "parent"] {
+        assert!(fields.contains(&name) && !fault[name].is_null(), "{name}: {fault}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
