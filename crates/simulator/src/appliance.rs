@@ -25,7 +25,9 @@ use ovftransfer_vmdk::VmdkError;
 use sha2::{Digest as _, Sha256};
 
 use crate::bus::{BusKind, DISKS_PER_BUS, scsi_place};
-use crate::descriptor::{self, Bus, Card, Child, Collection, Content, DiskFile, FileEntry};
+use crate::descriptor::{
+    self, Allocation, Bus, Card, Child, Collection, Content, DiskFile, FileEntry,
+};
 use crate::disk::Disk;
 use crate::generate::fill_random;
 use crate::scenario::{Machine, ScenarioError};
@@ -244,6 +246,8 @@ impl Appliance {
         descriptor::write(&Content::Collection(Collection {
             name: self.name.clone(),
             annotation: String::new(),
+            cpu: Allocation::default(),
+            memory: Allocation::default(),
             children: machines.zip(1..).map(child).collect(),
         }))
     }

@@ -70,7 +70,20 @@ pub(crate) struct FileEntry {
 pub(crate) struct Collection {
     pub(crate) name: String,
     pub(crate) annotation: String,
+    /// What it may use, in MHz.
+    pub(crate) cpu: Allocation,
+    /// What it may use, in MiB.
+    pub(crate) memory: Allocation,
     pub(crate) children: Vec<Child>,
+}
+
+/// What a vApp may use of something, as far as it is not the usual.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Allocation {
+    pub(crate) reservation: Option<u64>,
+    pub(crate) limit: Option<u64>,
+    /// Its share where there is not enough.
+    pub(crate) weight: Option<u64>,
 }
 
 /// Something in a vApp, and when it is started.
@@ -235,6 +248,7 @@ impl Xml {
             self.line(&format!("<Annotation>{}</Annotation>", escape(&collection.annotation)));
             self.close("AnnotationSection");
         }
+        self.allocations(collection);
         if !collection.children.is_empty() {
             self.open("StartupSection", "");
             self.line("<Info>Startup order of the virtual machines</Info>");
@@ -258,6 +272,33 @@ impl Xml {
             self.content(&child.content);
         }
         self.close("VirtualSystemCollection");
+    }
+
+    fn allocations(&mut self, collection: &Collection) {
+        let usual = Allocation::default();
+        let all = [
+            ("3", "hertz * 10^6", "CPU", collection.cpu),
+            ("4", "byte * 2^20", "Memory", collection.memory),
+        ];
+        if all.iter().all(|(_, _, _, allocation)| *allocation == usual) {
+            return;
+        }
+        self.open("ResourceAllocationSection", "");
+        self.line("<Info>What the virtual machines may use together</Info>");
+        for (index, (resource_type, unit, name, allocation)) in all.into_iter().enumerate() {
+            let Allocation { reservation, limit, weight } = allocation;
+            let number = |number: Option<u64>| number.map(|number| number.to_string());
+            let (name, id) = (format!("{name} allocation"), (index + 1).to_string());
+            let (limit, weight) = (number(limit), number(weight));
+            let reservation = reservation.unwrap_or(0).to_string();
+            let mut fields =
+                vec![("AllocationUnits", unit), ("ElementName", &name), ("InstanceID", &id)];
+            fields.extend(limit.as_deref().map(|limit| ("Limit", limit)));
+            fields.extend([("Reservation", reservation.as_str()), ("ResourceType", resource_type)]);
+            fields.extend(weight.as_deref().map(|weight| ("Weight", weight)));
+            self.item(&fields);
+        }
+        self.close("ResourceAllocationSection");
     }
 
     fn virtual_system(&mut self, machine: &Machine) {
@@ -627,7 +668,13 @@ mod tests {
         second.disks[0].file.href = "b.vmdk".to_owned();
         second.nvram = None;
         let children = [first, second].map(|machine| child(Content::Machine(machine))).to_vec();
-        let outer = Collection { name: "shop".into(), annotation: String::new(), children };
+        let outer = Collection {
+            name: "shop".into(),
+            annotation: String::new(),
+            cpu: Allocation::default(),
+            memory: Allocation::default(),
+            children,
+        };
         let envelope = Envelope::parse(write(&Content::Collection(outer))).unwrap();
         let file = envelope.disks()[1].file_ref().and_then(|id| envelope.file(id)).unwrap();
         assert_eq!(file.href().as_str(), "b.vmdk");
@@ -656,10 +703,18 @@ mod tests {
         let inner = Collection {
             name: "inner".to_owned(),
             annotation: String::new(),
+            cpu: Allocation::default(),
+            memory: Allocation::default(),
             children: vec![child(Content::Machine(other))],
         };
         let children = vec![child(content(2)), child(Content::Collection(inner))];
-        let outer = Collection { name: "shop".into(), annotation: "<x>".into(), children };
+        let outer = Collection {
+            name: "shop".into(),
+            annotation: "<x>".into(),
+            cpu: Allocation::default(),
+            memory: Allocation { limit: Some(9), ..Allocation::default() },
+            children,
+        };
         let text = write(&Content::Collection(outer));
         let envelope = Envelope::parse(text.clone()).unwrap();
         assert_eq!(envelope.references().len(), 5);

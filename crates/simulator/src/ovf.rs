@@ -165,7 +165,7 @@ impl<'a> Import<'a> {
         self.changes.clear();
         self.controllers.clear();
         self.next_key = -1;
-        let items = chosen(system, option);
+        let items = chosen(system.items(), option);
         let (cpus, memory_mib) = cpus_and_memory(&items);
         // Controllers before what hangs on them.
         self.buses(&items);
@@ -517,9 +517,9 @@ fn nvram<'a>(envelope: &'a Envelope, system: &VirtualSystem) -> Option<&'a FileR
 
 /// The items that exist under the deployment option `option`: of several with one instance id the
 /// last one that fits (DSP0243 1.1.0 §9.8).
-fn chosen<'a>(system: &'a VirtualSystem, option: &str) -> Vec<&'a HardwareItem> {
+fn chosen<'a>(items: &'a [HardwareItem], option: &str) -> Vec<&'a HardwareItem> {
     let mut chosen: Vec<&HardwareItem> = Vec::new();
-    for item in system.items() {
+    for item in items {
         let options = item.configuration().map(str::split_whitespace);
         if options.is_some_and(|mut options| !options.any(|one| one == option)) {
             continue;

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::{existing, faults, has_option, text};
 use crate::bus::{BusKind, Family, Place};
-use crate::descriptor::{self, Bus, Card, Child, Collection, Content, DiskFile, Drive, FileEntry};
+use crate::descriptor::{
+    self, Allocation, Bus, Card, Child, Collection, Content, DiskFile, Drive, FileEntry,
+};
 use crate::fault::Fault;
 use crate::hardware::{key_of, kind_of, transferable};
 use crate::lease::NVRAM;
@@ -96,7 +98,9 @@ impl Describe<'_> {
             });
         }
         let annotation = text(&vapp.spec["annotation"]).to_owned();
-        Ok(Collection { name: vapp.name.clone(), annotation, children })
+        let [cpu, memory] =
+            ["cpuAllocation", "memoryAllocation"].map(|part| allocation(&vapp.resources[part]));
+        Ok(Collection { name: vapp.name.clone(), annotation, cpu, memory, children })
     }
 
     fn machine(
@@ -230,6 +234,18 @@ impl Buses {
         let key = device["controllerKey"].as_i64()?;
         let bus = self.keys.iter().position(|known| *known == key)?;
         Some(Place { bus, unit: number(&device["unitNumber"]) })
+    }
+}
+
+/// What a `ResourceAllocationInfo` says that is not said of every vApp.
+fn allocation(info: &Value) -> Allocation {
+    let positive = |value: &Value| value.as_u64();
+    let shares = &info["shares"];
+    Allocation {
+        reservation: positive(&info["reservation"]).filter(|kept| *kept > 0),
+        // -1 is none.
+        limit: positive(&info["limit"]),
+        weight: positive(&shares["shares"]).filter(|_| shares["level"] != "normal"),
     }
 }
 

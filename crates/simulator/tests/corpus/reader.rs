@@ -21,9 +21,14 @@ pub(crate) enum Content {
 pub(crate) struct Collection {
     /// Name and content of each machine in it, in their order.
     pub(crate) machines: Vec<(String, Machine)>,
+    /// What it may use, by CIM's number of it.
+    pub(crate) allocations: BTreeMap<String, Allocation>,
     /// The same of the vApps in it.
     pub(crate) collections: Vec<(String, Self)>,
 }
+
+/// Reservation, limit and weight, in MHz or MiB; no reservation is one of zero.
+type Allocation = (u64, Option<u64>, Option<u64>);
 
 impl Content {
     /// The machines in it, however deep.
@@ -183,7 +188,8 @@ pub(crate) fn content(envelope: &Element) -> Option<Content> {
 }
 
 fn collection(envelope: &Element, element: &Element, option: &str) -> Option<Collection> {
-    let mut found = Collection::default();
+    let allocations = allocations(element, option)?;
+    let mut found = Collection { allocations, ..Collection::default() };
     for inner in &element.children {
         let name = inner.value("Name").filter(|name| !name.is_empty());
         let name = name.or(inner.attribute("id")).unwrap_or_default().to_owned();
@@ -193,6 +199,29 @@ fn collection(envelope: &Element, element: &Element, option: &str) -> Option<Col
                 found.collections.push((name, collection(envelope, inner, option)?));
             }
             _ => {}
+        }
+    }
+    Some(found)
+}
+
+fn allocations(element: &Element, option: &str) -> Option<BTreeMap<String, Allocation>> {
+    let mut found = BTreeMap::new();
+    let section = element.child("ResourceAllocationSection");
+    for item in section.into_iter().flat_map(|section| &section.children) {
+        let of = item.attribute("configuration");
+        let is_there = of.is_none_or(|of| of.split_whitespace().any(|one| one == option));
+        let Some(unit) = item.value("AllocationUnits").filter(|_| is_there) else { continue };
+        let unit = match unit {
+            "hertz * 10^6" | "byte * 2^20" => 1,
+            "hertz * 10^9" => 1000,
+            _ => return None,
+        };
+        let number = |name: &str| item.value(name).map(|text| text.parse::<u64>().unwrap());
+        let reservation = number("Reservation").unwrap_or(0) * unit;
+        let limit = number("Limit").map(|limit| limit * unit);
+        let allocation = (reservation, limit, number("Weight"));
+        if allocation != (0, None, None) {
+            found.insert(item.value("ResourceType")?.to_owned(), allocation);
         }
     }
     Some(found)
