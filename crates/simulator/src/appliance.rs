@@ -24,7 +24,10 @@ use ovftransfer_ovf::{
 use ovftransfer_vmdk::VmdkError;
 use sha2::{Digest as _, Sha256};
 
-use crate::descriptor::{self, Card, Child, Collection, Content, DiskFile, FileEntry};
+use crate::bus::{BusKind, DISKS_PER_BUS, scsi_place};
+use crate::descriptor::{
+    self, Allocation, Bus, Card, Child, Collection, Content, DiskFile, FileEntry,
+};
 use crate::disk::Disk;
 use crate::generate::fill_random;
 use crate::scenario::{Machine, ScenarioError};
@@ -243,6 +246,8 @@ impl Appliance {
         descriptor::write(&Content::Collection(Collection {
             name: self.name.clone(),
             annotation: String::new(),
+            cpu: Allocation::default(),
+            memory: Allocation::default(),
             children: machines.zip(1..).map(child).collect(),
         }))
     }
@@ -262,7 +267,8 @@ impl Part<'_> {
     fn described(&self) -> descriptor::Machine {
         let entry =
             |name: &FileName, size_bytes| FileEntry { href: name.as_str().to_owned(), size_bytes };
-        let disk = |disk: &PackageDisk| DiskFile {
+        let disk = |(index, disk): (usize, &PackageDisk)| DiskFile {
+            place: scsi_place(index),
             file: entry(&disk.name, disk.file_bytes),
             capacity_bytes: disk.capacity_bytes,
             populated_bytes: Some(disk.populated_bytes),
@@ -275,10 +281,12 @@ impl Part<'_> {
             cpus: *cpus,
             memory_mib: *memory_mib,
             guest_id: guest_id.clone(),
-            controller: *controller,
-            disks: self.disks.iter().map(disk).collect(),
+            buses: (0..self.disks.len().div_ceil(DISKS_PER_BUS))
+                .map(|number| Bus { kind: BusKind::from(*controller), number })
+                .collect(),
+            disks: self.disks.iter().enumerate().map(disk).collect(),
             cards: networks.iter().map(card).collect(),
-            images: Vec::new(),
+            drives: Vec::new(),
             extra_config: Vec::new(),
             nvram: self.nvram.as_ref().map(|(name, len_bytes, _)| entry(name, *len_bytes)),
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::scenario::Controller;
+use crate::bus::{BusKind, Place};
 
 /// What a descriptor tells of a machine.
 #[derive(Clone, Debug)]
@@ -12,14 +12,30 @@ pub(crate) struct Machine {
     pub(crate) memory_mib: u64,
     /// vSphere's guest identifier, such as `otherLinux64Guest`.
     pub(crate) guest_id: String,
-    pub(crate) controller: Controller,
+    pub(crate) buses: Vec<Bus>,
     pub(crate) disks: Vec<DiskFile>,
     pub(crate) cards: Vec<Card>,
-    /// What lies in its CD drives.
-    pub(crate) images: Vec<FileEntry>,
+    /// Its CD drives.
+    pub(crate) drives: Vec<Drive>,
     /// Keys and values of the extra configuration to write.
     pub(crate) extra_config: Vec<(String, String)>,
     pub(crate) nvram: Option<FileEntry>,
+}
+
+/// A controller; what hangs on it says so by its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bus {
+    pub(crate) kind: BusKind,
+    /// Its number among those of its family.
+    pub(crate) number: usize,
+}
+
+/// A CD drive.
+#[derive(Clone, Debug)]
+pub(crate) struct Drive {
+    pub(crate) place: Place,
+    /// What lies in it.
+    pub(crate) image: Option<FileEntry>,
 }
 
 /// A network card.
@@ -36,6 +52,7 @@ pub(crate) struct Card {
 /// A disk and the file it is in.
 #[derive(Clone, Debug)]
 pub(crate) struct DiskFile {
+    pub(crate) place: Place,
     pub(crate) file: FileEntry,
     pub(crate) capacity_bytes: u64,
     pub(crate) populated_bytes: Option<u64>,
@@ -53,7 +70,20 @@ pub(crate) struct FileEntry {
 pub(crate) struct Collection {
     pub(crate) name: String,
     pub(crate) annotation: String,
+    /// What it may use, in MHz.
+    pub(crate) cpu: Allocation,
+    /// What it may use, in MiB.
+    pub(crate) memory: Allocation,
     pub(crate) children: Vec<Child>,
+}
+
+/// What a vApp may use of something, as far as it is not the usual.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Allocation {
+    pub(crate) reservation: Option<u64>,
+    pub(crate) limit: Option<u64>,
+    /// Its share where there is not enough.
+    pub(crate) weight: Option<u64>,
 }
 
 /// Something in a vApp, and when it is started.
@@ -66,6 +96,18 @@ pub(crate) struct Child {
     pub(crate) stop_action: String,
     pub(crate) stop_delay_s: i64,
     pub(crate) waiting_for_guest: bool,
+}
+
+impl Machine {
+    /// What lies in its CD drives.
+    fn images(&self) -> impl Iterator<Item = &FileEntry> {
+        self.drives.iter().filter_map(|drive| drive.image.as_ref())
+    }
+
+    /// How many files the package has for it.
+    fn files(&self) -> usize {
+        self.disks.len() + self.images().count() + usize::from(self.nvram.is_some())
+    }
 }
 
 /// What a descriptor can be of.
@@ -123,7 +165,7 @@ impl Xml {
     fn references(&mut self, machines: &[&Machine]) {
         self.open("References", "");
         let files = machines.iter().flat_map(|machine| {
-            let others = machine.images.iter().chain(&machine.nvram);
+            let others = machine.images().chain(&machine.nvram);
             machine.disks.iter().map(|disk| &disk.file).chain(others)
         });
         for (index, file) in files.enumerate() {
@@ -142,7 +184,7 @@ impl Xml {
         let mut files = 0;
         for machine in machines {
             disks.extend(machine.disks.iter().zip(files + 1..));
-            files += machine.disks.len() + usize::from(machine.nvram.is_some());
+            files += machine.files();
         }
         if disks.is_empty() {
             return;
@@ -190,8 +232,7 @@ impl Xml {
             Content::Machine(machine) => {
                 self.virtual_system(machine);
                 self.disks += machine.disks.len();
-                self.files += machine.disks.len() + machine.images.len();
-                self.files += usize::from(machine.nvram.is_some());
+                self.files += machine.files();
             }
         }
     }
@@ -207,6 +248,7 @@ impl Xml {
             self.line(&format!("<Annotation>{}</Annotation>", escape(&collection.annotation)));
             self.close("AnnotationSection");
         }
+        self.allocations(collection);
         if !collection.children.is_empty() {
             self.open("StartupSection", "");
             self.line("<Info>Startup order of the virtual machines</Info>");
@@ -230,6 +272,33 @@ impl Xml {
             self.content(&child.content);
         }
         self.close("VirtualSystemCollection");
+    }
+
+    fn allocations(&mut self, collection: &Collection) {
+        let usual = Allocation::default();
+        let all = [
+            ("3", "hertz * 10^6", "CPU", collection.cpu),
+            ("4", "byte * 2^20", "Memory", collection.memory),
+        ];
+        if all.iter().all(|(_, _, _, allocation)| *allocation == usual) {
+            return;
+        }
+        self.open("ResourceAllocationSection", "");
+        self.line("<Info>What the virtual machines may use together</Info>");
+        for (index, (resource_type, unit, name, allocation)) in all.into_iter().enumerate() {
+            let Allocation { reservation, limit, weight } = allocation;
+            let number = |number: Option<u64>| number.map(|number| number.to_string());
+            let (name, id) = (format!("{name} allocation"), (index + 1).to_string());
+            let (limit, weight) = (number(limit), number(weight));
+            let reservation = reservation.unwrap_or(0).to_string();
+            let mut fields =
+                vec![("AllocationUnits", unit), ("ElementName", &name), ("InstanceID", &id)];
+            fields.extend(limit.as_deref().map(|limit| ("Limit", limit)));
+            fields.extend([("Reservation", reservation.as_str()), ("ResourceType", resource_type)]);
+            fields.extend(weight.as_deref().map(|weight| ("Weight", weight)));
+            self.item(&fields);
+        }
+        self.close("ResourceAllocationSection");
     }
 
     fn virtual_system(&mut self, machine: &Machine) {
@@ -258,7 +327,8 @@ impl Xml {
             ));
         }
         if machine.nvram.is_some() {
-            let id = self.files + machine.disks.len() + machine.images.len() + 1;
+            // The last of its files.
+            let id = self.files + machine.files();
             self.line(&format!(
                 "<vmw:ExtraConfig ovf:required=\"false\" vmw:key=\"nvram\" \
                  vmw:value=\"ovf:/file/file{id}\"/>"
@@ -288,36 +358,84 @@ impl Xml {
             ("VirtualQuantity", &memory.to_string()),
         ]);
         let mut next_id = 3;
-        for (bus, disks) in machine.disks.chunks(DISKS_PER_CONTROLLER).enumerate() {
-            let controller_id = next_id;
-            self.item(&[
-                ("Address", &bus.to_string()),
-                ("Description", "SCSI Controller"),
-                ("ElementName", &format!("SCSI Controller {bus}")),
-                ("InstanceID", &controller_id.to_string()),
-                ("ResourceSubType", sub_type(machine.controller)),
-                ("ResourceType", "6"),
-            ]);
+        for (index, bus) in machine.buses.iter().enumerate() {
+            let parent = next_id;
+            self.bus(*bus, parent);
             next_id += 1;
-            for unit in 0..disks.len() {
-                let number = bus * DISKS_PER_CONTROLLER + unit + 1;
-                let disk = self.disks + number;
-                self.item(&[
-                    ("AddressOnParent", &unit_number(unit).to_string()),
-                    ("ElementName", &format!("Hard Disk {number}")),
-                    ("HostResource", &format!("ovf:/disk/vmdisk{disk}")),
-                    ("InstanceID", &next_id.to_string()),
-                    ("Parent", &controller_id.to_string()),
-                    ("ResourceType", "17"),
-                ]);
+            let is_here = |place: Place| place.bus == index;
+            for (number, disk) in (1..).zip(&machine.disks).filter(|(_, disk)| is_here(disk.place))
+            {
+                self.disk(number, disk.place.unit, (next_id, parent));
                 next_id += 1;
+            }
+            let mut image = self.files + machine.disks.len();
+            for (number, drive) in (1..).zip(&machine.drives) {
+                image += usize::from(drive.image.is_some());
+                if is_here(drive.place) {
+                    self.drive(number, drive, image, (next_id, parent));
+                    next_id += 1;
+                }
             }
         }
         for (index, card) in machine.cards.iter().enumerate() {
             self.card(index, card, next_id);
             next_id += 1;
         }
-        self.drives(machine, next_id);
+    }
+
+    fn bus(&mut self, bus: Bus, id: usize) {
+        let Bus { kind, number } = bus;
+        let (family, number, id) = (kind.family(), number.to_string(), id.to_string());
+        let (label, resource_type) =
+            (format!("{} {number}", family.name()), family.resource_type().to_string());
+        let mut fields = vec![
+            ("Address", number.as_str()),
+            ("Description", family.name()),
+            ("ElementName", &label),
+            ("InstanceID", &id),
+        ];
+        fields.extend(kind.sub_type().map(|sub_type| ("ResourceSubType", sub_type)));
+        fields.push(("ResourceType", &resource_type));
+        self.item(&fields);
+    }
+
+    /// The machine's disk `number`, counted from 1, at `unit` of its controller.
+    fn disk(&mut self, number: usize, unit: usize, (id, parent): (usize, usize)) {
+        let disk = self.disks + number;
+        self.item(&[
+            ("AddressOnParent", &unit.to_string()),
+            ("ElementName", &format!("Hard Disk {number}")),
+            ("HostResource", &format!("ovf:/disk/vmdisk{disk}")),
+            ("InstanceID", &id.to_string()),
+            ("Parent", &parent.to_string()),
+            ("ResourceType", "17"),
+        ]);
+    }
+
+    /// The machine's CD drive `number`; the number of its image among all files is `file`.
+    fn drive(&mut self, number: usize, drive: &Drive, file: usize, (id, parent): (usize, usize)) {
+        let (unit, name) = (drive.place.unit.to_string(), format!("CD/DVD drive {number}"));
+        let (id, parent) = (id.to_string(), parent.to_string());
+        let resource = format!("ovf:/file/file{file}");
+        let mut fields = vec![
+            ("AddressOnParent", unit.as_str()),
+            ("AutomaticAllocation", "false"),
+            ("ElementName", &name),
+        ];
+        let sub_type = match drive.image {
+            Some(_) => {
+                fields.push(("HostResource", &resource));
+                "vmware.cdrom.iso"
+            }
+            None => "vmware.cdrom.remotepassthrough",
+        };
+        fields.extend([
+            ("InstanceID", id.as_str()),
+            ("Parent", &parent),
+            ("ResourceSubType", sub_type),
+            ("ResourceType", "15"),
+        ]);
+        self.item(&fields);
     }
 
     fn card(&mut self, index: usize, card: &Card, id: usize) {
@@ -340,35 +458,6 @@ impl Xml {
             ("ResourceType", "10"),
         ]);
         self.item(&fields);
-    }
-
-    /// CD drives with their images, two on each IDE controller; `id` and those after it are free.
-    fn drives(&mut self, machine: &Machine, mut id: usize) {
-        let first = self.files + machine.disks.len();
-        for (bus, images) in machine.images.chunks(2).enumerate() {
-            let controller = id.to_string();
-            self.item(&[
-                ("Address", &bus.to_string()),
-                ("Description", "IDE Controller"),
-                ("ElementName", &format!("VirtualIDEController {bus}")),
-                ("InstanceID", &controller),
-                ("ResourceType", "5"),
-            ]);
-            for unit in 0..images.len() {
-                let number = bus * 2 + unit + 1;
-                self.item(&[
-                    ("AddressOnParent", &unit.to_string()),
-                    ("AutomaticAllocation", "false"),
-                    ("ElementName", &format!("CD/DVD drive {number}")),
-                    ("HostResource", &format!("ovf:/file/file{}", first + number)),
-                    ("InstanceID", &(id + 1 + unit).to_string()),
-                    ("Parent", &controller),
-                    ("ResourceSubType", "vmware.cdrom.iso"),
-                    ("ResourceType", "15"),
-                ]);
-            }
-            id += 1 + images.len();
-        }
     }
 
     fn item(&mut self, fields: &[(&str, &str)]) {
@@ -410,18 +499,6 @@ fn capacity_units(bytes: u64) -> (u64, &'static str) {
     (bytes, "byte")
 }
 
-/// Unit numbers of a SCSI controller leave out 7, which is the controller's own.
-pub(crate) fn unit_number(index_on_controller: usize) -> usize {
-    index_on_controller + usize::from(index_on_controller >= 7)
-}
-
-fn sub_type(controller: Controller) -> &'static str {
-    match controller {
-        Controller::Lsilogic => "lsilogic",
-        Controller::Paravirtual => "VirtualSCSI",
-    }
-}
-
 /// Number of the guest system in CIM's list.
 fn cim_os(guest_id: &str) -> u16 {
     match guest_id {
@@ -459,9 +536,6 @@ pub(crate) const STREAM_OPTIMIZED: &str =
 /// Hardware version that all supported servers know.
 const HARDWARE: &str = "vmx-13";
 
-/// 16 unit numbers, less the controller's own.
-pub(crate) const DISKS_PER_CONTROLLER: usize = 15;
-
 const ENVELOPE: &str = "<Envelope xmlns=\"http://schemas.dmtf.org/ovf/envelope/1\" \
 xmlns:cim=\"http://schemas.dmtf.org/wbem/wscim/1/common\" \
 xmlns:ovf=\"http://schemas.dmtf.org/ovf/envelope/1\" \
@@ -472,9 +546,14 @@ xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">";
 
 #[cfg(test)]
 mod tests {
+    use crate::bus::scsi_place;
     use ovftransfer_ovf::Envelope;
 
     use super::*;
+
+    fn bus(kind: BusKind, number: usize) -> Bus {
+        Bus { kind, number }
+    }
 
     fn content(disks: usize) -> Content {
         Content::Machine(machine(disks))
@@ -482,6 +561,7 @@ mod tests {
 
     fn machine(disks: usize) -> Machine {
         let disk = |index: usize| DiskFile {
+            place: scsi_place(index),
             file: FileEntry { href: format!("vm-{index}.vmdk"), size_bytes: 100 },
             capacity_bytes: (index as u64 + 1) << 20,
             populated_bytes: Some(65536),
@@ -493,10 +573,12 @@ mod tests {
             cpus: 2,
             memory_mib: 1024,
             guest_id: "otherLinux64Guest".to_owned(),
-            controller: Controller::Paravirtual,
+            buses: (0..disks.div_ceil(15))
+                .map(|number| bus(BusKind::Paravirtual, number))
+                .collect(),
             disks: (0..disks).map(disk).collect(),
             cards: ["VM Network", "A & B", "VM Network"].map(card).to_vec(),
-            images: Vec::new(),
+            drives: Vec::new(),
             extra_config: Vec::new(),
             nvram: Some(FileEntry { href: "vm.nvram".to_owned(), size_bytes: 8684 }),
         }
@@ -521,37 +603,97 @@ mod tests {
     }
 
     #[test]
-    fn images_lie_in_drives_and_are_files_before_the_nvram() {
-        let mut machine = machine(1);
+    fn disks_and_drives_hang_where_they_hang() {
+        let mut machine = machine(2);
+        machine.buses = vec![
+            bus(BusKind::Ide, 1),
+            bus(BusKind::Nvme, 2),
+            bus(BusKind::Ahci, 0),
+            bus(BusKind::Ide, 0),
+        ];
+        machine.disks[0].place = Place { bus: 2, unit: 4 };
+        machine.disks[1].place = Place { bus: 0, unit: 1 };
         let image = |name: &str| FileEntry { href: name.to_owned(), size_bytes: 7 };
-        machine.images = ["a.iso", "b.iso", "c.iso"].map(image).to_vec();
+        let drive = |(bus, unit, image)| Drive { place: Place { bus, unit }, image };
+        machine.drives = [
+            (2, 3, Some(image("a.iso"))),
+            (0, 0, None),
+            (3, 0, Some(image("b.iso"))),
+            (3, 1, Some(image("c.iso"))),
+        ]
+        .map(drive)
+        .to_vec();
         let text = write(&Content::Machine(machine));
-        assert!(text.contains("vmw:value=\"ovf:/file/file5\""), "{text}");
+        assert!(text.contains("vmw:value=\"ovf:/file/file6\""), "{text}");
         let envelope = Envelope::parse(text).unwrap();
         let items = envelope.systems()[0].items();
-        let drives: Vec<_> = items.iter().filter(|item| item.resource_type() == 15).collect();
-        assert_eq!(items.iter().filter(|item| item.resource_type() == 5).count(), 2);
-        for (drive, name) in drives.iter().zip(["a.iso", "b.iso", "c.iso"]) {
-            let file = drive.file_ids().next().and_then(|id| envelope.file(id)).unwrap();
-            assert_eq!(file.href().as_str(), name);
-        }
+        let files = |item: &ovftransfer_ovf::envelope::HardwareItem| {
+            let file = item.file_ids().next().and_then(|id| envelope.file(id));
+            file.map(|file| file.href().as_str().to_owned())
+        };
+        let shown: Vec<_> = items
+            .iter()
+            .filter(|item| [15, 17].contains(&item.resource_type()))
+            .map(|item| {
+                let parent = items.iter().find(|other| Some(other.instance_id()) == item.parent());
+                let parent = parent.unwrap().element_name().unwrap();
+                let what = files(item).or_else(|| item.host_resources().first().cloned());
+                (parent, item.address_on_parent().unwrap(), what.unwrap_or_default())
+            })
+            .collect();
+        let expected = [
+            ("IDE Controller 1", "1", "ovf:/disk/vmdisk2"),
+            ("IDE Controller 1", "0", ""),
+            ("SATA Controller 0", "4", "ovf:/disk/vmdisk1"),
+            ("SATA Controller 0", "3", "a.iso"),
+            ("IDE Controller 0", "0", "b.iso"),
+            ("IDE Controller 0", "1", "c.iso"),
+        ];
+        assert_eq!(shown, expected.map(|(parent, unit, what)| (parent, unit, what.to_owned())));
         let mut ids: Vec<_> = items.iter().map(|item| item.instance_id()).collect();
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!((ids.len(), drives.len()), (items.len(), 3));
+        assert_eq!(ids.len(), items.len());
     }
 
     #[test]
-    fn a_collection_numbers_its_disks_and_files_throughout() {
-        let child = |name: &str, content| Child {
+    fn images_of_one_machine_count_before_the_files_of_the_next() {
+        let mut first = machine(1);
+        first.drives = vec![Drive {
+            place: Place { bus: 0, unit: 1 },
+            image: Some(FileEntry { href: "a.iso".to_owned(), size_bytes: 7 }),
+        }];
+        let mut second = machine(1);
+        second.name = "b".to_owned();
+        second.disks[0].file.href = "b.vmdk".to_owned();
+        second.nvram = None;
+        let children = [first, second].map(|machine| child(Content::Machine(machine))).to_vec();
+        let outer = Collection {
+            name: "shop".into(),
+            annotation: String::new(),
+            cpu: Allocation::default(),
+            memory: Allocation::default(),
+            children,
+        };
+        let envelope = Envelope::parse(write(&Content::Collection(outer))).unwrap();
+        let file = envelope.disks()[1].file_ref().and_then(|id| envelope.file(id)).unwrap();
+        assert_eq!(file.href().as_str(), "b.vmdk");
+    }
+
+    fn child(content: Content) -> Child {
+        Child {
             content,
             order: 2,
             start_action: "powerOn".to_owned(),
             start_delay_s: 5,
             stop_action: "powerOff".to_owned(),
             stop_delay_s: 6,
-            waiting_for_guest: name.is_empty(),
-        };
+            waiting_for_guest: false,
+        }
+    }
+
+    #[test]
+    fn a_collection_numbers_its_disks_and_files_throughout() {
         let mut other = machine(1);
         other.name = "b".to_owned();
         other.cards.truncate(1);
@@ -561,10 +703,18 @@ mod tests {
         let inner = Collection {
             name: "inner".to_owned(),
             annotation: String::new(),
-            children: vec![child("b", Content::Machine(other))],
+            cpu: Allocation::default(),
+            memory: Allocation::default(),
+            children: vec![child(Content::Machine(other))],
         };
-        let children = vec![child("a", content(2)), child("inner", Content::Collection(inner))];
-        let outer = Collection { name: "shop".into(), annotation: "<x>".into(), children };
+        let children = vec![child(content(2)), child(Content::Collection(inner))];
+        let outer = Collection {
+            name: "shop".into(),
+            annotation: "<x>".into(),
+            cpu: Allocation::default(),
+            memory: Allocation { limit: Some(9), ..Allocation::default() },
+            children,
+        };
         let text = write(&Content::Collection(outer));
         let envelope = Envelope::parse(text.clone()).unwrap();
         assert_eq!(envelope.references().len(), 5);

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::bus::{BusKind, DISKS_PER_BUS, SCSI_OWN_UNIT, scsi_place};
 use crate::disk::Disk;
 use crate::fault::Fault;
 use crate::object::complete;
-use crate::scenario::{Controller, Machine};
+use crate::scenario::Machine;
 use crate::types::{self, Kind};
 use crate::vm::{is_network_card, label};
 
@@ -123,17 +124,14 @@ pub(crate) fn spec_of(machine: &Machine, networks: &[(Value, String)]) -> Value 
     let mut add = |device: Value| {
         changes.push(json!({ "operation": "add", "device": device }));
     };
-    let controller = match machine.controller {
-        Controller::Lsilogic => "VirtualLsiLogicController",
-        Controller::Paravirtual => "ParaVirtualSCSIController",
-    };
-    for (bus, disks) in machine.disks.chunks(UNITS_PER_SCSI_BUS).enumerate() {
+    let controller = BusKind::from(machine.controller).type_name();
+    for (bus, disks) in machine.disks.chunks(DISKS_PER_BUS).enumerate() {
         let controller_key = next_key;
         add(scsi_controller(controller, controller_key, bus));
         next_key -= 1;
         for (unit, disk) in disks.iter().enumerate() {
             let capacity = disk.capacity.bytes();
-            let unit = if unit >= SCSI_OWN_UNIT { unit + 1 } else { unit };
+            let unit = scsi_place(unit).unit;
             add(disk_device(next_key, controller_key, unit, capacity, true));
             next_key -= 1;
         }
@@ -324,12 +322,6 @@ fn summary(kind: &str, devices: &[Value]) -> Option<String> {
 }
 
 const DEVICE: Kind = Kind { name: "VirtualDevice", array: false, optional: false };
-
-/// Disks on one bus of the SCSI controllers here: 16 units, one of which is the controller's.
-const UNITS_PER_SCSI_BUS: usize = 15;
-
-/// The unit of a SCSI bus that the controller takes itself.
-pub(crate) const SCSI_OWN_UNIT: usize = 7;
 
 /// Largest virtual disk of vSphere (configuration maximums): 62 TiB.
 const DISK_BYTES_MAX: u64 = 62 << 40;

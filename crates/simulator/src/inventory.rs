@@ -175,12 +175,30 @@ fn add_datastore_cluster(world: &mut World, cluster: &DatastoreCluster) {
         "capacity": count * DATASTORE_BYTES,
         "freeSpace": count * (DATASTORE_BYTES / 2),
     });
+    value["podStorageDrsEntry"] = pod_storage_drs();
     world.objects.put(pod.clone(), None, value);
     for datastore in &inside {
         world.objects.unlink(&folder, "childEntity", datastore);
         world.objects.set(datastore, "parent", pod.value());
     }
     world.objects.link(&folder, "childEntity", &pod);
+}
+
+/// `PodStorageDrsEntry` of a cluster whose machines nothing moves by itself: the client says where
+/// one goes, as it must here.
+fn pod_storage_drs() -> Value {
+    json!({
+        "storageDrsConfig": {
+            "podConfig": {
+                "enabled": false,
+                "ioLoadBalanceEnabled": false,
+                "defaultVmBehavior": "manual",
+                // What vSphere sets: minutes.
+                "loadBalanceInterval": 480,
+                "defaultIntraVmAffinity": true,
+            },
+        },
+    })
 }
 
 /// All datastores, those in clusters too.

@@ -85,6 +85,7 @@
 //! Which rule of a real server can be switched off, and which oddity on, stands in [`scenario`].
 
 pub mod appliance;
+mod bus;
 #[cfg(test)]
 mod client;
 mod clock;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::bus::{BusKind, Family};
 use crate::dvs;
 use crate::fault::Fault;
 use crate::hardware::{self, kind_of};
@@ -80,7 +81,7 @@ struct Import<'a> {
     files: Vec<Value>,
     warnings: Vec<Fault>,
     errors: Vec<Fault>,
-    /// Controllers by instance id: key, label of the type and bus, units taken.
+    /// Controllers by instance id.
     controllers: BTreeMap<String, Bus>,
     next_key: i64,
     /// Backing of the cards on each network of the package.
@@ -96,11 +97,15 @@ struct Named<'a> {
     path: &'a str,
 }
 
+/// A controller of the machine.
 struct Bus {
     key: i64,
-    kind: &'static str,
+    kind: BusKind,
     number: usize,
+    /// Units that something is on.
     taken: Vec<usize>,
+    /// Units that items ask for.
+    asked: Vec<usize>,
 }
 
 impl<'a> Import<'a> {
@@ -160,12 +165,10 @@ impl<'a> Import<'a> {
         self.changes.clear();
         self.controllers.clear();
         self.next_key = -1;
-        let items = chosen(system, option);
+        let items = chosen(system.items(), option);
         let (cpus, memory_mib) = cpus_and_memory(&items);
         // Controllers before what hangs on them.
-        for item in &items {
-            self.controller(item);
-        }
+        self.buses(&items);
         for item in &items {
             match item.resource_type() {
                 10 => self.network_card(item),
@@ -268,47 +271,88 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Takes an item that is a controller, and refuses what nobody knows.
-    fn controller(&mut self, item: &HardwareItem) {
-        let kind = match item.resource_type() {
-            5 => "VirtualIDEController",
-            6 => self.sub_type(item, &SCSI),
-            20 => self.sub_type(item, &SATA_AND_NVME),
-            1 | 3 | 4 | 10 | 14..=17 | 23 | 24 => return,
+    /// Takes the items that are controllers, and refuses what nobody knows.
+    fn buses(&mut self, items: &[&HardwareItem]) {
+        let mut buses = Vec::new();
+        for item in items {
+            buses.extend(self.bus_kind(item).map(|kind| (*item, kind)));
+        }
+        let mut taken: Vec<(Family, usize)> = Vec::new();
+        for (item, kind) in &buses {
+            let family = kind.family();
+            let of_family = |all: &[(Family, usize)]| {
+                let all = all.iter().filter(|(other, _)| *other == family);
+                all.map(|(_, number)| *number).collect::<Vec<_>>()
+            };
+            let asked =
+                buses.iter().filter_map(|(item, kind)| Some((kind.family(), item.number()?)));
+            let asked: Vec<_> = asked.collect();
+            let free = Free { taken: &of_family(&taken), asked: &of_family(&asked) };
+            let number = free.choose(item.number(), family.buses());
+            // With too many of them there is no machine, as the server says when it is made.
+            let number = number.unwrap_or(family.buses());
+            taken.push((family, number));
+            self.bus(item, items, (*kind, number));
+        }
+    }
+
+    fn bus(
+        &mut self,
+        item: &HardwareItem,
+        items: &[&HardwareItem],
+        (kind, number): (BusKind, usize),
+    ) {
+        let key = self.next_key();
+        let device = match kind.family() {
+            Family::Scsi => hardware::scsi_controller(kind.type_name(), key, number),
+            Family::Ide | Family::Nvme | Family::Sata => {
+                json!({ "_typeName": kind.type_name(), "key": key, "busNumber": number })
+            }
+        };
+        self.add(device, false);
+        let inside = items.iter().filter(|inner| inner.parent() == Some(item.instance_id()));
+        let asked = inside.filter_map(|inner| inner.unit()).collect();
+        let taken = kind.own_unit().into_iter().collect();
+        let id = item.instance_id().to_owned();
+        self.controllers.insert(id, Bus { key, kind, number, taken, asked });
+    }
+
+    /// The kind of the controller that an item is.  Any SCSI will do for one that nobody knows; of
+    /// "other storage" nothing is known but its kind.
+    fn bus_kind(&mut self, item: &HardwareItem) -> Option<BusKind> {
+        let of_type = |name: &str| BusKind::of_item(item.resource_type(), name).map(Some);
+        let default = match item.resource_type() {
+            5 => return Some(BusKind::Ide),
+            6 => Some(BusKind::LsiLogic),
+            20 if item.sub_types().is_empty() => Some(BusKind::Ahci),
+            20 => None,
+            1 | 3 | 4 | 10 | 14..=17 | 23 | 24 => return None,
             21 | 22 => {
                 let name = item.element_name().unwrap_or_default();
                 let what =
                     format!("The port '{name}' is left out: nothing could be attached to it.");
                 self.warnings.push(unsupported_type(item, what));
-                return;
+                return None;
             }
             other => {
                 let name = item.element_name().unwrap_or_default();
                 let what = format!("Unsupported hardware '{name}': resource type {other}.");
                 self.refuse(unsupported_type(item, what), item.is_required());
-                return;
+                return None;
             }
         };
-        let before =
-            self.controllers.values().filter(|bus| family(bus.kind) == family(kind)).count();
-        let number = before;
-        let key = self.next_key();
-        let device = if family(kind) == "scsi" {
-            hardware::scsi_controller(kind, key, number)
-        } else {
-            json!({ "_typeName": kind, "key": key, "busNumber": number })
-        };
-        self.add(device, false);
-        let taken = if family(kind) == "scsi" { vec![hardware::SCSI_OWN_UNIT] } else { Vec::new() };
-        self.controllers.insert(item.instance_id().to_owned(), Bus { key, kind, number, taken });
+        self.sub_type(item, of_type, default)
     }
 
-    /// The first of the item's sub-types that is in `known`; the first of those if it names none.
-    fn sub_type(&mut self, item: &HardwareItem, known: &[(&str, &'static str)]) -> &'static str {
+    /// The first of the item's sub-types that is known; `default` if it names none.
+    fn sub_type<T>(
+        &mut self,
+        item: &HardwareItem,
+        known: impl Fn(&str) -> Option<T>,
+        default: T,
+    ) -> T {
         let wanted = item.sub_types();
-        let kind = |name: &String| known.iter().find(|(one, _)| one == name).map(|(_, kind)| *kind);
-        let default = known.first().map_or("", |(_, kind)| *kind);
-        if let Some(found) = wanted.iter().find_map(kind) {
+        if let Some(found) = wanted.iter().find_map(|name| known(name)) {
             return found;
         }
         if !wanted.is_empty() {
@@ -332,7 +376,10 @@ impl<'a> Import<'a> {
     }
 
     fn network_card(&mut self, item: &HardwareItem) {
-        let kind = self.sub_type(item, &NETWORK_CARDS);
+        let of_name = |name: &str| {
+            NETWORK_CARDS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+        };
+        let kind = self.sub_type(item, of_name, "VirtualE1000");
         let key = self.next_key();
         let name = item.connections().first().map_or("", String::as_str);
         match self.mapping.get(name).cloned() {
@@ -421,12 +468,19 @@ impl<'a> Import<'a> {
             }
             return None;
         };
-        let asked =
-            item.address_on_parent().and_then(|address| address.trim().parse::<usize>().ok());
-        let free = |unit: &usize| !bus.taken.contains(unit);
-        let unit = asked.filter(free).or_else(|| (0..UNITS_MAX).find(free))?;
+        let free = Free { taken: &bus.taken, asked: &bus.asked };
+        let Some(unit) = free.choose(item.unit(), bus.kind.units()) else {
+            let name = item.element_name().unwrap_or_default();
+            self.errors.push(
+                Fault::new("OvfNoSpaceOnController", format!("No room for '{name}'."))
+                    .with("lineNumber", item.line())
+                    .with("name", name)
+                    .with("parent", item.parent().unwrap_or_default()),
+            );
+            return None;
+        };
         bus.taken.push(unit);
-        let label = format!("{}{}:{unit}", bus.kind, bus.number);
+        let label = format!("{}{}:{unit}", bus.kind.type_name(), bus.number);
         Some((bus.key, unit, label))
     }
 
@@ -470,9 +524,9 @@ fn nvram<'a>(envelope: &'a Envelope, system: &VirtualSystem) -> Option<&'a FileR
 
 /// The items that exist under the deployment option `option`: of several with one instance id the
 /// last one that fits (DSP0243 1.1.0 §9.8).
-fn chosen<'a>(system: &'a VirtualSystem, option: &str) -> Vec<&'a HardwareItem> {
+fn chosen<'a>(items: &'a [HardwareItem], option: &str) -> Vec<&'a HardwareItem> {
     let mut chosen: Vec<&HardwareItem> = Vec::new();
-    for item in system.items() {
+    for item in items {
         let options = item.configuration().map(str::split_whitespace);
         if options.is_some_and(|mut options| !options.any(|one| one == option)) {
             continue;
@@ -521,13 +575,19 @@ fn unsupported_type(item: &HardwareItem, message: String) -> Fault {
         .with("deviceType", item.resource_type())
 }
 
-/// Controllers of one family share the numbers of their buses.
-fn family(kind: &str) -> &'static str {
-    match kind {
-        "VirtualIDEController" => "ide",
-        "VirtualNVMEController" => "nvme",
-        "VirtualAHCIController" => "sata",
-        _ => "scsi",
+/// Numbers of a bus, or of the buses of a family.
+struct Free<'a> {
+    taken: &'a [usize],
+    /// Those that somebody asks for: they are left to whoever does.
+    asked: &'a [usize],
+}
+
+impl Free<'_> {
+    /// The number `wanted` if it is free, or else the lowest that is.
+    fn choose(&self, wanted: Option<usize>, limit: usize) -> Option<usize> {
+        let is_free = |number: &usize| *number < limit && !self.taken.contains(number);
+        let unasked = || (0..limit).find(|one| is_free(one) && !self.asked.contains(one));
+        wanted.filter(is_free).or_else(unasked).or_else(|| (0..limit).find(is_free))
     }
 }
 
@@ -569,26 +629,7 @@ const PROVISIONING: [&str; 9] = [
 /// The newest hardware version of 9.0.
 const HARDWARE_MAX: u32 = 22;
 
-/// SCSI controllers by sub-type, in small letters; the first is for items that name none.
-const SCSI: [(&str, &str); 7] = [
-    ("lsilogic", "VirtualLsiLogicController"),
-    ("lsilogicscsi", "VirtualLsiLogicController"),
-    ("virtualscsi", "ParaVirtualSCSIController"),
-    ("pvscsi", "ParaVirtualSCSIController"),
-    ("vmware.virtualscsi", "ParaVirtualSCSIController"),
-    ("lsilogicsas", "VirtualLsiLogicSASController"),
-    ("buslogic", "VirtualBusLogicController"),
-];
-
-/// The same for the controllers of CIM's type 20, "other storage".
-const SATA_AND_NVME: [(&str, &str); 4] = [
-    ("ahci", "VirtualAHCIController"),
-    ("vmware.sata.ahci", "VirtualAHCIController"),
-    ("nvme", "VirtualNVMEController"),
-    ("vmware.nvme.controller", "VirtualNVMEController"),
-];
-
-/// The same for network cards.
+/// Network cards by sub-type, in small letters.
 const NETWORK_CARDS: [(&str, &str); 7] = [
     ("e1000", "VirtualE1000"),
     ("e1000e", "VirtualE1000e"),
@@ -598,6 +639,3 @@ const NETWORK_CARDS: [(&str, &str); 7] = [
     ("vmxnet3", "VirtualVmxnet3"),
     ("sriovethernetcard", "VirtualSriovEthernetCard"),
 ];
-
-/// Units on the widest controller.
-const UNITS_MAX: usize = 64;

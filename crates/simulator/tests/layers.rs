@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Modules of this crate, lowest first: the data plane, then the vCenter on top of it.
-const LAYERS: [&str; 41] = [
+const LAYERS: [&str; 42] = [
     "clock",
     "lock",
     "scenario",
@@ -15,6 +15,7 @@ const LAYERS: [&str; 41] = [
     "generate",
     "disk",
     "stream",
+    "bus",
     "descriptor",
     "appliance",
     "client",

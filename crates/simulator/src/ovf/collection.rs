@@ -4,9 +4,9 @@ use std::slice;
 
 use serde_json::{Value, json};
 
-use super::{Import, Named};
+use super::{Import, Named, chosen};
 use crate::fault::Fault;
-use crate::ovf::envelope::{Envelope, FileRef, VirtualSystem};
+use crate::ovf::envelope::{Envelope, FileRef, HardwareItem, VirtualSystem};
 use crate::ovf::sections::{Messages, Sections, attribute, child, qualified_id};
 use crate::soap::Element;
 use crate::vm::allocation;
@@ -18,6 +18,8 @@ struct Package<'a> {
     messages: Messages,
     /// The machines in document order.
     systems: slice::Iter<'a, VirtualSystem>,
+    /// What each collection may use, in document order.
+    allocations: slice::Iter<'a, Vec<HardwareItem>>,
 }
 
 /// `VirtualAppImportSpec` of the package's outermost collection.
@@ -45,7 +47,8 @@ pub(super) fn read(
     // Sections of the envelope are for what is outermost in it.
     let mut sections = Sections::of(root, &messages);
     sections.add(outer, &messages);
-    let mut package = Package { envelope, option, messages, systems: envelope.systems().iter() };
+    let (systems, allocations) = (envelope.systems().iter(), envelope.allocations().iter());
+    let mut package = Package { envelope, option, messages, systems, allocations };
     let name = if wanted.is_empty() { package.name(outer) } else { wanted.to_owned() };
     Some(package.collection(import, outer, (&name, &name), &sections))
 }
@@ -65,6 +68,8 @@ impl Package<'_> {
         }
         config["_typeName"] = json!("VAppConfigSpec");
         config["annotation"] = json!(annotation(element, &self.messages));
+        let items = self.allocations.next().map_or(&[][..], Vec::as_slice);
+        let items = chosen(items, self.option);
         let start = child(element, "StartupSection");
         let (mut children, mut taken) = (Vec::new(), Vec::new());
         for inner in element.children.iter().filter(|inner| is_content(inner)) {
@@ -89,8 +94,8 @@ impl Package<'_> {
             "name": name,
             "vAppConfigSpec": config,
             "resourcePoolSpec": {
-                "cpuAllocation": allocation(),
-                "memoryAllocation": allocation(),
+                "cpuAllocation": resources(&items, 3, HERTZ_PER_MHZ),
+                "memoryAllocation": resources(&items, 4, BYTES_PER_MIB),
             },
             "child": children,
         })
@@ -148,6 +153,24 @@ fn entity_config(item: &Element) -> Value {
     })
 }
 
+/// `ResourceAllocationInfo` by the item of the type `resource_type`, in units of the API.
+fn resources(items: &[&HardwareItem], resource_type: u16, unit: u64) -> Value {
+    let mut info = allocation();
+    let Some(item) = items.iter().find(|item| item.resource_type() == resource_type) else {
+        return info;
+    };
+    if let Some(reservation) = item.reservation() {
+        info["reservation"] = json!(reservation.div_ceil(unit));
+    }
+    if let Some(limit) = item.limit() {
+        info["limit"] = json!(limit / unit);
+    }
+    if let Some(weight) = item.weight() {
+        info["shares"] = json!({ "shares": weight, "level": "custom" });
+    }
+    info
+}
+
 fn is_content(element: &Element) -> bool {
     matches!(element.name.as_str(), "VirtualSystem" | COLLECTION)
 }
@@ -174,6 +197,12 @@ fn nvram_of<'a>(element: &Element, envelope: &'a Envelope) -> Option<&'a FileRef
     let id = value.strip_prefix("ovf:").unwrap_or(value).strip_prefix("/file/")?;
     envelope.file(id)
 }
+
+/// The API counts CPU in MHz.
+const HERTZ_PER_MHZ: u64 = 1_000_000;
+
+/// The API counts memory in MiB.
+const BYTES_PER_MIB: u64 = 1 << 20;
 
 /// The element of a collection.
 const COLLECTION: &str = "VirtualSystemCollection";

@@ -1,15 +1,19 @@
 //! From a machine or a vApp to its descriptor.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{existing, faults, has_option, text};
-use crate::descriptor::{self, Card, Child, Collection, Content, DiskFile, FileEntry};
+use crate::bus::{BusKind, Family, Place};
+use crate::descriptor::{
+    self, Allocation, Bus, Card, Child, Collection, Content, DiskFile, Drive, FileEntry,
+};
 use crate::fault::Fault;
 use crate::hardware::{key_of, kind_of, transferable};
 use crate::lease::NVRAM;
 use crate::object::Moref;
 use crate::ovf::inspect::{EXTRA_CONFIG, MAC};
-use crate::scenario::Controller;
 use crate::vm::{network_of, unescape_name};
 use crate::world::World;
 
@@ -94,7 +98,9 @@ impl Describe<'_> {
             });
         }
         let annotation = text(&vapp.spec["annotation"]).to_owned();
-        Ok(Collection { name: vapp.name.clone(), annotation, children })
+        let [cpu, memory] =
+            ["cpuAllocation", "memoryAllocation"].map(|part| allocation(&vapp.resources[part]));
+        Ok(Collection { name: vapp.name.clone(), annotation, cpu, memory, children })
     }
 
     fn machine(
@@ -111,22 +117,25 @@ impl Describe<'_> {
             }
             None => (&vm.devices, &vm.disks),
         };
+        let buses = Buses::of(devices);
         let mut files = Vec::new();
-        let mut images = Vec::new();
+        let mut images = BTreeMap::new();
         for (device, label) in transferable(devices) {
             let key = format!("/{}/{label}", moref.id);
             self.keys.push(key.clone());
-            let Some(disk) = key_of(device).and_then(|key| disks.get(&key)) else {
+            let disk = key_of(device).and_then(|key| disks.get(&key));
+            let (Some(disk), Some(place)) = (disk, buses.place(device)) else {
                 // Images go along only if the caller names their files.
                 let file = self.file_of(&key, "").map(|(file, _)| file);
-                images.extend(file.filter(|file| !file.href.is_empty()));
+                let file = file.filter(|file| !file.href.is_empty());
+                images.extend(key_of(device).zip(file));
                 continue;
             };
             let default = format!("disk-{}.vmdk", self.disks);
             match self.file_of(&key, &default) {
                 Some((file, populated_bytes)) => {
                     let capacity_bytes = disk.capacity_bytes();
-                    files.push(DiskFile { file, capacity_bytes, populated_bytes });
+                    files.push(DiskFile { place, file, capacity_bytes, populated_bytes });
                     self.disks += 1;
                 }
                 None => self.warnings.push(
@@ -156,17 +165,20 @@ impl Describe<'_> {
             let network = unescape_name(self.world.objects.text(&network, "name"));
             Some(Card { network, sub_type: card_sub_type(kind_of(device)), mac: mac(device) })
         });
-        let has_pvscsi =
-            devices.iter().any(|device| kind_of(device) == "ParaVirtualSCSIController");
+        let drives = devices.iter().filter(|device| kind_of(device) == "VirtualCdrom");
+        let drives = drives.filter_map(|device| {
+            let image = key_of(device).and_then(|key| images.remove(&key));
+            Some(Drive { place: buses.place(device)?, image })
+        });
         Ok(descriptor::Machine {
             name: vm.name.clone(),
             cpus: u32::try_from(vm.spec["numCPUs"].as_u64().unwrap_or(1)).unwrap_or(1),
             memory_mib: vm.spec["memoryMB"].as_u64().unwrap_or(512),
             guest_id: vm.spec["guestId"].as_str().unwrap_or("otherGuest64").to_owned(),
-            controller: if has_pvscsi { Controller::Paravirtual } else { Controller::Lsilogic },
+            drives: drives.collect(),
+            buses: buses.buses,
             disks: files,
             cards: cards.collect(),
-            images,
             extra_config: if has_option(options, EXTRA_CONFIG) {
                 extra.collect()
             } else {
@@ -186,6 +198,59 @@ impl Describe<'_> {
         let entry = FileEntry { href: text(&file["path"]).to_owned(), size_bytes };
         Some((entry, file["populatedSize"].as_u64()))
     }
+}
+
+/// The controllers of a machine that its descriptor tells of.
+struct Buses {
+    /// Device key of each.
+    keys: Vec<i64>,
+    buses: Vec<Bus>,
+}
+
+impl Buses {
+    /// All that hold disks or drives, but of the IDE controllers, which every machine has, only
+    /// those in use.
+    fn of(devices: &[Value]) -> Self {
+        let mut found = Self { keys: Vec::new(), buses: Vec::new() };
+        for device in devices {
+            let (Some(kind), Some(key)) = (BusKind::of_device(kind_of(device)), key_of(device))
+            else {
+                continue;
+            };
+            let mut inside = devices.iter().filter(|inner| inner["controllerKey"] == key);
+            let is_used =
+                inside.any(|inner| matches!(kind_of(inner), "VirtualCdrom" | "VirtualDisk"));
+            if kind.family() != Family::Ide || is_used {
+                let number = number(&device["busNumber"]);
+                found.keys.push(key);
+                found.buses.push(Bus { kind, number });
+            }
+        }
+        found
+    }
+
+    /// Where `device` is plugged in.
+    fn place(&self, device: &Value) -> Option<Place> {
+        let key = device["controllerKey"].as_i64()?;
+        let bus = self.keys.iter().position(|known| *known == key)?;
+        Some(Place { bus, unit: number(&device["unitNumber"]) })
+    }
+}
+
+/// What a `ResourceAllocationInfo` says that is not said of every vApp.
+fn allocation(info: &Value) -> Allocation {
+    let positive = |value: &Value| value.as_u64();
+    let shares = &info["shares"];
+    Allocation {
+        reservation: positive(&info["reservation"]).filter(|kept| *kept > 0),
+        // -1 is none.
+        limit: positive(&info["limit"]),
+        weight: positive(&shares["shares"]).filter(|_| shares["level"] != "normal"),
+    }
+}
+
+fn number(value: &Value) -> usize {
+    value.as_u64().and_then(|number| usize::try_from(number).ok()).unwrap_or(0)
 }
 
 /// The sub-type by which a descriptor knows a network card.

@@ -16,7 +16,15 @@ pub(crate) struct Envelope {
     references: Vec<FileRef>,
     disks: Vec<Disk>,
     networks: Vec<Network>,
+    content: Content,
+}
+
+/// What is found in an envelope and the collections in it.
+#[derive(Debug, Default)]
+struct Content {
     systems: Vec<VirtualSystem>,
+    /// Of each collection, an outer before those in it, the items that say what it may use.
+    allocations: Vec<Vec<HardwareItem>>,
     unsupported: Vec<Fault>,
 }
 
@@ -94,14 +102,12 @@ impl Envelope {
         let references = reader.references(&root)?;
         let disks = reader.disks(&root, &references)?;
         let networks = reader.networks(&root)?;
-        let mut systems = Vec::new();
-        let mut unsupported = Vec::new();
-        reader.content(&root, &mut systems, &mut unsupported)?;
-        let is_empty = systems.is_empty() && child(&root, "VirtualSystemCollection").is_none();
-        if is_empty {
+        let mut content = Content::default();
+        reader.content(&root, &mut content)?;
+        if content.systems.is_empty() && content.allocations.is_empty() {
             return Err(reader.missing_element(&root, "VirtualSystem"));
         }
-        let envelope = Self { references, disks, networks, systems, unsupported, root };
+        let envelope = Self { references, disks, networks, content, root };
         envelope.check_host_resources()?;
         Ok(envelope)
     }
@@ -133,16 +139,21 @@ impl Envelope {
 
     /// The machines in document order, those inside of collections too.
     pub(crate) fn systems(&self) -> &[VirtualSystem] {
-        &self.systems
+        &self.content.systems
+    }
+
+    /// What each collection may use, in document order: items of CPUs and memory.
+    pub(crate) fn allocations(&self) -> &[Vec<HardwareItem>] {
+        &self.content.allocations
     }
 
     /// Sections that nobody knows and that the descriptor calls required.
     pub(crate) fn unsupported(&self) -> &[Fault] {
-        &self.unsupported
+        &self.content.unsupported
     }
 
     fn check_host_resources(&self) -> Result<(), Fault> {
-        for item in self.systems.iter().flat_map(|system| &system.items) {
+        for item in self.systems().iter().flat_map(|system| &system.items) {
             let disk = item.disk_ids().find(|id| self.disk(id).is_none());
             let file = item.file_ids().find(|id| self.file(id).is_none());
             if let Some(id) = disk.or(file) {
@@ -288,8 +299,14 @@ impl HardwareItem {
         self.text("Parent")
     }
 
-    pub(crate) fn address_on_parent(&self) -> Option<&str> {
-        self.text("AddressOnParent")
+    /// Its unit on its controller.
+    pub(crate) fn unit(&self) -> Option<usize> {
+        self.text("AddressOnParent")?.parse().ok()
+    }
+
+    /// Its own number, if it is a controller.
+    pub(crate) fn number(&self) -> Option<usize> {
+        self.text("Address")?.parse().ok()
     }
 
     pub(crate) fn disk_ids(&self) -> impl Iterator<Item = &str> {
@@ -315,6 +332,29 @@ impl HardwareItem {
             _ => "byte",
         });
         self.quantity()?.checked_mul(bytes_of_unit(unit)?)
+    }
+
+    /// What is kept for it, in bytes of memory or in hertz.
+    pub(crate) fn reservation(&self) -> Option<u64> {
+        whole(self.text("Reservation")?)?.checked_mul(self.allocation_unit()?)
+    }
+
+    /// The most that it gets, in bytes of memory or in hertz.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        whole(self.text("Limit")?)?.checked_mul(self.allocation_unit()?)
+    }
+
+    /// Its share of what there is not enough of.
+    pub(crate) fn weight(&self) -> Option<u64> {
+        whole(self.text("Weight")?)
+    }
+
+    fn allocation_unit(&self) -> Option<u64> {
+        let unit = self.text("AllocationUnits");
+        match self.resource_type {
+            3 => hertz_of_unit(unit.unwrap_or("hertz * 10^6")),
+            _ => bytes_of_unit(unit.unwrap_or("byte * 2^20")),
+        }
     }
 
     /// The deployment options in which it exists, with blanks between; nothing if in all.
@@ -424,25 +464,22 @@ impl Reader<'_> {
     }
 
     /// The machines of an envelope or a collection, and the sections there that nobody knows.
-    fn content(
-        self,
-        element: &Element,
-        systems: &mut Vec<VirtualSystem>,
-        unsupported: &mut Vec<Fault>,
-    ) -> Result<(), Fault> {
+    fn content(self, element: &Element, found: &mut Content) -> Result<(), Fault> {
         for inner in &element.children {
             let is_known = OVF.contains(&inner.namespace.as_str()) && KNOWN.contains(&&*inner.name);
             match inner.name.as_str() {
                 "VirtualSystem" | "VirtualSystemCollection" if is_known => {
                     if inner.name == "VirtualSystem" {
-                        systems.push(self.system(inner)?);
+                        found.systems.push(self.system(inner)?);
+                    } else {
+                        found.allocations.push(self.allocation(inner)?);
                     }
-                    self.content(inner, systems, unsupported)?;
+                    self.content(inner, found)?;
                 }
                 _ if is_known || inner.namespace == VMW || !is_required(inner) => {}
                 name => {
                     let info = child(inner, "Info").map_or("", |info| info.text.trim());
-                    unsupported.push(
+                    found.unsupported.push(
                         Fault::new(
                             "OvfUnsupportedSection",
                             format!("Unsupported section '{name}'."),
@@ -478,6 +515,28 @@ impl Reader<'_> {
             hardware_line: hardware.map_or(0, |section| self.line(section)),
             items: items.map(|item| self.item(item)).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// The items of the `ResourceAllocationSection` of a collection.
+    fn allocation(self, collection: &Element) -> Result<Vec<HardwareItem>, Fault> {
+        let section = child(collection, "ResourceAllocationSection");
+        let items = section.into_iter().flat_map(|section| children(section, "Item"));
+        let items = items.filter(|item| matches!(attribute(item, "bound"), None | Some("normal")));
+        let mut all = Vec::new();
+        for element in items {
+            let item = self.item(element)?;
+            for name in ["Reservation", "Limit", "Weight"] {
+                if let Some(text) = item.text(name).filter(|text| whole(text).is_none()) {
+                    return Err(self.bad_text(element, name, text));
+                }
+            }
+            if item.allocation_unit().is_none() {
+                let unit = item.text("AllocationUnits").unwrap_or_default();
+                return Err(self.bad_text(element, "AllocationUnits", unit));
+            }
+            all.push(item);
+        }
+        Ok(all)
     }
 
     fn item(self, element: &Element) -> Result<HardwareItem, Fault> {
@@ -629,16 +688,31 @@ fn whole(text: &str) -> Option<u64> {
 
 /// Bytes of a unit: words of old descriptors, or DSP0004's `byte * 2^30`.
 fn bytes_of_unit(unit: &str) -> Option<u64> {
+    unit_of(unit, |word| match word.trim_end_matches('s') {
+        "b" | "byte" => Some(1),
+        "kb" | "kib" | "kilobyte" => Some(1 << 10),
+        "mb" | "mib" | "megabyte" => Some(1 << 20),
+        "gb" | "gib" | "gigabyte" => Some(1 << 30),
+        "tb" | "tib" | "terabyte" => Some(1 << 40),
+        _ => None,
+    })
+}
+
+/// Hertz of a unit, in the same notations.
+fn hertz_of_unit(unit: &str) -> Option<u64> {
+    unit_of(unit, |word| match word {
+        "hertz" | "hz" => Some(1),
+        "megahertz" | "mhz" => Some(1_000_000),
+        "gigahertz" | "ghz" => Some(1_000_000_000),
+        _ => None,
+    })
+}
+
+/// A unit that is a word or a word with factors, `byte * 2^30`.
+fn unit_of(unit: &str, word: impl Fn(&str) -> Option<u64>) -> Option<u64> {
     let unit = unit.to_ascii_lowercase().replace(char::is_whitespace, "");
     let mut parts = unit.split('*');
-    let word: u64 = match parts.next()?.trim_end_matches('s') {
-        "b" | "byte" => 1,
-        "kb" | "kib" | "kilobyte" => 1 << 10,
-        "mb" | "mib" | "megabyte" => 1 << 20,
-        "gb" | "gib" | "gigabyte" => 1 << 30,
-        "tb" | "tib" | "terabyte" => 1 << 40,
-        _ => return None,
-    };
+    let word = word(parts.next()?)?;
     parts.try_fold(word, |product, part| {
         let factor = match part.split_once('^') {
             Some((base, power)) => whole(base)?.checked_pow(u32::try_from(whole(power)?).ok()?)?,

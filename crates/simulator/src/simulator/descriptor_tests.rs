@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::tests::{Bench, scenario};
+use crate::types;
+
+use super::tests::{Bench, scenario, settle};
 
 /// A machine with these items and disks, of this family.
 fn package(family: &str, disks: &str, items: &str) -> String {
@@ -147,4 +149,116 @@ async fn an_item_may_say_itself_how_large_its_empty_disk_is() {
     let items = items.replace("sasd:VirtualQuantity", "sasd:Limit");
     let result = bench.import_spec_of(&package("vmx-13", DISK, &items), "a", "").await;
     assert_eq!(kinds(&result, "error"), ["OvfDiskMappingNotFound"]);
+}
+
+/// A controller with the number `number`.
+fn controller(id: u8, kind: u8, sub_type: &str, number: u8) -> String {
+    let number = number.to_string();
+    item("", id, kind, &[("Address", &number), ("ResourceSubType", sub_type)])
+}
+
+/// What is on a controller, at its unit `unit` or at any.
+fn plugged(id: u8, kind: u8, parent: u8, unit: &str) -> String {
+    let parent = parent.to_string();
+    let mut fields = vec![("AddressOnParent", unit), ("Parent", parent.as_str())];
+    fields.extend((kind == 17).then_some(("HostResource", "ovf:/disk/d")));
+    fields.retain(|(_, value)| !value.is_empty());
+    item("", id, kind, &fields)
+}
+
+fn device_ids(result: &Value) -> Vec<&str> {
+    assert!(result.get("error").is_none(), "{result}");
+    let items = result["fileItem"].as_array().unwrap().iter();
+    items.map(|item| item["deviceId"].as_str().unwrap().trim_start_matches("/a/")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn disks_keep_their_controllers_and_their_places() {
+    let bench = Bench::new(scenario()).await;
+    let buses = [(5, "", 1), (6, "lsilogicsas", 2), (6, "VirtualSCSI", 0), (6, "buslogic", 1)];
+    let buses =
+        buses.into_iter().chain([(20, "vmware.sata.ahci", 0), (20, "vmware.nvme.controller", 0)]);
+    let items = (10..).zip(buses).map(|(id, (kind, sub_type, number))| {
+        let bus = controller(id, kind, sub_type, number);
+        bus + &plugged(id + 10, 17, id, if kind == 5 { "1" } else { "3" })
+    });
+    let items: String = items.chain([plugged(40, 15, 14, "0")]).collect();
+    let expected = [
+        "VirtualIDEController1:1",
+        "VirtualLsiLogicSASController2:3",
+        "ParaVirtualSCSIController0:3",
+        "VirtualBusLogicController1:3",
+        "VirtualAHCIController0:3",
+        "VirtualNVMEController0:3",
+    ];
+    let mut descriptor = package("vmx-13", DISK, &items);
+    for name in ["first", "again"] {
+        let spec = bench.import_spec_of(&descriptor, "a", "").await;
+        let mut ids = device_ids(&spec);
+        ids.sort_by_key(|id| expected.iter().position(|one| one == id));
+        assert_eq!(ids, expected, "{name}");
+        assert_eq!(devices(&spec, "VirtualCdrom").len(), 1, "{name}");
+
+        let spec = bench.import_spec_of(&descriptor, name, "").await;
+        let lease = bench.begin(&spec).await;
+        settle().await;
+        let info = bench.get(&lease, "info").await;
+        let id = info["entity"]["value"].as_str().unwrap();
+        let mut keys: Vec<&str> = info["deviceUrl"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|url| url["key"].as_str().unwrap().strip_prefix(&format!("/{id}/")).unwrap())
+            .collect();
+        keys.sort_by_key(|id| expected.iter().position(|one| one == id));
+        assert_eq!(keys, expected, "{name}");
+        bench.ok(&lease, "HttpNfcLeaseComplete", "").await;
+        descriptor = bench.descriptor_of(&bench.vm(name), name).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_an_item_asks_for_is_left_to_it() {
+    let bench = Bench::new(scenario()).await;
+    let any = controller(3, 6, "lsilogic", 0).replace("<rasd:Address>0</rasd:Address>", "");
+    let items = [
+        &any,
+        &*controller(4, 6, "VirtualSCSI", 0),
+        &*plugged(5, 17, 3, ""),
+        &*plugged(6, 17, 3, "0"),
+        // The controller's own.
+        &*plugged(7, 17, 3, "7"),
+    ]
+    .concat();
+    let spec = bench.import_spec_of(&package("vmx-13", DISK, &items), "a", "").await;
+    let ids = ["1", "0", "2"].map(|unit| format!("VirtualLsiLogicController1:{unit}"));
+    assert_eq!(device_ids(&spec), ids);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_controller_has_no_room() {
+    let bench = Bench::new(scenario()).await;
+    let drives = (4..7).map(|id| plugged(id, 15, 3, ""));
+    let items: String = [controller(3, 5, "PIIX4", 0)].into_iter().chain(drives).collect();
+    let result = bench.import_spec_of(&package("vmx-13", DISK, &items), "a", "").await;
+    assert_eq!(kinds(&result, "error"), ["OvfNoSpaceOnController"]);
+    let fault = &result["error"][0]["fault"];
+    assert_eq!(fault["parent"], "3");
+    // What the table does not have cannot be sent.
+    let known = types::data("OvfNoSpaceOnController").unwrap();
+    let fields: Vec<&str> = known.fields.iter().map(|field| field.name).collect();
+    for name in ["lineNumber", "name", "parent"] {
+        assert!(fields.contains(&name) && !fault[name].is_null(), "{name}: {fault}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn storage_that_nobody_knows_is_left_out_and_not_taken_for_another() {
+    let bench = Bench::new(scenario()).await;
+    let items = controller(3, 20, "vmware.nvdimm.controller", 0);
+    let lax = "<deploymentOption/><importOption>lax</importOption>";
+    let name = "<entityName>a</entityName>";
+    let result = bench.import_spec_with(&package("vmx-13", DISK, &items), lax, name).await;
+    assert_eq!(kinds(&result, "warning"), ["OvfUnsupportedSubType"]);
+    assert!(devices(&result, "VirtualAHCIController").is_empty());
 }

@@ -25,14 +25,14 @@ impl Bench {
         vms.into_iter().find(|vm| vm.folder == folder && vm.name == name).unwrap()
     }
 
-    async fn descriptor_of(&self, vapp: &str, name: &str) -> String {
-        let id = vapp.split_once(':').unwrap().1;
-        let parameters = format!("<obj type='VirtualApp'>{id}</obj><cdp><name>{name}</name></cdp>");
+    pub(super) async fn descriptor_of(&self, object: &str, name: &str) -> String {
+        let (kind, id) = object.split_once(':').unwrap();
+        let parameters = format!("<obj type='{kind}'>{id}</obj><cdp><name>{name}</name></cdp>");
         let result = self.ok(MANAGER, "CreateDescriptor", &parameters).await;
         result["ovfDescriptor"].as_str().unwrap().to_owned()
     }
 
-    async fn begin(&self, spec: &Value) -> String {
+    pub(super) async fn begin(&self, spec: &Value) -> String {
         let parameters = format!("{}<folder type='Folder'>group-v3</folder>", spec_text(spec));
         let lease = self.ok(POOL, "ImportVApp", &parameters).await;
         format!("HttpNfcLease:{}", lease["value"].as_str().unwrap())
@@ -375,3 +375,41 @@ const NESTED: &str = r#"<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"
   </VirtualSystemCollection>
  </VirtualSystemCollection>
 </Envelope>"#;
+
+#[tokio::test(start_paused = true)]
+async fn what_a_vapp_may_use_goes_along() {
+    let bench = Bench::new(scenario()).await;
+    let vapp = bench.at("/DC0/vm/vapp0").await;
+    let plain = bench.descriptor_of(&vapp, "shop").await;
+    assert!(!plain.contains("ResourceAllocationSection"), "{plain}");
+    let section = "<Name>shop</Name><ResourceAllocationSection><Info/>\
+        <Item><rasd:AllocationUnits>hertz * 10^9</rasd:AllocationUnits>\
+        <rasd:InstanceID>1</rasd:InstanceID><rasd:Limit>4</rasd:Limit>\
+        <rasd:Reservation>1</rasd:Reservation><rasd:ResourceType>3</rasd:ResourceType></Item>\
+        <Item><rasd:AllocationUnits>byte * 2^30</rasd:AllocationUnits>\
+        <rasd:InstanceID>2</rasd:InstanceID><rasd:Reservation>0</rasd:Reservation>\
+        <rasd:ResourceType>4</rasd:ResourceType><rasd:Weight>77</rasd:Weight></Item>\
+        </ResourceAllocationSection>";
+    let descriptor = plain.replacen("<Name>shop</Name>", section, 1);
+    let spec = bench.import_spec_of(&descriptor, "", "").await;
+    let pool = &spec["importSpec"]["resourcePoolSpec"];
+    assert_eq!(pool["cpuAllocation"]["reservation"], 1000);
+    assert_eq!(pool["cpuAllocation"]["limit"], 4000);
+    assert_eq!(pool["memoryAllocation"]["limit"], -1);
+    let shares = &pool["memoryAllocation"]["shares"];
+    assert_eq!((&shares["shares"], &shares["level"]), (&json!(77), &json!("custom")));
+    let lease = bench.begin(&spec).await;
+    settle().await;
+    bench.ok(&lease, "HttpNfcLeaseComplete", "").await;
+    let shop = bench.at("/DC0/vm/shop").await;
+    let again = bench.descriptor_of(&shop, "other").await;
+    let again = bench.import_spec_of(&again, "", "").await;
+    assert_eq!(again["importSpec"]["resourcePoolSpec"], *pool);
+
+    for (good, bad) in [("Limit>4<", "Limit>many<"), ("hertz * 10^9", "furlong")] {
+        let result = bench.import_spec_of(&descriptor.replace(good, bad), "", "").await;
+        let fault = &result["error"][0]["fault"];
+        assert_eq!(fault["_typeName"], "OvfInvalidValueFormatMalformed", "{bad}");
+        assert!(fault["lineNumber"].as_u64().is_some_and(|line| line > 1), "{fault}");
+    }
+}

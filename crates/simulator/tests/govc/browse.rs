@@ -54,6 +54,11 @@ async fn looks_around(wire: Wire) {
         govc.run(&["device.info", "-vm", "database"]);
         assert!(govc.run(&["snapshot.tree", "-vm", "with-snapshot"]).contains("before update"));
         assert!(govc.run(&["datastore.info", "datastore0"]).contains("VMFS"));
+        let cluster = govc.run(&["datastore.cluster.info", "pod0"]);
+        for part in ["/DC0/datastore/pod0", "SDRS Enabled:  false", "SDRS Mode:     manual"] {
+            assert!(cluster.contains(part), "{part} in {cluster}");
+        }
+        govc.run(&["datastore.cluster.info", "-json"]);
         assert!(govc.run(&["pool.info", "*/Resources"]).contains("Resources"));
         assert!(govc.run(&["host.info", "host1"]).contains("ovftransfer"));
         assert!(govc.run(&["session.ls"]).contains("administrator"));
