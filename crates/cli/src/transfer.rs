@@ -55,7 +55,7 @@ pub(crate) async fn finish(
     watched.finish(console, interrupts).await
 }
 
-/// Logs out; another interrupt does not wait for that.
+/// Logs out; a second interrupt does not wait for that.
 pub(crate) async fn logout(
     server: &Server,
     outcome: &Result<(), Failure>,
@@ -65,8 +65,16 @@ pub(crate) async fn logout(
         // We leave at once, or the server does not answer any more.
         return;
     }
+    let is_first = !outcome.as_ref().is_err_and(|failure| failure.code == Code::Cancelled);
+    let second = async {
+        if is_first {
+            // Too late to stop anything; a session left open would be all that it achieves.
+            interrupts.next().await;
+        }
+        interrupts.next().await;
+    };
     tokio::select! {
         () = server.logout() => {}
-        () = interrupts.next() => {}
+        () = second => {}
     }
 }

@@ -223,7 +223,8 @@ pub(crate) fn check_size(package: &Package, reference: &FileRef, found: u64) -> 
         Some(expected)
             if found != expected
                 && package.is_disk(reference)
-                && reference.chunk_size_bytes().is_none() =>
+                && reference.chunk_size_bytes().is_none()
+                && !is_capacity(package, expected) =>
         {
             Err(package.wrong(format!(
                 "{}: the descriptor says {expected} bytes, but the file has {found}; \
@@ -233,6 +234,14 @@ pub(crate) fn check_size(package: &Package, reference: &FileRef, found: u64) -> 
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a size is the capacity of all disks, or of one: so do descriptors say that govc 0.56 and
+/// older made.  The digest and the structure of the disk tell whether it is whole.
+fn is_capacity(package: &Package, size_bytes: u64) -> bool {
+    let capacities = package.envelope().disks().iter().map(|disk| disk.capacity_bytes());
+    let all = capacities.clone().fold(0, u64::saturating_add);
+    size_bytes == all || capacities.into_iter().any(|capacity| capacity == size_bytes)
 }
 
 /// A manifest lists every file of the package (DSP0243 1.1.0 §5.1): one that it leaves out could
