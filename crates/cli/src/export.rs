@@ -53,7 +53,7 @@ async fn export(
     let plan = interrupts.race(plan).await?;
     if args.dry_run {
         show(&plan, console);
-        return Ok(());
+        return Ok(plan.check()?);
     }
     let (options, events) = transfer::options(&args.transfer);
     let mut left_behind = format!(
@@ -116,6 +116,7 @@ fn show(plan: &ExportPlan, console: &Console) {
             "command": "export",
             "name": plan.name(),
             "package": plan.path().map(|path| path.display().to_string()),
+            "findings": plan.findings().iter().map(tell::finding_object).collect::<Vec<_>>(),
             "text": text.trim_end(),
         });
         console.object("plan", fields);

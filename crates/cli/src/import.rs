@@ -7,14 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use ovftransfer::FileName;
-use ovftransfer::Finding;
 use ovftransfer::Import;
 use ovftransfer::ImportPlan;
 use ovftransfer::ImportSpecOptions;
 use ovftransfer::NetworkMap;
 use ovftransfer::Package;
 use ovftransfer::Server;
-use serde_json::Value;
 use serde_json::json;
 
 use crate::args::ImportArgs;
@@ -196,20 +194,10 @@ fn show(plan: &ImportPlan, console: &Console) {
         "datastore": plan.datastore(),
         "files": files,
         "warnings": plan.warnings(),
-        "findings": plan.findings().iter().map(finding_object).collect::<Vec<_>>(),
+        "findings": plan.findings().iter().map(tell::finding_object).collect::<Vec<_>>(),
         "text": text.trim_end(),
     });
     console.object("plan", fields);
-}
-
-fn finding_object(finding: &Finding) -> Value {
-    console::without_nulls(json!({
-        "severity": finding.severity.word(),
-        "check": finding.check.word(),
-        "subject": Some(&finding.subject).filter(|subject| !subject.is_empty()),
-        "problem": finding.problem,
-        "advice": finding.advice,
-    }))
 }
 
 /// The largest file of options; real ones have a line for each property and network.

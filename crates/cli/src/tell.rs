@@ -6,6 +6,7 @@ use ovftransfer::After;
 use ovftransfer::Digest;
 use ovftransfer::Event;
 use ovftransfer::FileReport;
+use ovftransfer::Finding;
 use ovftransfer::Observer;
 use ovftransfer::Report;
 use serde_json::Value;
@@ -14,8 +15,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::console;
 use crate::console::Console;
+use crate::console::without_nulls;
 use crate::format;
 
 /// Carries events from the transfer's tasks to whoever prints them, without waiting.
@@ -181,7 +182,7 @@ pub(crate) fn report(console: &Console, command: &str, report: &Report) {
 /// What was done to the machine, without what was not.
 fn after_object(after: &After) -> Option<Value> {
     (*after != After::default()).then(|| {
-        console::without_nulls(json!({
+        without_nulls(json!({
             "replaced": after.replaced.as_ref().map(ToString::to_string),
             "has_ovf_env": after.has_ovf_env,
             "is_powered_on": after.is_powered_on,
@@ -199,6 +200,17 @@ fn after_line(after: &After) -> Option<String> {
     parts.extend(after.address.as_ref().map(|address| format!("address {address}")));
     parts.extend(after.is_template.then(|| "a template".to_owned()));
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// What a plan has found, as JSON.
+pub(crate) fn finding_object(finding: &Finding) -> Value {
+    without_nulls(json!({
+        "severity": finding.severity.word(),
+        "check": finding.check.word(),
+        "subject": Some(&finding.subject).filter(|subject| !subject.is_empty()),
+        "problem": finding.problem,
+        "advice": finding.advice,
+    }))
 }
 
 fn file_object(file: &FileReport) -> Value {

@@ -275,3 +275,18 @@ fn a_host_without_vcenter_needs_no_path() {
     assert_eq!(lab.digests("web"), appliance(&[2, 1]).raw_sha256().unwrap());
     lab.expect_machines(2);
 }
+
+#[test]
+fn an_export_without_the_privilege_is_code_3_before_anything_is_made() {
+    let lab = Lab::new(
+        r#"{"machines": [{"name": "small", "disks": [{"capacity": "16MiB"}]}],
+            "missing_privileges": ["VApp.Export"]}"#,
+    );
+    let out = lab.path("out");
+    for flags in [&["--dry-run", "--json"][..], &[]] {
+        let done = lab.run(&[&["export", "/DC0/vm/small", text(&out)][..], flags].concat());
+        done.expect(3, &["VApp.Export", "role"]);
+    }
+    assert!(!out.exists() && lab.simulator.leases().is_empty());
+    lab.expect_machines(1);
+}

@@ -157,6 +157,15 @@ impl Place {
         }
     }
 
+    /// The folder of this machine that takes the package.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        match self.output {
+            Output::Folder(_) => Some(self.path.clone()),
+            Output::Archive(_) => Some(self.path.parent().unwrap_or(Path::new("")).to_owned()),
+            Output::Pipe(_) | Output::Store(_) => None,
+        }
+    }
+
     /// The file that leads to the package: its descriptor or its archive.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self.output {

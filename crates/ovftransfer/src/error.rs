@@ -167,10 +167,10 @@ pub enum Error {
         source: io::Error,
     },
     /// The plan has found what stands against the transfer; nothing was created.
-    #[error("{package} cannot be imported: {}", finding::errors(findings))]
+    #[error("{what}: {}", finding::errors(findings))]
     Preflight {
-        /// The package.
-        package: String,
+        /// What cannot be done, as a sentence.
+        what: String,
         /// Everything that was found, also what would not stop the transfer.
         findings: Vec<Finding>,
     },

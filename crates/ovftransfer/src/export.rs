@@ -1,6 +1,7 @@
 //! Exports a machine, a snapshot of one or a vApp into a package.
 
 mod describe;
+mod preflight;
 mod running;
 mod subject;
 mod temporary;
@@ -15,6 +16,8 @@ use self::subject::Subject;
 use crate::artefact::Output;
 use crate::artefact::Place;
 use crate::error::Error;
+use crate::error::Finding;
+use crate::error::Severity;
 use crate::handle::Transfer;
 use crate::server::Options;
 use crate::server::Server;
@@ -83,7 +86,8 @@ impl Export {
         check_options(server, &self.options).await?;
         let place = Place::resolve(self.destination.clone(), subject.name());
         place.check(self.existing()).await?;
-        Ok(ExportPlan { server: server.clone(), request: self, subject, place })
+        let findings = preflight::look(server, &subject, &place).await?;
+        Ok(ExportPlan { server: server.clone(), request: self, subject, place, findings })
     }
 
     const fn existing(&self) -> Existing {
@@ -113,6 +117,7 @@ pub struct ExportPlan {
     request: Export,
     subject: Subject,
     place: Place,
+    findings: Vec<Finding>,
 }
 
 impl fmt::Display for ExportPlan {
@@ -133,6 +138,9 @@ impl fmt::Display for ExportPlan {
                 writeln!(f, "  {owner}{of}{label}: {bytes} bytes of capacity")?;
             }
         }
+        for finding in &self.findings {
+            writeln!(f, "  {}: {finding}", finding.severity.word())?;
+        }
         Ok(())
     }
 }
@@ -151,7 +159,28 @@ impl ExportPlan {
         self.place.path()
     }
 
+    /// What was found beforehand, also what does not stop the export.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Whether the export can be started.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Preflight`] if something was found that stops it.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.findings.iter().all(|finding| finding.severity != Severity::Error) {
+            return Ok(());
+        }
+        let what = format!("{} cannot be exported", self.name());
+        Err(Error::Preflight { what, findings: self.findings.clone() })
+    }
+
     /// Runs the export.  Needs to be called within a tokio runtime.
+    ///
+    /// A plan that does not pass its [`check`](Self::check) fails with that error at once.
     pub fn start(self, options: Options) -> Transfer {
         Transfer::start(|meter, cancel| Running::new(self, options, meter).run(cancel))
     }

@@ -371,8 +371,8 @@ impl ImportPlan {
         if self.findings.iter().all(|finding| finding.severity != Severity::Error) {
             return Ok(());
         }
-        let (package, findings) = (self.package.display(), self.findings.clone());
-        Err(Error::Preflight { package, findings })
+        let what = format!("{} cannot be imported", self.package.display());
+        Err(Error::Preflight { what, findings: self.findings.clone() })
     }
 
     /// Runs the import.  Needs to be called within a tokio runtime.

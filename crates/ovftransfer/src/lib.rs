@@ -186,6 +186,7 @@ mod lease;
 mod meter;
 mod overview;
 mod report;
+mod rights;
 #[cfg(test)]
 mod scenarios;
 mod server;

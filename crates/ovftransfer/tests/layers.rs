@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "meter",
     "event",
     "error",
@@ -22,6 +22,7 @@ const LAYERS: [&str; 24] = [
     "report",
     "handle",
     "server",
+    "rights",
     "inventory",
     "devices",
     "check",

@@ -113,23 +113,8 @@ fn govc_takes_a_machine_that_runs() {
     exported("/DC0/vm/running", "out", &["--live"], 1);
 }
 
-/// govc imports no collection; our program does, and qemu-img compares the disks.
 #[test]
-fn a_vapp_goes_out_and_in() {
-    if !have(&["tar", "qemu-img", "sha256sum"]) {
-        return;
-    }
-    let server = Server::simulate();
-    let temp = tempfile::tempdir().unwrap();
-    let package = temp.path().join("vapp.ova");
-    server.run(&["export", "/DC0/vm/vapp0", text(&package)]).expect_code(0);
-    let first = judged(&unpacked(&package));
-    server.import(&package, "taken").expect_code(0);
-    let again = temp.path().join("again.ova");
-    server.run(&["export", "/DC0/vm/taken", text(&again)]).expect_code(0);
-    let second = judged(&unpacked(&again));
-    assert!(first.len() >= 2 && first.len() == second.len(), "{first:?} {second:?}");
-    for (one, other) in first.iter().zip(&second) {
-        tool("qemu-img", &["compare", text(one), text(other)]);
-    }
+fn govc_takes_a_vapp() {
+    exported("/DC0/vm/vapp0", "vapp.ova", &[], 2);
+    exported("/DC0/vm/vapp0", "out", &[], 2);
 }

@@ -24,6 +24,7 @@ use crate::devices;
 use crate::devices::Exported;
 use crate::devices::Selection;
 use crate::error::Error;
+use crate::error::Severity;
 use crate::inspect::Hasher;
 use crate::inspect::Inspect;
 use crate::inspect::Position;
@@ -57,6 +58,12 @@ impl Running {
     pub(super) async fn run(self, cancel: CancellationToken) -> Result<Report, Error> {
         let started = Instant::now();
         let (plan, request) = (&self.plan, &self.plan.request);
+        plan.check()?;
+        for finding in plan.findings() {
+            if finding.severity == Severity::Warning {
+                warn(&self.options, finding.to_string());
+            }
+        }
         let artefact = plan.place.create(request.existing(), request.spool_dir.clone()).await?;
         let exported = match &plan.subject {
             Subject::Live(facts) => self.by_snapshot(facts, &artefact, &cancel).await,

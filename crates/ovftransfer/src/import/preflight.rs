@@ -27,6 +27,7 @@ use crate::import::environment::Platform;
 use crate::import::options::Described;
 use crate::import::options::is_unknown;
 use crate::import::options::missing;
+use crate::rights;
 use crate::server::Server;
 use crate::store::package::Package;
 
@@ -186,42 +187,7 @@ impl Preflight<'_> {
         what: (&[(String, MoRef)], Option<&OldMachine>, Option<&Described>),
     ) -> Result<(), Error> {
         let wanted = self.wanted_privileges(what);
-        let mut entities: Vec<MoRef> = Vec::new();
-        let mut privileges: Vec<&str> = Vec::new();
-        for (entity, privilege, _) in &wanted {
-            if !entities.contains(entity) {
-                entities.push(entity.clone());
-            }
-            if !privileges.contains(privilege) {
-                privileges.push(privilege);
-            }
-        }
-        let missing = match self.server.session().missing_privileges(&entities, &privileges).await {
-            Ok(missing) => missing,
-            // Not everybody may ask, and not every server answers.
-            Err(error) if error.fault().is_some() || is_protocol(&error) => {
-                let problem = format!("could not be checked: {error}");
-                self.findings.push(Finding::note(Check::Privileges, "privileges", problem));
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        for (entity, privilege, whose) in wanted {
-            let lacks = |one: &ovftransfer_vim::authorization::MissingPrivileges| {
-                one.entity == entity && one.privileges.iter().any(|name| name == privilege)
-            };
-            if missing.iter().any(lacks) {
-                let problem = format!("you do not have the privilege {privilege} on {whose}");
-                let finding = Finding::error(
-                    Check::Privileges,
-                    ErrorKind::Permission,
-                    entity.to_string(),
-                    problem,
-                );
-                let advice = "ask for a role that has it";
-                self.findings.push(finding.advise(advice));
-            }
-        }
+        self.findings.extend(rights::missing(self.server, wanted).await?);
         Ok(())
     }
 
@@ -471,7 +437,8 @@ impl Preflight<'_> {
 
     fn stopped(&mut self) -> Error {
         let findings = std::mem::take(&mut self.findings);
-        Error::Preflight { package: self.request.package.display(), findings }
+        let what = format!("{} cannot be imported", self.request.package.display());
+        Error::Preflight { what, findings }
     }
 }
 
@@ -492,10 +459,6 @@ fn refused(fault: &Fault) -> Finding {
         Some(advice) => finding.advise(advice),
         None => finding,
     }
-}
-
-fn is_protocol(error: &ovftransfer_vim::VimError) -> bool {
-    matches!(error, ovftransfer_vim::VimError::Protocol { .. })
 }
 
 /// What the disks of a package take on a datastore, in bytes.

@@ -272,6 +272,18 @@ pub(crate) fn start_writeback(file: &File, _at_byte: u64, _len_bytes: u64) -> io
     file.sync_data()
 }
 
+/// Free space in bytes for callers without privileges, on the file system of `folder`.
+#[cfg(unix)]
+pub(crate) fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(folder)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn free_bytes(_folder: &Path) -> io::Result<u64> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Writes a small file under its `.partial` name and makes it durable.
 pub(crate) fn write_partial(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(partial_path(path))?;

@@ -5,6 +5,7 @@
 
 mod afterwards;
 mod esxi;
+mod exports;
 mod imports;
 mod outputs;
 

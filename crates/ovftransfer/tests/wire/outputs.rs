@@ -372,7 +372,12 @@ async fn a_machine_that_is_off_needs_no_snapshot() {
 
 #[tokio::test]
 async fn options_of_the_descriptor_are_those_of_the_server() {
-    let world = World::new([]).await;
+    for wire in [Wire::Json, Wire::Soap] {
+        check_options(World::over(wire, |_| {}).await).await;
+    }
+}
+
+async fn check_options(world: World) {
     let mut export = Export::new("/DC0/vm/web", world.folder.path().join("x.ova"));
     export.options = vec!["mac".to_owned(), "extraconfig".to_owned()];
     drop(export.clone().plan(&world.server).await.unwrap());
@@ -398,8 +403,14 @@ async fn a_wrong_file_size_does_no_harm() {
 /// Some servers send nothing for the second disk of a lease.
 #[tokio::test]
 async fn a_server_of_one_disk_per_lease_is_asked_for_one_at_a_time() {
+    for wire in [Wire::Json, Wire::Soap] {
+        check_one_disk_per_lease(wire).await;
+    }
+}
+
+async fn check_one_disk_per_lease(wire: Wire) {
     let one_disk = |scenario: &mut Scenario| scenario.quirks.one_disk_per_lease = true;
-    let world = World::with(one_disk).await;
+    let world = World::over(wire, one_disk).await;
     let error = world.export().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Package, "{}", error.chain());
     world.assert_clean();

@@ -1,0 +1,76 @@
+//! Looks at the server and at this machine before an export begins.
+
+use std::path::Path;
+
+use super::Subject;
+use crate::artefact::Place;
+use crate::error::Check;
+use crate::error::Error;
+use crate::error::ErrorKind;
+use crate::error::Finding;
+use crate::rights;
+use crate::server::Server;
+use crate::store::file::blocking;
+use crate::store::file::free_bytes;
+
+/// What stands against the export, or may.
+pub(super) async fn look(
+    server: &Server,
+    subject: &Subject,
+    place: &Place,
+) -> Result<Vec<Finding>, Error> {
+    let entity = subject.entity();
+    let mut wanted = vec![(entity.clone(), "VApp.Export", "it")];
+    if let Subject::Live(_) = subject {
+        wanted.push((entity.clone(), "VirtualMachine.State.CreateSnapshot", "it"));
+        wanted.push((entity.clone(), "VirtualMachine.State.RemoveSnapshot", "it"));
+    }
+    let mut findings = rights::missing(server, wanted).await?;
+    findings.extend(refused(subject));
+    findings.extend(space(subject, place).await);
+    Ok(findings)
+}
+
+/// The server says beforehand what it would refuse.
+fn refused(subject: &Subject) -> Option<Finding> {
+    let (method, advice) = match subject {
+        Subject::Machine(facts) if facts.refuses("ExportVm") => ("ExportVm", "wait for it"),
+        Subject::Live(facts) if facts.refuses("CreateSnapshot_Task") => {
+            ("CreateSnapshot_Task", "power it off, and export it without a snapshot")
+        }
+        Subject::Vapp(facts) if facts.disabled_methods.iter().any(|name| name == "ExportVApp") => {
+            ("ExportVApp", "wait for it")
+        }
+        Subject::Machine(_) | Subject::Live(_) | Subject::Snapshot(..) | Subject::Vapp(_) => {
+            return None;
+        }
+    };
+    let problem = format!("the server does not allow {method} at present: something is under way");
+    let finding = Finding::error(Check::Place, ErrorKind::Refused, subject.name(), problem);
+    Some(finding.advise(advice))
+}
+
+/// A guess: what the disks take on their datastores is more than what moves, as that is compressed.
+async fn space(subject: &Subject, place: &Place) -> Option<Finding> {
+    let folder = place.folder()?;
+    let needed: u64 = subject.machines().iter().filter_map(|machine| machine.unshared_bytes).sum();
+    let at = folder.clone();
+    let free = blocking(move || nearest(&at).and_then(|folder| free_bytes(folder).ok())).await?;
+    if free >= needed {
+        return None;
+    }
+    let problem = format!(
+        "{free} bytes are free, and the disks take {needed} on their datastores; compressed it may \
+         be less"
+    );
+    let finding = Finding::warning(Check::Space, folder.display().to_string(), problem);
+    Some(finding.advise("make room if you can"))
+}
+
+/// The first folder on the way up that is there.
+fn nearest(folder: &Path) -> Option<&Path> {
+    folder.ancestors().find_map(|above| match above.as_os_str().is_empty() {
+        true => Some(Path::new(".")),
+        false => above.is_dir().then_some(above),
+    })
+}
