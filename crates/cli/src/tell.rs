@@ -9,6 +9,7 @@ use ovftransfer::FileReport;
 use ovftransfer::Finding;
 use ovftransfer::Observer;
 use ovftransfer::Report;
+use ovftransfer::Verification;
 use serde_json::Value;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -146,6 +147,12 @@ pub(crate) fn report_object(console: &Console, command: &str, report: &Report) {
             "after": after_object(&report.after),
             "bytes": report.bytes(),
             "beats": report.beats,
+            "verification": match report.verification {
+                Verification::Require => "require",
+                Verification::Prefer => "prefer",
+                Verification::Off => "off",
+                _ => "unknown",
+            },
             "streamed_ms": millis(report.streamed),
             "took_ms": millis(report.took),
         }),
@@ -220,6 +227,7 @@ fn file_object(file: &FileReport) -> Value {
         "bytes": file.bytes,
         "capacity_bytes": file.capacity_bytes,
         "digests": digests(&file.digests),
+        "by_package": file.by_package,
         "by_server": file.by_server,
         "attempts": file.attempts,
         "took_ms": millis(file.took),
@@ -234,7 +242,13 @@ pub(crate) fn file_row(file: &FileReport) -> Vec<String> {
         format::rate(file.bytes, file.took),
         file.digests.first().map(short).unwrap_or_default(),
         file.host.clone(),
-        if file.by_server { "proven by the server" } else { "not proven by the server" }.to_owned(),
+        match (file.by_package, file.by_server) {
+            (true, true) => "as in the manifest, proven by the server",
+            (true, false) => "as in the manifest, not proven by the server",
+            (false, true) => "proven by the server",
+            (false, false) => "not proven by the server",
+        }
+        .to_owned(),
     ]
 }
 

@@ -108,12 +108,14 @@ fn json_is_what_its_documentation_says() {
 
     // A slow server that refuses a heartbeat and resets a stream, and one that is wrong.
     let lab = Lab::new(
-        r#"{"machines": [], "lease_timeout_s": 3,
-                           "hosts": [{"name": "h", "throttle_mb_per_s_per_stream": 0.3}],
-                           "faults": [{"on": "import", "kind": "heartbeat_refused"},
-                                      {"on": "import", "kind": {"reset_after_bytes": 100000}}]}"#,
+        r#"{"machines": [{"name": "slow", "disks": [
+                {"capacity": "16MiB", "data": {"amount": "2MiB", "kind": "random"}}]}],
+            "lease_timeout_s": 3,
+            "hosts": [{"name": "h", "throttle_mb_per_s_per_stream": 0.3}],
+            "faults": [{"on": "export", "kind": "heartbeat_refused"},
+                       {"on": "export", "kind": {"reset_after_bytes": 100000}}]}"#,
     );
-    run(lab.import(&lab.package(), "web"));
+    run(lab.run(&["export", "/DC0/vm/slow", text(&lab.path("slow.ova")), "--json"]));
     let lab = Lab::new(
         r#"{"machines": [],
                            "faults": [{"on": "import", "kind": "wrong_digest", "times": 9}]}"#,

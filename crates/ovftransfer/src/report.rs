@@ -9,6 +9,7 @@ use ovftransfer_vim::value::MoRef;
 
 use crate::meter::Meter;
 use crate::transfer::Moved;
+use crate::verify::Verification;
 
 /// What a transfer did.  There is one only when everything was proven and the lease completed.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Report {
     /// The file that leads to the package that an export wrote: its descriptor or its archive.
     /// A package in a pipe or a store has none.
     pub package: Option<PathBuf>,
+    /// What the server's manifest had to prove.
+    pub verification: Verification,
     /// One entry for each file that moved, in the order of the plan.
     pub files: Vec<FileReport>,
     /// What was done to the machine after its import; nothing after an export.
@@ -66,6 +69,9 @@ pub struct FileReport {
     pub capacity_bytes: Option<u64>,
     /// Every digest that was computed while it moved.
     pub digests: Vec<Digest>,
+    /// Whether the package's manifest agreed in the digest.  An export has none to compare with: it
+    /// makes one.
+    pub by_package: bool,
     /// Whether the server's manifest agreed in size and digest.
     pub by_server: bool,
     /// Tries that it took; 1 if all went well.
@@ -99,6 +105,7 @@ impl FileReport {
             bytes: moved.proof.bytes(),
             capacity_bytes: moved.disk.as_ref().map(|disk| disk.capacity_bytes()),
             digests: moved.digests.clone(),
+            by_package: moved.proof.by_package(),
             by_server: moved.proof.by_server(),
             attempts: moved.attempts,
             took: moved.took,

@@ -30,6 +30,7 @@ pub struct Verified {
     file: FileName,
     bytes: u64,
     digest: Digest,
+    by_package: bool,
     by_server: bool,
 }
 
@@ -52,10 +53,27 @@ impl Verified {
         &self.digest
     }
 
+    /// Whether the package's manifest agreed in the digest.
+    #[must_use]
+    pub const fn by_package(&self) -> bool {
+        self.by_package
+    }
+
     /// Whether the server's manifest agreed in size and digest.
     #[must_use]
     pub const fn by_server(&self) -> bool {
         self.by_server
+    }
+
+    /// Compares the file with a manifest that came after it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DigestMismatch`]; [`Error::Unproven`] if the digest was not computed.
+    pub(crate) fn confirm(&mut self, seen: &Inspection, expected: &Digest) -> Result<(), Error> {
+        check_promise(&self.file, seen, expected)?;
+        self.by_package = true;
+        Ok(())
     }
 
     /// Compares a file with the package's manifest and the server's.
@@ -87,7 +105,8 @@ impl Verified {
         let Some(digest) = computed.cloned() else {
             return Err(unproven(file, "was not compared, and no digest was computed"));
         };
-        Ok(Self { file: file.clone(), bytes, digest, by_server: by_server.is_some() })
+        let (by_package, by_server) = (promised.is_some(), by_server.is_some());
+        Ok(Self { file: file.clone(), bytes, digest, by_package, by_server })
     }
 }
 

@@ -85,6 +85,7 @@ impl Running {
             entity: plan.subject.entity().clone(),
             lease: leases.join(", "),
             package,
+            verification: self.options.verification,
             files,
             after: report::After::default(),
             beats: self.meter.beats(),

@@ -29,7 +29,6 @@ use crate::transfer::Moved;
 use crate::transfer::Shared;
 use crate::transfer::discard;
 use crate::transfer::move_all;
-use crate::verify::check_promise;
 
 /// What every file of the import needs.
 struct Under<'u> {
@@ -118,7 +117,7 @@ impl Running {
         for file in moved {
             let Some(expected) = manifest.digest(file.proof.file()) else { continue };
             let seen = Inspection { digests: file.digests.clone(), disk: None };
-            check_promise(file.proof.file(), &seen, expected)?;
+            file.proof.confirm(&seen, expected)?;
         }
         Ok(())
     }

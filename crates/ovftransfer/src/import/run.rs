@@ -78,6 +78,7 @@ impl Running {
             lease: lease_name,
             package: None,
             streamed,
+            verification: self.options.verification,
             files,
             after,
             beats: self.meter.beats(),

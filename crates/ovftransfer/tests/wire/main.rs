@@ -173,7 +173,7 @@ async fn goes_out_and_comes_back(wire: Wire) {
     assert_eq!(names, ["web-disk-0.vmdk", "web-disk-1.vmdk", "web.mf", "web.ovf"]);
 
     let back = world.import(&descriptor, "again").await.unwrap();
-    assert!(back.files.iter().all(|file| file.by_server), "{back:?}");
+    assert!(back.files.iter().all(|file| file.by_server && file.by_package), "{back:?}");
     assert_eq!(world.disks("again").unwrap(), world.disks("web").unwrap());
     let leases = world.simulator.leases();
     assert!(leases.iter().all(|lease| lease.state == LeaseState::Done), "{leases:?}");
