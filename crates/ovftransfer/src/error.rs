@@ -330,6 +330,19 @@ impl DeviceStatus {
     }
 }
 
+/// Makes an error of what a plan has found, if something of it stops the transfer.
+///
+/// `what` says as a sentence what cannot be done then.
+pub(crate) fn check_findings(
+    what: impl FnOnce() -> String,
+    findings: &[Finding],
+) -> Result<(), Error> {
+    if findings.iter().all(|finding| finding.severity != Severity::Error) {
+        return Ok(());
+    }
+    Err(Error::Preflight { what: what(), findings: findings.to_vec() })
+}
+
 fn licences(count: usize) -> String {
     if count == 1 { "a licence".to_owned() } else { format!("{count} licences") }
 }

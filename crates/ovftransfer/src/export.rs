@@ -17,7 +17,7 @@ use crate::artefact::Output;
 use crate::artefact::Place;
 use crate::error::Error;
 use crate::error::Finding;
-use crate::error::Severity;
+use crate::error::check_findings;
 use crate::handle::Transfer;
 use crate::server::Options;
 use crate::server::Server;
@@ -171,11 +171,7 @@ impl ExportPlan {
     ///
     /// [`Error::Preflight`] if something was found that stops it.
     pub fn check(&self) -> Result<(), Error> {
-        if self.findings.iter().all(|finding| finding.severity != Severity::Error) {
-            return Ok(());
-        }
-        let what = format!("{} cannot be exported", self.name());
-        Err(Error::Preflight { what, findings: self.findings.clone() })
+        check_findings(|| format!("{} cannot be exported", self.name()), &self.findings)
     }
 
     /// Runs the export.  Needs to be called within a tokio runtime.

@@ -26,6 +26,7 @@ use ovftransfer_vim::value::MoRef;
 use crate::error::Error;
 use crate::error::Finding;
 use crate::error::Severity;
+use crate::error::check_findings;
 use crate::handle::Transfer;
 use crate::import::after::Afterwards;
 use crate::import::options::Described;
@@ -368,11 +369,8 @@ impl ImportPlan {
     ///
     /// [`Error::Preflight`] if something was found that stops it.
     pub fn check(&self) -> Result<(), Error> {
-        if self.findings.iter().all(|finding| finding.severity != Severity::Error) {
-            return Ok(());
-        }
-        let what = format!("{} cannot be imported", self.package.display());
-        Err(Error::Preflight { what, findings: self.findings.clone() })
+        let what = || format!("{} cannot be imported", self.package.display());
+        check_findings(what, &self.findings)
     }
 
     /// Runs the import.  Needs to be called within a tokio runtime.

@@ -31,6 +31,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::error::Finding;
+use crate::error::Severity;
 use crate::event::Event;
 use crate::event::Observer;
 use crate::governor::Governor;
@@ -231,6 +233,13 @@ pub(crate) async fn server_algorithm(
             Ok(Some(DigestAlgorithm::Sha1))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells the warnings among what a plan has found.
+pub(crate) fn warn_of(options: &Options, findings: &[Finding]) {
+    for finding in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
+        warn(options, finding.to_string());
     }
 }
 

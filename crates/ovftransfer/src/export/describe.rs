@@ -18,6 +18,8 @@ pub(super) struct Contents {
 }
 
 impl Contents {
+    /// Takes what is known of the files that moved, in this `order`.
+    ///
     /// # Errors
     ///
     /// [`Error::Refused`] if the files are not those of `order`, or have no such digest.

@@ -24,7 +24,6 @@ use crate::devices;
 use crate::devices::Exported;
 use crate::devices::Selection;
 use crate::error::Error;
-use crate::error::Severity;
 use crate::inspect::Hasher;
 use crate::inspect::Inspect;
 use crate::inspect::Position;
@@ -37,6 +36,7 @@ use crate::report::Report;
 use crate::server::Options;
 use crate::server::server_algorithm;
 use crate::server::warn;
+use crate::server::warn_of;
 use crate::transfer::Job;
 use crate::transfer::Moved;
 use crate::transfer::discard;
@@ -59,11 +59,7 @@ impl Running {
         let started = Instant::now();
         let (plan, request) = (&self.plan, &self.plan.request);
         plan.check()?;
-        for finding in plan.findings() {
-            if finding.severity == Severity::Warning {
-                warn(&self.options, finding.to_string());
-            }
-        }
+        warn_of(&self.options, plan.findings());
         let artefact = plan.place.create(request.existing(), request.spool_dir.clone()).await?;
         let exported = match &plan.subject {
             Subject::Live(facts) => self.by_snapshot(facts, &artefact, &cancel).await,

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use crate::check::algorithms_in_order;
 use crate::devices;
 use crate::error::Error;
-use crate::error::Severity;
 use crate::import::ImportPlan;
 use crate::import::after;
 use crate::import::package::PlannedFile;
@@ -28,7 +27,7 @@ use crate::report;
 use crate::report::Report;
 use crate::server::Options;
 use crate::server::server_algorithm;
-use crate::server::warn;
+use crate::server::warn_of;
 use crate::store::Source;
 use crate::store::device::DeviceDestination;
 use crate::store::device::Upload;
@@ -48,11 +47,7 @@ impl Running {
     pub(super) async fn run(self, cancel: CancellationToken) -> Result<Report, Error> {
         let started = Instant::now();
         self.plan.check()?;
-        for finding in self.plan.findings() {
-            if finding.severity == Severity::Warning {
-                warn(&self.options, finding.to_string());
-            }
-        }
+        warn_of(&self.options, self.plan.findings());
         let api = self.plan.server.hold(self.plan.take_lease(), &cancel).await?;
         let lease_name = api.name();
         let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(&cancel).await?;
