@@ -1,6 +1,7 @@
 //! The descriptor (`.ovf`): what the package holds and what machine it makes.
 
 mod describe;
+mod edit;
 mod error;
 mod messages;
 mod read;
@@ -10,20 +11,20 @@ mod tree;
 mod units;
 mod view;
 
+pub use edit::Edit;
 pub use error::{EnvelopeError, EnvelopeFault, Position};
 pub use sections::{Configuration, Eula, IpAssignment, Product, Property, PropertyValue};
 pub use sections::{StartupItem, VirtualSystemCollection};
 pub use view::{Disk, EnvelopeVersion, FileRef, HardwareItem, Network, VirtualSystem};
 
+use edit::Changes;
 use read::Outside;
 use read::Parts;
-
-use crate::name::FileName;
 
 /// An OVF descriptor of version 1.x or 2.x.
 ///
 /// It is a view: the bytes it was read from are kept and never altered, so that they can be sent,
-/// hashed and stored as they came.  Reading is bounded (4 MiB, 256 nested elements, 256 attributes
+/// hashed and stored as they came; an [edit](Self::edit) makes another.  Reading is bounded (4 MiB, 256 nested elements, 256 attributes
 /// of an element, no document type declaration) and checks what a transfer relies on: that ids are
 /// unique, that what is referred to exists, that sizes are numbers, that names stay in the package.
 /// It is not a validation by the schema.
@@ -49,6 +50,7 @@ use crate::name::FileName;
 #[derive(Debug)]
 pub struct Envelope {
     source: String,
+    outside: Outside,
     parts: Parts,
 }
 
@@ -85,13 +87,19 @@ impl Envelope {
             EnvelopeError::at(&text.unwrap_or_default(), good, EnvelopeFault::Encoding)
         })?;
         let parts = read::read(without_mark(&source), outside)?;
-        Ok(Self { source, parts })
+        Ok(Self { source, outside, parts })
     }
 
     /// The bytes that the descriptor was read from.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.source.as_bytes()
+    }
+
+    /// The bytes that the descriptor was read from, without a copy.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.source.into_bytes()
     }
 
     /// The descriptor as text: the bytes without a byte order mark.
@@ -112,43 +120,11 @@ impl Envelope {
         &self.parts.references
     }
 
-    /// The text with its references in another order: that of `order`, then the others as they
-    /// were.  Nothing else changes.
-    ///
-    /// The files of an OVA stand in the order of the references (DSP0243 1.1.0 §5.3).
-    ///
-    /// ```
-    /// # use ovftransfer_ovf::{Envelope, FileName};
-    /// let text = r#"<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"
-    ///                         xmlns:o="http://schemas.dmtf.org/ovf/envelope/1">
-    ///     <References> <File o:id="1" o:href="a"/> <!-- --> <File o:id="2" o:href="b"/> </References>
-    ///     <VirtualSystem o:id="vm"/></Envelope>"#;
-    /// let envelope = Envelope::parse(text)?;
-    /// let turned = envelope.with_references_in(&[FileName::new("b")?, FileName::new("a")?]);
-    /// assert!(turned.contains(
-    ///     r#"<References> <File o:id="2" o:href="b"/> <!-- --> <File o:id="1" o:href="a"/> </Ref"#
-    /// ));
-    /// assert_eq!(envelope.with_references_in(&[]), text);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn with_references_in(&self, order: &[FileName]) -> String {
-        let rank = |file: &&FileRef| {
-            order.iter().position(|name| name == file.href()).unwrap_or(order.len())
-        };
-        let mut sorted: Vec<&FileRef> = self.references().iter().collect();
-        sorted.sort_by_key(rank);
-        let source = self.text();
-        let piece = |from: usize, to: usize| source.get(from..to).unwrap_or_default();
-        let mut text = String::with_capacity(source.len());
-        let mut from = 0;
-        for (place, file) in self.references().iter().zip(sorted) {
-            text.push_str(piece(from, place.at.start));
-            text.push_str(piece(file.at.start, file.at.end));
-            from = place.at.end;
-        }
-        text.push_str(piece(from, source.len()));
-        text
+    /// Starts to change it.  It stays as it is itself: [`Edit::apply`] gives another.
+    pub fn edit(&self) -> Edit<'_> {
+        let (references, disks) = (self.references(), self.disks());
+        let (source, outside) = (self.source.as_str(), self.outside);
+        Edit { source, outside, references, disks, changes: Changes::default() }
     }
 
     /// The file with an id.
@@ -224,6 +200,25 @@ impl Envelope {
     #[must_use]
     pub fn systems(&self) -> &[VirtualSystem] {
         &self.parts.systems
+    }
+}
+
+impl Edit<'_> {
+    /// The descriptor with the changes, read anew as the first one was.
+    ///
+    /// # Errors
+    ///
+    /// An [`EnvelopeError`] if there is no file or disk with an id that was given, or if the outcome
+    /// contradicts itself: two references to one file, a reference to what was removed.
+    pub fn apply(&self) -> Result<Envelope, EnvelopeError> {
+        let text = without_mark(self.source);
+        let mark = self.source.get(..self.source.len() - text.len()).unwrap_or_default();
+        let made = |text: &str| Envelope::read(format!("{mark}{text}").into(), self.outside);
+        let envelope = made(&self.changes.made_in(text)?)?;
+        if self.changes.order.is_empty() {
+            return Ok(envelope);
+        }
+        made(&edit::ordered(envelope.text(), envelope.references(), &self.changes.order))
     }
 }
 

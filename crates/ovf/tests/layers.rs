@@ -8,8 +8,8 @@ use std::path::Path;
 const LAYERS: [&str; 6] = ["name", "digest", "manifest", "read_at", "envelope", "ova"];
 
 /// Parts of the module `envelope`, lowest first.
-const ENVELOPE: [&str; 9] =
-    ["units", "error", "sections", "view", "scan", "tree", "messages", "describe", "read"];
+const ENVELOPE: [&str; 10] =
+    ["units", "error", "sections", "view", "scan", "tree", "messages", "describe", "read", "edit"];
 
 /// Parts of the module `ova`, lowest first.
 const OVA: [&str; 6] = ["error", "header", "extension", "walk", "index", "writer"];

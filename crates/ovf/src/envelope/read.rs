@@ -59,20 +59,8 @@ pub(super) enum Outside {
 
 /// Reads a descriptor.
 pub(super) fn read(text: &str, outside: Outside) -> Result<Parts, EnvelopeError> {
-    scan::check(text)?;
-    let options = ParsingOptions { nodes_limit: NODES_MAX, ..ParsingOptions::default() };
-    let tree = Document::parse_with_options(text, options).map_err(|e| xml_error(text, &e))?;
-    let root = tree.root_element();
-    let (version, ovf) = match (root.tag_name().name(), root.tag_name().namespace()) {
-        ("Envelope", Some(OVF_1)) => (EnvelopeVersion::V1, OVF_1),
-        ("Envelope", Some(OVF_2)) => (EnvelopeVersion::V2, OVF_2),
-        (name, namespace) => {
-            let found =
-                format!("{} of {}", shown(name), shown(namespace.unwrap_or("no namespace")));
-            return Err(fail(root, EnvelopeFault::NotAnEnvelope { found }));
-        }
-    };
-    let reader = Reader { root, ovf };
+    let tree = tree(text)?;
+    let (version, reader) = envelope(&tree)?;
     let messages = Messages::of(reader);
     let describer = Describer { reader, messages: &messages };
     let References { files, ids, outside } = reader.references(outside)?;
@@ -93,6 +81,30 @@ pub(super) fn read(text: &str, outside: Outside) -> Result<Parts, EnvelopeError>
     })
 }
 
+/// Reads the XML.
+pub(super) fn tree(text: &str) -> Result<Document<'_>, EnvelopeError> {
+    scan::check(text)?;
+    let options = ParsingOptions { nodes_limit: NODES_MAX, ..ParsingOptions::default() };
+    Document::parse_with_options(text, options).map_err(|e| xml_error(text, &e))
+}
+
+/// The envelope of a tree, and its version.
+pub(super) fn envelope<'a, 'input>(
+    tree: &'a Document<'input>,
+) -> Result<(EnvelopeVersion, Reader<'a, 'input>), EnvelopeError> {
+    let root = tree.root_element();
+    let (version, ovf) = match (root.tag_name().name(), root.tag_name().namespace()) {
+        ("Envelope", Some(OVF_1)) => (EnvelopeVersion::V1, OVF_1),
+        ("Envelope", Some(OVF_2)) => (EnvelopeVersion::V2, OVF_2),
+        (name, namespace) => {
+            let found =
+                format!("{} of {}", shown(name), shown(namespace.unwrap_or("no namespace")));
+            return Err(fail(root, EnvelopeFault::NotAnEnvelope { found }));
+        }
+    };
+    Ok((version, Reader { root, ovf }))
+}
+
 /// What stands in `References`.
 #[derive(Debug, Default)]
 struct References<'a> {
@@ -106,7 +118,7 @@ impl<'a, 'input> Reader<'a, 'input> {
     fn references(self, outside: Outside) -> Result<References<'a>, EnvelopeError> {
         let mut hrefs = HashSet::new();
         let mut references = References::default();
-        for node in self.children(self.root, "References").flat_map(|n| self.children(n, "File")) {
+        for node in self.file_nodes() {
             let id = self.required(node, "File", "id")?;
             let found = self.required(node, "File", "href")?;
             if !references.ids.insert(id) {
@@ -171,15 +183,6 @@ impl<'a, 'input> Reader<'a, 'input> {
             return Err(fail(*node, EnvelopeFault::ParentCircle { id: shown(&disk.id) }));
         }
         Ok(disks)
-    }
-
-    /// OVF 2 has disks that machines share in a section of their own.
-    fn disk_nodes(self) -> impl Iterator<Item = Node<'a, 'input>> {
-        [("DiskSection", "Disk"), ("SharedDiskSection", "SharedDisk")].into_iter().flat_map(
-            move |(section, disk)| {
-                self.children(self.root, section).flat_map(move |node| self.children(node, disk))
-            },
-        )
     }
 
     fn disk(

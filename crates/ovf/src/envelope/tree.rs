@@ -28,6 +28,20 @@ impl<'a, 'input> Reader<'a, 'input> {
         node.children().filter(move |child| self.is(*child, name))
     }
 
+    /// The references to files.
+    pub(super) fn file_nodes(self) -> impl Iterator<Item = Node<'a, 'input>> {
+        self.children(self.root, "References").flat_map(move |node| self.children(node, "File"))
+    }
+
+    /// The disks.  OVF 2 has those that machines share in a section of their own.
+    pub(super) fn disk_nodes(self) -> impl Iterator<Item = Node<'a, 'input>> {
+        [("DiskSection", "Disk"), ("SharedDiskSection", "SharedDisk")].into_iter().flat_map(
+            move |(section, disk)| {
+                self.children(self.root, section).flat_map(move |node| self.children(node, disk))
+            },
+        )
+    }
+
     /// Whether a machine or collection is a part of what the envelope describes: it lies directly
     /// in the envelope, or in a collection (DSP0243 1.1.0 §7.2).
     pub(super) fn is_content(self, node: Node<'_, '_>) -> bool {

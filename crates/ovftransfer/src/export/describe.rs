@@ -66,9 +66,6 @@ fn described(moved: &Moved) -> OvfFile {
 /// [`Error::Refused`] if it does not name exactly these files, each once; if it says another size
 /// (it may leave the size out); or if it cannot be read, as nobody else could read it then.
 pub(super) fn check_described(descriptor: &str, files: &[OvfFile]) -> Result<Envelope, Error> {
-    let refused = |problem: String| Error::Refused {
-        problem: format!("it made a descriptor that does not fit: {problem}"),
-    };
     let envelope = Envelope::parse(descriptor).map_err(|error| refused(error.to_string()))?;
     let references = envelope.references();
     if let Some(odd) = references.iter().find(|one| !files.iter().any(|file| is_of(one, file))) {
@@ -87,6 +84,15 @@ pub(super) fn check_described(descriptor: &str, files: &[OvfFile]) -> Result<Env
         }
     }
     Ok(envelope)
+}
+
+/// The descriptor with its references in the order of the files.
+pub(super) fn in_order(envelope: &Envelope, order: &[FileName]) -> Result<Envelope, Error> {
+    envelope.edit().order_references(order).apply().map_err(|error| refused(error.to_string()))
+}
+
+fn refused(problem: String) -> Error {
+    Error::Refused { problem: format!("it made a descriptor that does not fit: {problem}") }
 }
 
 fn is_of(reference: &FileRef, file: &OvfFile) -> bool {

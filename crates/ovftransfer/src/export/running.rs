@@ -16,6 +16,7 @@ use super::ExportPlan;
 use super::describe::Contents;
 use super::describe::add;
 use super::describe::check_described;
+use super::describe::in_order;
 use super::describe::small_file;
 use super::subject::Subject;
 use super::temporary::TemporarySnapshot;
@@ -303,7 +304,7 @@ impl Running {
         }
         let envelope = check_described(&made.descriptor, &params.files)?;
         let order: Vec<FileName> = contents.digests.iter().map(|(file, _)| file.clone()).collect();
-        let bytes = artefact.fit(envelope.with_references_in(&order).into_bytes()).await?;
+        let bytes = artefact.fit(in_order(&envelope, &order)?.into_bytes()).await?;
         let algorithm = plan.request.algorithm;
         let mut manifest = Manifest::new();
         add(&mut manifest, &descriptor, Hasher::digest(algorithm, &bytes))?;
