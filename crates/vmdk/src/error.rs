@@ -70,6 +70,28 @@ pub enum Fault {
     /// The header asks for a compression other than deflate (1).
     #[error("compression {0}, expected deflate (1)")]
     Compression(u16),
+    /// Data reaches beyond the capacity.
+    #[error("data at sector {lba_sectors} reaches beyond the capacity of {capacity_sectors}")]
+    DataBeyondCapacity {
+        /// Where the data belongs on the disk.
+        lba_sectors: u64,
+        /// Capacity of the disk.
+        capacity_sectors: u64,
+    },
+    /// Data is no whole number of sectors.
+    #[error("data of {bytes} bytes is not a multiple of 512")]
+    DataLength {
+        /// Length of the data.
+        bytes: u64,
+    },
+    /// Data does not lie behind the data before it.
+    #[error("data at sector {lba_sectors}, expected {expected_min} or above")]
+    DataOrder {
+        /// Where the data belongs on the disk.
+        lba_sectors: u64,
+        /// End of the data before.
+        expected_min: u64,
+    },
     /// The descriptor text lies outside the place the header leaves for it, or is too long.
     #[error("descriptor of {sectors} sectors at sector {at_sector} does not fit the overhead")]
     DescriptorPlace {

@@ -13,7 +13,7 @@
 //!   inflating anything, and knows how far the disk has come;
 //! - [`GrainDecoder`] is pushed the same bytes and hands on the grains, [`GrainReader`] reads them
 //!   from a source;
-//! - [`StreamWriter`] writes a file.
+//! - [`ParallelWriter`] writes a file with all cores, [`StreamWriter`] grain by grain with one.
 //!
 //! All of them go through a file once, forward, in constant memory.  Files of VMware, VirtualBox,
 //! qemu and open-vmdk are read; the last two put the tables before the grains, and qemu writes
@@ -42,6 +42,8 @@
 //! # Ok::<(), ovftransfer_vmdk::VmdkError>(())
 //! ```
 
+mod assemble;
+mod batch;
 mod check;
 mod decode;
 mod descriptor;
@@ -52,6 +54,8 @@ mod header;
 mod inflate;
 mod marker;
 mod pack;
+mod parallel;
+mod pool;
 mod read;
 mod scan;
 mod tables;
@@ -70,9 +74,10 @@ pub use header::SECTOR_BYTES;
 pub use marker::MARKER_BYTES;
 pub use marker::Marker;
 pub use pack::Level;
+pub use pack::Options;
+pub use parallel::ParallelWriter;
 pub use read::Grain;
 pub use read::GrainReader;
 pub use scan::Position;
 pub use scan::Summary;
-pub use write::Options;
 pub use write::StreamWriter;

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Modules of this crate, lowest first.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 18] = [
     "error",
     "header",
     "marker",
@@ -17,7 +17,11 @@ const LAYERS: [&str; 14] = [
     "decode",
     "read",
     "pack",
+    "assemble",
     "write",
+    "pool",
+    "batch",
+    "parallel",
 ];
 
 #[test]

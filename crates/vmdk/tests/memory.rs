@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use ovftransfer_vmdk::GrainDecoder;
 use ovftransfer_vmdk::Header;
 use ovftransfer_vmdk::Options;
+use ovftransfer_vmdk::ParallelWriter;
 use ovftransfer_vmdk::StreamCheck;
 use ovftransfer_vmdk::StreamWriter;
 
@@ -20,12 +21,14 @@ struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: hands every call on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         PEAK.fetch_max(now, Ordering::Relaxed);
+        CALLS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
@@ -97,4 +100,29 @@ fn memory_is_bounded() {
         assert_eq!(decoder.finish().unwrap(), written);
     });
     assert!(both < 2 << 20, "{both}");
+
+    // Threads share their buffers, however many there are and however long the disk.
+    let many = parallel(1000, 64);
+    assert!(many.0 < 45 << 20, "{}", many.0);
+    let (few, more) = (parallel(500, 2), parallel(1000, 2));
+    assert!(more.0 < 6 << 20, "{}", more.0);
+    // Sinks and tables grow a few times; a buffer for each grain would be hundreds.
+    assert!(more.1 < few.1 + 50, "{} {}", few.1, more.1);
+}
+
+/// Most bytes held and calls made for memory while so many grains are written.
+fn parallel(grains: u64, threads: usize) -> (usize, usize) {
+    let mut grain = vec![0; 65_536];
+    grain[5] = 1;
+    let calls = CALLS.load(Ordering::Relaxed);
+    let peak = peak(|| {
+        let options = Options::default().threads(threads.try_into().unwrap());
+        let mut writer = ParallelWriter::new(std::io::sink(), 64 << 40, options).unwrap();
+        for number in 0..grains {
+            writer.write(number * 128, &grain).unwrap();
+        }
+        let (_, written) = writer.finish().unwrap();
+        assert_eq!(written.grains(), grains);
+    });
+    (peak, CALLS.load(Ordering::Relaxed) - calls)
 }

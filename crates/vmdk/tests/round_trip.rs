@@ -12,6 +12,7 @@ use ovftransfer_vmdk::GrainDecoder;
 use ovftransfer_vmdk::GrainReader;
 use ovftransfer_vmdk::Level;
 use ovftransfer_vmdk::Options;
+use ovftransfer_vmdk::ParallelWriter;
 use ovftransfer_vmdk::StreamCheck;
 use ovftransfer_vmdk::StreamWriter;
 use ovftransfer_vmdk::VmdkError;
@@ -73,6 +74,34 @@ proptest! {
         let (decoded, summary) = common::decode(&file).unwrap();
         prop_assert_eq!(summary, written);
         prop_assert!(decoded == expected, "other grains");
+    }
+
+    #[test]
+    fn pieces_and_threads_do_not_matter(
+        (capacity_bytes, grains) in disk(),
+        options in options(),
+        threads in 1_usize..5,
+        pieces in collection::vec(1_usize..300, 1..20),
+    ) {
+        let (file, written) = common::write(capacity_bytes, &grains, options);
+        let options = options.threads(threads.try_into().unwrap());
+        let mut writer = ParallelWriter::new(Vec::new(), capacity_bytes, options).unwrap();
+        let mut lengths = pieces.iter().cycle();
+        for (number, data) in &grains {
+            let (mut at, mut rest) = (number * common::GRAIN_SECTORS, data.as_slice());
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at(rest.len().min(lengths.next().unwrap() * 512));
+                // What does not come is zero.
+                if piece.iter().any(|&byte| byte != 0) {
+                    writer.write(at, piece).unwrap();
+                }
+                at += (piece.len() / 512) as u64;
+                rest = behind;
+            }
+        }
+        let (parallel, summary) = writer.finish().unwrap();
+        prop_assert_eq!(summary, written);
+        prop_assert!(parallel == file, "not the bytes of one thread");
     }
 
     #[test]
@@ -165,6 +194,50 @@ fn writer_refuses_what_the_format_cannot_hold() {
     writer.write_grain(256, &grain).unwrap();
     let (file, written) = writer.finish().unwrap();
     assert_eq!(common::check(&file).unwrap(), written);
+}
+
+#[test]
+fn parallel_writer_refuses_what_the_format_cannot_hold() {
+    let new = |capacity_bytes| ParallelWriter::new(Vec::new(), capacity_bytes, Options::default());
+    for capacity_bytes in [0, 513, (64 << 40) + 512] {
+        assert!(matches!(new(capacity_bytes), Err(VmdkError::Unwritable(_))), "{capacity_bytes}");
+    }
+    let data = [1; GRAIN];
+    let mut writer = new(1 << 20).unwrap();
+    writer.write(100, &data).unwrap();
+    for (lba_sectors, len) in [(227, 512), (0, 512), (300, 511), (2047, 1024), (u64::MAX, 512)] {
+        let refused = writer.write(lba_sectors, &data[..len]);
+        assert!(matches!(refused, Err(VmdkError::Unwritable(_))), "{lba_sectors} {len}");
+    }
+    writer.write(2047, &data[..512]).unwrap();
+    let (file, written) = writer.finish().unwrap();
+    assert_eq!((common::check(&file).unwrap(), written.grains()), (written, 3));
+}
+
+/// Takes so many bytes.
+struct Small(usize);
+
+impl std::io::Write for Small {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn error_of_the_sink_ends_the_writer() {
+    let options = Options::default().threads(2.try_into().unwrap());
+    let mut writer = ParallelWriter::new(Small(300_000), 1 << 30, options).unwrap();
+    let data = noise(1, GRAIN);
+    let mut lbas = (0..1 << 13).map(|number| number * 128);
+    let error = lbas.find_map(|lba| writer.write(lba, &data).err()).unwrap();
+    assert!(matches!(error, VmdkError::Io { at_byte: 65_536..300_000, .. }), "{error}");
+    assert!(matches!(writer.write(1 << 20, &data), Err(VmdkError::Unwritable(_))));
+    assert!(matches!(writer.finish(), Err(VmdkError::Unwritable(_))));
 }
 
 #[test]
