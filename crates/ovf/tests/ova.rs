@@ -326,6 +326,14 @@ fn headers_with_two_readings_are_refused() {
             Err(error) => assert!(error.to_string().contains(problem), "{problem}: {error}"),
         }
     }
+    // An extended header of the old form: the tar crate takes it for a file.
+    for kind in [b'x', b'g', b'L'] {
+        let mut parts = pax(kind, "path", "c");
+        parts[257..265].fill(0);
+        parts = with_checksum(parts, 0);
+        let error = Ova::index(&archive(&[parts, file("b", b"1")])).unwrap_err().to_string();
+        assert!(error.contains("without the magic"), "{error}");
+    }
     // A GNU header with times where POSIX has the prefix: Python would put them into the name.
     let mut archive = archive(&[]);
     archive[257..265].copy_from_slice(b"ustar  \0");

@@ -41,7 +41,14 @@ pub(super) fn parse(block: &Block) -> Result<Entry, &'static str> {
         return Err("the size is negative, larger than 2^63 or not a number");
     }
     let size_bytes = header.entry_size().map_err(|_| "the size is not a number")?;
-    Ok(Entry { kind: kind(block), name: header.path_bytes().into_owned(), size_bytes })
+    let kind = kind(block);
+    let is_extension =
+        matches!(kind, Kind::GlobalExtension | Kind::GnuLongName | Kind::LocalExtension);
+    if is_extension && header.as_ustar().is_none() && header.as_gnu().is_none() {
+        // Some tools look at the type alone, some take such a header for a file.
+        return Err("an extended header without the magic of POSIX or GNU");
+    }
+    Ok(Entry { kind, name: header.path_bytes().into_owned(), size_bytes })
 }
 
 /// Only POSIX headers have a name prefix; where others have something in its place (times, the
