@@ -1,16 +1,17 @@
-//! OVF packages on disk: envelope, references, manifest, OVA layout.
+//! OVF packages on disk: envelope, references, manifest, certificate, OVA layout.
 //!
 //! ```text
 //!   package folder            one file
 //!   vm.ovf  ──> Envelope      vm.ova ──> ova::Ova ──> offset and size of each member
 //!   vm.mf   ──> Manifest      members   ──> ova::Writer ──> vm.ova
+//!   vm.cert ──> Certificate
 //!   disk-1.vmdk
 //! ```
 //!
 //! Everything here is pure: no network, no threads, no async.  Bytes are borrowed from a
 //! [`ReadAt`] or given as a slice.  All of it is written for hostile input: every limit is a
 //! constant with its reason, no bytes can make it panic, and a [`FileName`] cannot leave the package.
-//! Nothing is hashed; a [`Digest`] is only a value that others compute and compare.
+//! Files are not hashed here; a [`Digest`] is only a value that others compute and compare.
 //!
 //! # Example
 //!
@@ -48,6 +49,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod certificate;
 pub mod envelope;
 pub mod ova;
 
@@ -56,6 +58,7 @@ mod manifest;
 mod name;
 mod read_at;
 
+pub use certificate::{Certificate, CertificateError, SigningKey};
 pub use digest::{Digest, DigestAlgorithm, DigestError};
 pub use envelope::{Envelope, EnvelopeError};
 pub use manifest::{Manifest, ManifestEntry, ManifestError, ManifestFault};
