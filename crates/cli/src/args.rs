@@ -174,7 +174,7 @@ pub(crate) struct ExportArgs {
     /// Leave out images in the drives [default]
     #[arg(long, overrides_with = "images")]
     pub(crate) no_images: bool,
-    /// Option of the server for the descriptor: mac, uuid, extraconfig, ..
+    /// Option of the server for the descriptor: mac, uuid, extraconfig, nodevicesubtypes, ..
     #[arg(long = "export-option", value_name = "NAME")]
     pub(crate) export_options: Vec<String>,
     /// Take a lease for each disk, for servers that serve one disk of a lease

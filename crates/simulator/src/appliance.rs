@@ -281,6 +281,7 @@ impl Part<'_> {
             cpus: *cpus,
             memory_mib: *memory_mib,
             guest_id: guest_id.clone(),
+            uuid: None,
             buses: (0..self.disks.len().div_ceil(DISKS_PER_BUS))
                 .map(|number| Bus { kind: BusKind::from(*controller), number })
                 .collect(),

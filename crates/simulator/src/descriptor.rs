@@ -12,6 +12,8 @@ pub(crate) struct Machine {
     pub(crate) memory_mib: u64,
     /// vSphere's guest identifier, such as `otherLinux64Guest`.
     pub(crate) guest_id: String,
+    /// Its BIOS UUID, if that goes along.
+    pub(crate) uuid: Option<String>,
     pub(crate) buses: Vec<Bus>,
     pub(crate) disks: Vec<DiskFile>,
     pub(crate) cards: Vec<Card>,
@@ -36,6 +38,8 @@ pub(crate) struct Drive {
     pub(crate) place: Place,
     /// What lies in it.
     pub(crate) image: Option<FileEntry>,
+    /// Whether its sub-type goes along.
+    pub(crate) has_sub_type: bool,
 }
 
 /// A network card.
@@ -320,6 +324,12 @@ impl Xml {
         self.element("vssd", "VirtualSystemType", HARDWARE);
         self.close("System");
         self.hardware(machine);
+        if let Some(uuid) = &machine.uuid {
+            let uuid = escape(uuid);
+            self.line(&format!(
+                "<vmw:Config ovf:required=\"false\" vmw:key=\"uuid\" vmw:value=\"{uuid}\"/>"
+            ));
+        }
         for (key, value) in &machine.extra_config {
             let (key, value) = (escape(key), escape(value));
             self.line(&format!(
@@ -429,12 +439,9 @@ impl Xml {
             }
             None => "vmware.cdrom.remotepassthrough",
         };
-        fields.extend([
-            ("InstanceID", id.as_str()),
-            ("Parent", &parent),
-            ("ResourceSubType", sub_type),
-            ("ResourceType", "15"),
-        ]);
+        fields.extend([("InstanceID", id.as_str()), ("Parent", &parent)]);
+        fields.extend(drive.has_sub_type.then_some(("ResourceSubType", sub_type)));
+        fields.push(("ResourceType", "15"));
         self.item(&fields);
     }
 
@@ -573,6 +580,7 @@ mod tests {
             cpus: 2,
             memory_mib: 1024,
             guest_id: "otherLinux64Guest".to_owned(),
+            uuid: None,
             buses: (0..disks.div_ceil(15))
                 .map(|number| bus(BusKind::Paravirtual, number))
                 .collect(),
@@ -614,7 +622,8 @@ mod tests {
         machine.disks[0].place = Place { bus: 2, unit: 4 };
         machine.disks[1].place = Place { bus: 0, unit: 1 };
         let image = |name: &str| FileEntry { href: name.to_owned(), size_bytes: 7 };
-        let drive = |(bus, unit, image)| Drive { place: Place { bus, unit }, image };
+        let drive =
+            |(bus, unit, image)| Drive { place: Place { bus, unit }, image, has_sub_type: true };
         machine.drives = [
             (2, 3, Some(image("a.iso"))),
             (0, 0, None),
@@ -662,6 +671,7 @@ mod tests {
         first.drives = vec![Drive {
             place: Place { bus: 0, unit: 1 },
             image: Some(FileEntry { href: "a.iso".to_owned(), size_bytes: 7 }),
+            has_sub_type: true,
         }];
         let mut second = machine(1);
         second.name = "b".to_owned();

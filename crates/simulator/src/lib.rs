@@ -66,7 +66,7 @@
 //! | VirtualApp | `PowerOnVApp_Task`, `PowerOffVApp_Task`, `Destroy_Task` | machines in their start order; delays between them are not waited for |
 //! | | `ExportVApp` | `InvalidPowerState`, `TaskInProgress`; device URLs of all machines, on the hosts of each |
 //! | OvfManager | `ParseDescriptor`, `ValidateHost` | networks, products and properties, licences, deployment options, sizes, disk provisioning |
-//! | | `CreateImportSpec`, `CreateDescriptor` | a machine or a collection of them, also in one another, with start order; disks, images, NVRAM, network cards; properties and deployment option are taken or refused; the options `lax`, `extraconfig`, `mac` |
+//! | | `CreateImportSpec`, `CreateDescriptor` | a machine or a collection of them, also in one another, with start order; disks, images, NVRAM, network cards; properties and deployment option are taken or refused; the options `lax`, `extraconfig`, `mac`, `nodevicesubtypes`, `uuid` |
 //! | HttpNfcLease | `HttpNfcLeaseProgress`, `HttpNfcLeaseComplete`, `HttpNfcLeaseAbort`, `HttpNfcLeaseGetManifest`, `HttpNfcLeaseSetManifestChecksumType` | times out, cleans up, stays readable for five minutes after its end or vanishes at once |
 //! | | `HttpNfcLeasePullFromUrls_Task`, `HttpNfcLeaseProbeUrls` | imports; http and https, pinned; OVAs by member name; data that moves renews the lease |
 //! | Task | `CancelTask` | of the tasks behind leases, and of pulls |

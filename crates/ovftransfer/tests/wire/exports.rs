@@ -5,7 +5,9 @@ use std::fs;
 use ovftransfer::DigestAlgorithm;
 use ovftransfer::Severity;
 use ovftransfer_ovf::ova::Ova;
+use ovftransfer_vim::InventoryPath;
 
+use super::imports::session;
 use super::*;
 
 /// Puts an image into the drive of a package's machine; returns the descriptor.
@@ -54,6 +56,63 @@ async fn images_are_taken_along_on_request() {
         let again = vms.iter().find(|vm| vm.name == "again").unwrap();
         let sizes: Vec<u64> = again.files.iter().map(|file| file.len_bytes().unwrap()).collect();
         assert_eq!(sizes, [40_960]);
+    }
+}
+
+/// A machine that every export option makes another descriptor of; its MAC address and UUID.
+async fn telling_machine(wire: Wire) -> (World, String, String) {
+    let small = |scenario: &mut Scenario| scenario.machines[0].disks = vec![DiskSpec::new(MIB)];
+    let world = World::over(wire, small).await;
+    let package = with_image(&world.export().await.unwrap().package.unwrap());
+    world.import(&package, "telling").await.unwrap();
+    let session = session(&world, wire).await;
+    let vm = session.find(&InventoryPath::new("/DC0/vm/telling"), &[]).await.unwrap();
+    session.set_extra_config(vm.moref(), &[("guestinfo.role", "db")]).await.unwrap();
+    let read = session.read(vm.moref(), &["config.uuid", "config.hardware.device"]).await.unwrap();
+    let uuid = read.value("config.uuid").unwrap().text().unwrap().into_owned();
+    let mut devices = read.value("config.hardware.device").unwrap().items();
+    let mac = devices.find_map(|device| device.text_of("macAddress")).unwrap();
+    (world, mac, uuid)
+}
+
+#[tokio::test]
+async fn options_of_the_descriptor_travel_and_act() {
+    for wire in [Wire::Json, Wire::Soap] {
+        let (world, mac, uuid) = telling_machine(wire).await;
+        let signs: [(&str, String, bool); 4] = [
+            ("extraconfig", "vmw:key=\"guestinfo.role\" vmw:value=\"db\"".to_owned(), true),
+            ("mac", format!("<rasd:Address>{mac}<"), true),
+            ("nodevicesubtypes", "vmware.cdrom.".to_owned(), false),
+            ("uuid", format!("vmw:key=\"uuid\" vmw:value=\"{uuid}\""), true),
+        ];
+        let names = signs.each_ref().map(|(option, ..)| *option);
+        let each = names.iter().map(std::slice::from_ref);
+        for wanted in each.chain([&[][..], &names]) {
+            let mut export = Export::new("/DC0/vm/telling", world.folder.path().join("x.ovf"));
+            export.overwrite = true;
+            export.options = wanted.iter().map(ToString::to_string).collect();
+            export.plan(&world.server).await.unwrap().start(options()).finish().await.unwrap();
+            let text = fs::read_to_string(world.folder.path().join("x.ovf")).unwrap();
+            for (option, sign, appears) in &signs {
+                let expected = wanted.contains(option) == *appears;
+                assert_eq!(text.contains(sign), expected, "{wire:?} {wanted:?}: {sign}\n{text}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_option_that_the_server_does_not_have_is_refused_with_those_that_it_has() {
+    for wire in [Wire::Json, Wire::Soap] {
+        let world = World::over(wire, |_| {}).await;
+        let mut export = Export::new("/DC0/vm/web", world.folder.path().join("x.ova"));
+        export.options = vec!["mac".to_owned(), "no-such-option".to_owned()];
+        let error = export.plan(&world.server).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.chain());
+        for word in ["\"no-such-option\"", "extraconfig, mac, nodevicesubtypes, uuid"] {
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        assert!(world.simulator.leases().is_empty(), "no lease was asked for");
     }
 }
 

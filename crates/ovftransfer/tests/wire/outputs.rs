@@ -370,23 +370,6 @@ async fn a_machine_that_is_off_needs_no_snapshot() {
     assert!(!kinds.iter().any(|kind| kind.contains("napshot")), "{kinds:?}");
 }
 
-#[tokio::test]
-async fn options_of_the_descriptor_are_those_of_the_server() {
-    for wire in [Wire::Json, Wire::Soap] {
-        check_options(World::over(wire, |_| {}).await).await;
-    }
-}
-
-async fn check_options(world: World) {
-    let mut export = Export::new("/DC0/vm/web", world.folder.path().join("x.ova"));
-    export.options = vec!["mac".to_owned(), "extraconfig".to_owned()];
-    drop(export.clone().plan(&world.server).await.unwrap());
-    export.options.push("no-such-option".to_owned());
-    let error = export.plan(&world.server).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.chain());
-    assert!(error.to_string().contains("no-such-option") && error.to_string().contains("mac"));
-}
-
 /// What leases say of the size of NVRAM is not always what comes.
 #[tokio::test]
 async fn a_wrong_file_size_does_no_harm() {

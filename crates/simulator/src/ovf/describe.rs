@@ -13,7 +13,7 @@ use crate::fault::Fault;
 use crate::hardware::{key_of, kind_of, transferable};
 use crate::lease::NVRAM;
 use crate::object::Moref;
-use crate::ovf::inspect::{EXTRA_CONFIG, MAC};
+use crate::ovf::inspect::{EXTRA_CONFIG, MAC, NO_DEVICE_SUBTYPES, UUID};
 use crate::vm::{network_of, unescape_name};
 use crate::world::World;
 
@@ -168,13 +168,15 @@ impl Describe<'_> {
         let drives = devices.iter().filter(|device| kind_of(device) == "VirtualCdrom");
         let drives = drives.filter_map(|device| {
             let image = key_of(device).and_then(|key| images.remove(&key));
-            Some(Drive { place: buses.place(device)?, image })
+            let has_sub_type = !has_option(options, NO_DEVICE_SUBTYPES);
+            Some(Drive { place: buses.place(device)?, image, has_sub_type })
         });
         Ok(descriptor::Machine {
             name: vm.name.clone(),
             cpus: u32::try_from(vm.spec["numCPUs"].as_u64().unwrap_or(1)).unwrap_or(1),
             memory_mib: vm.spec["memoryMB"].as_u64().unwrap_or(512),
             guest_id: vm.spec["guestId"].as_str().unwrap_or("otherGuest64").to_owned(),
+            uuid: has_option(options, UUID).then(|| vm.uuid.clone()),
             drives: drives.collect(),
             buses: buses.buses,
             disks: files,

@@ -105,6 +105,8 @@ pub(crate) fn export_options() -> Value {
     json!([
         option(EXTRA_CONFIG, "Include the extra configuration of the machine"),
         option(MAC, "Include the MAC addresses of the network cards"),
+        option(NO_DEVICE_SUBTYPES, "Leave out the resource sub-types of drives"),
+        option(UUID, "Include the BIOS UUID of the machine"),
     ])
 }
 
@@ -157,6 +159,12 @@ pub(crate) const EXTRA_CONFIG: &str = "extraconfig";
 
 /// Export option: MAC addresses go along.
 pub(crate) const MAC: &str = "mac";
+
+/// Export option: drives do not say of which sub-type they are.
+pub(crate) const NO_DEVICE_SUBTYPES: &str = "nodevicesubtypes";
+
+/// Export option: the BIOS UUID of the machine goes along.
+pub(crate) const UUID: &str = "uuid";
 
 /// The largest number of the API.
 const SIZE_MAX: u64 = i64::MAX as u64;

@@ -206,7 +206,8 @@ async fn offered_options_do_what_they_say() {
         all.map(|one| one["option"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(names(bench.get(manager, "ovfImportOption").await), ["lax"]);
-    assert_eq!(names(bench.get(manager, "ovfExportOption").await), ["extraconfig", "mac"]);
+    let offered = names(bench.get(manager, "ovfExportOption").await);
+    assert_eq!(offered, ["extraconfig", "mac", "nodevicesubtypes", "uuid"]);
 
     let strange = PACKAGE.replace(
         "</VirtualHardwareSection>",
@@ -219,16 +220,69 @@ async fn offered_options_do_what_they_say() {
         .await;
     assert!(result.get("error").is_none(), "{result}");
     assert!(result["warning"].to_string().contains("OvfUnsupportedType"), "{result}");
+}
 
-    let vm = bench.vm("small");
+/// A drive on a controller of its own.
+const DRIVE: &str = "<Item><rasd:InstanceID>8</rasd:InstanceID><rasd:ResourceType>5</rasd:ResourceType></Item>\
+  <Item><rasd:AddressOnParent>0</rasd:AddressOnParent><rasd:InstanceID>9</rasd:InstanceID>\
+  <rasd:Parent>8</rasd:Parent><rasd:ResourceSubType>vmware.cdrom.atapi</rasd:ResourceSubType>\
+  <rasd:ResourceType>15</rasd:ResourceType></Item></VirtualHardwareSection>";
+
+#[tokio::test(start_paused = true)]
+async fn every_export_option_does_its_own_and_nothing_else() {
+    let bench = Bench::new(scenario()).await;
+    let manager = "OvfManager:OvfManager";
+    let package = PACKAGE.replace("</VirtualHardwareSection>", DRIVE);
+    let spec = spec_text(&bench.import_spec_of(&package, "shop", "").await);
+    let parameters = format!("{spec}<folder type='Folder'>group-v3</folder>");
+    let lease = bench.ok("ResourcePool:resgroup-8", "ImportVApp", &parameters).await;
+    settle().await;
+    let lease = format!("HttpNfcLease:{}", lease["value"].as_str().unwrap());
+    bench.ok(&lease, "HttpNfcLeaseComplete", "").await;
+    let vm = bench.vm("shop");
     let id = vm.split_once(':').unwrap().1;
-    let descriptor = async |options: &str| {
+    let extra = "<spec><extraConfig><key>guestinfo.role</key><value xsi:type='xsd:string' \
+                 xmlns:xsd='http://www.w3.org/2001/XMLSchema'>db</value></extraConfig></spec>";
+    bench.ok(&vm, "ReconfigVM_Task", extra).await;
+    let descriptor = async |options: &[&str]| {
+        let options = options.iter().map(|name| format!("<exportOption>{name}</exportOption>"));
+        let options: String = options.collect();
         let parameters = format!("<obj type='VirtualMachine'>{id}</obj><cdp>{options}</cdp>");
         let result = bench.ok(manager, "CreateDescriptor", &parameters).await;
         result["ovfDescriptor"].as_str().unwrap().to_owned()
     };
-    assert!(!descriptor("").await.contains("00:50:56"));
-    assert!(descriptor("<exportOption>mac</exportOption>").await.contains("00:50:56"));
+    let uuid = bench.get(&vm, "config.uuid").await.as_str().unwrap().to_owned();
+    let uuid =
+        format!("<vmw:Config ovf:required=\"false\" vmw:key=\"uuid\" vmw:value=\"{uuid}\"/>");
+    let card = bench.get(&vm, "config.hardware.device").await;
+    let card = card.as_array().unwrap().iter().find_map(|device| device["macAddress"].as_str());
+    let mac = format!("<rasd:Address>{}</rasd:Address>", card.unwrap());
+    let signs: [(&str, &str, bool); 4] = [
+        ("extraconfig", "vmw:key=\"guestinfo.role\" vmw:value=\"db\"", true),
+        ("mac", &mac, true),
+        ("nodevicesubtypes", "vmware.cdrom.", false),
+        ("uuid", &uuid, true),
+    ];
+    let plain = descriptor(&[]).await;
+    let drive = "<rasd:ResourceType>15<";
+    assert!(plain.contains(drive));
+    for (_, sign, appears) in signs {
+        assert_ne!(plain.contains(sign), appears, "{sign}: {plain}");
+    }
+    // Each does its own and nothing else; what no server knows is passed over.
+    for (option, ..) in signs {
+        let text = descriptor(&[option, "no-such-option"]).await;
+        for (other, sign, appears) in signs {
+            assert_eq!(text.contains(sign), (other == option) == appears, "{option}: {text}");
+        }
+    }
+    let all = descriptor(&signs.map(|(option, ..)| option)).await;
+    assert!(signs.iter().all(|(_, sign, appears)| all.contains(sign) == *appears), "{all}");
+    let sub_types = |text: &str| text.matches("<rasd:ResourceSubType>").count();
+    assert_eq!(sub_types(&all) + 1, sub_types(&plain), "other devices keep their sub-types");
+    // A drive of no sub-type is still one.
+    let result = bench.import_spec_of(&all, "again", "").await;
+    assert!(result["importSpec"].to_string().contains("VirtualCdrom"), "{result}");
 }
 
 #[tokio::test(start_paused = true)]
