@@ -195,8 +195,10 @@ pub(crate) struct ExportArgs {
 /// Arguments of `inspect`.
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
-    /// x.ovf, x.ova, a folder with one .ovf, or vi://[user@]host/dc/vm/name
+    /// x.ovf, x.ova, a folder, https://..., - for stdin, or vi://[user@]host/dc/vm/name
     pub(crate) package: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
 }
@@ -204,8 +206,10 @@ pub(crate) struct InspectArgs {
 /// Arguments of `spec`.
 #[derive(Args, Debug)]
 pub(crate) struct SpecArgs {
-    /// x.ovf, x.ova, or a folder with one .ovf
+    /// x.ovf, x.ova, a folder with one .ovf, https://..., or - for an OVA on stdin
     pub(crate) package: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     /// Also properties that the package does not let its user set
     #[arg(long)]
     pub(crate) hidden: bool,

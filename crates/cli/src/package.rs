@@ -6,8 +6,10 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
+use ovftransfer::ByteStream;
 use ovftransfer::Error;
 use ovftransfer::FetchOptions;
+use ovftransfer::Overview;
 use ovftransfer::Package;
 use ovftransfer::PackageUrl;
 use ovftransfer::Thumbprint;
@@ -33,9 +35,8 @@ impl<'p> Origin<'p> {
         let text = package.to_string_lossy();
         if text == "-" {
             return if io::stdin().is_terminal() {
-                Err(Failure::usage("a package cannot be read from a terminal").hint(
-                    "pipe an OVA into standard input: curl https://… | ovftransfer import - …",
-                ))
+                Err(Failure::usage("a package cannot be read from a terminal")
+                    .hint("pipe an OVA into standard input: curl https://… | ovftransfer verify -"))
             } else {
                 Ok(Self::Stdin)
             };
@@ -52,40 +53,53 @@ impl<'p> Origin<'p> {
     pub(crate) async fn open(self) -> Result<Package, Failure> {
         match self {
             Self::Local(path) => open_local(path).await,
-            Self::Stdin => {
-                let stdin = "standard input";
-                let stream =
-                    read_stream(io::stdin()).map_err(|error| Failure::local(stdin, &error))?;
-                Ok(Package::from_stream(stream, stdin).await?)
-            }
+            Self::Stdin => Ok(Package::from_stream(stdin()?, STDIN).await?),
             Self::Web(url, trust) => {
-                let mut options = FetchOptions::default();
-                options.trust = trust;
-                let opened = Package::fetch(&url, &options).await;
-                opened.map_err(untrusted)
+                Package::fetch(&url, &fetch_options(trust)).await.map_err(untrusted)
+            }
+        }
+    }
+
+    /// Reads only what tells about the package.
+    pub(crate) async fn look(self) -> Result<Overview, Failure> {
+        match self {
+            Self::Local(path) => {
+                let path = path.to_owned();
+                waiting(move || Ok(Overview::read(&path)?)).await
+            }
+            Self::Stdin => Ok(Overview::from_stream(stdin()?, STDIN).await?),
+            Self::Web(url, trust) => {
+                Overview::fetch(&url, &fetch_options(trust)).await.map_err(untrusted)
             }
         }
     }
 }
 
-/// Refuses what can be imported but not looked at beforehand.
-pub(crate) fn local_only(package: &Path) -> Result<(), Failure> {
-    let text = package.to_string_lossy();
-    let what = match &*text {
-        "-" => "standard input",
-        text if text.contains("://") => "a URL",
-        _ => return Ok(()),
-    };
-    Err(Failure::usage(format!("a package cannot be looked at from {what} yet"))
-        .hint("give x.ovf, x.ova, or a folder with one .ovf"))
+/// What standard input is called in messages.
+const STDIN: &str = "standard input";
+
+fn stdin() -> Result<ByteStream, Failure> {
+    read_stream(io::stdin()).map_err(|error| Failure::local(STDIN, &error))
+}
+
+fn fetch_options(trust: Trust) -> FetchOptions {
+    let mut options = FetchOptions::default();
+    options.trust = trust;
+    options
 }
 
 /// Opens a package on a thread that may wait for the file system.
 pub(crate) async fn open_local(path: &Path) -> Result<Package, Failure> {
     let path = path.to_owned();
-    let opening = move || Package::open(&path).map_err(Failure::from);
-    match tokio::task::spawn_blocking(opening).await {
-        Ok(opened) => opened,
+    waiting(move || Ok(Package::open(&path)?)).await
+}
+
+/// Works on a thread that may wait for the file system.
+async fn waiting<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
         Err(join) => std::panic::resume_unwind(join.into_panic()),
     }
 }

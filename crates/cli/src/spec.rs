@@ -1,7 +1,5 @@
 //! `spec`: what can be chosen when a package is imported.
 
-use std::path::Path;
-
 use ovftransfer::ImportSpecOptions;
 use ovftransfer::Overview;
 use ovftransfer::SpecScope;
@@ -10,8 +8,7 @@ use crate::args::SpecArgs;
 use crate::console::Console;
 use crate::exit::Code;
 use crate::exit::Failure;
-use crate::inspect;
-use crate::package;
+use crate::package::Origin;
 use crate::signals::Interrupts;
 
 pub(crate) async fn run(
@@ -19,9 +16,9 @@ pub(crate) async fn run(
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    package::local_only(&args.package)?;
-    let overview = interrupts.race(inspect::look(&args.package)).await?;
-    warn_of_collections(&args.package, &overview, args.nested, console);
+    let origin = Origin::of(&args.package, &args.source)?;
+    let overview = interrupts.race(origin.look()).await?;
+    warn_of_collections(&overview, args.nested, console);
     let mut scope = SpecScope::default();
     scope.hidden = args.hidden;
     scope.nested = args.nested;
@@ -37,13 +34,13 @@ pub(crate) async fn run(
 }
 
 /// What is left out is said.
-fn warn_of_collections(package: &Path, overview: &Overview, nested: bool, console: &Console) {
+fn warn_of_collections(overview: &Overview, nested: bool, console: &Console) {
     let collections = overview.envelope().collections();
     let has_properties = overview.envelope().products().any(|one| !one.properties.is_empty());
     if !nested && !collections.is_empty() && has_properties {
         console.note(format_args!(
             "warning: {}: the properties of a vApp are left out, as govc does; --nested lists them",
-            package.display()
+            overview.location()
         ));
     }
 }

@@ -47,21 +47,32 @@ fn inspect_tells_what_an_administrator_wants_to_know() {
         "descriptor": "rich.ovf",
         "ovf": "1",
         "bytes": RICH.len(),
+        "is_whole": true,
         "has_manifest": false,
         "has_certificate": false,
-        "missing": ["disk.vmdk"],
+        "missing": ["disk.vmdk", "vm.nvram"],
         "outside": ["https://example.com/tools.iso"],
         "products": [{
             "class": "app", "name": "Appliance", "vendor": "Example", "product_version": "1.2",
             "full_version": "1.2.3",
         }],
-        "collections": [],
+        "collections": [{ "id": "suite", "startup": [{
+            "id": "web", "order": 2, "start_delay_s": 30, "waits_for_guest": true,
+        }] }],
         "machines": [{
-            "id": "web", "name": "Web server", "cpus": 8, "memory_bytes": 2_147_483_648_u64,
+            "id": "web", "name": "Web server", "collection": "suite", "cpus": 8, "memory_bytes": 2_147_483_648_u64,
             "os": "Debian 12", "os_type": "debian12_64Guest", "hardware": "vmx-19",
             "disks": ["d1"],
             "adapters": [{ "name": "Ethernet 1", "adapter": "VmxNet3", "networks": ["lan"] }],
+            "controllers": [
+                { "name": "SCSI 0", "kind": "scsi", "model": "VirtualSCSI", "address": "0" },
+            ],
+            "devices": [{ "name": "CD 1", "kind": "cd" }],
         }],
+        "files": [
+            { "id": "f1", "file": "disk.vmdk", "promised_bytes": 1_048_576 },
+            { "id": "f3", "file": "vm.nvram", "compression": "gzip", "chunk_bytes": 1000 },
+        ],
         "disks": [
             {
                 "id": "d1", "file": "disk.vmdk", "capacity_bytes": 8_589_934_592_u64,
@@ -97,7 +108,11 @@ fn inspect_tells_what_an_administrator_wants_to_know() {
         "Appliance 1.2.3, Example",
         "no manifest",
         "Web server  8 CPUs  2.0 GiB  Debian 12  vmx-19",
-        "8.0 GiB  1.0 MiB to download  disk.vmdk  Web server",
+        "8.0 GiB  1.0 MiB to download  4.0 KiB used  streamOptimized  disk.vmdk  Web server",
+        "2  web    then 30 s  or until its guest is ready",
+        "SCSI 0  scsi  VirtualSCSI",
+        "dhcp, ovfenv  IPv4",
+        "vm.nvram",
         "1.0 GiB  empty",
         "Ethernet 1  VmxNet3  lan",
         "Large  default",
@@ -136,6 +151,69 @@ fn inspect_reads_the_headers_of_an_ova_only() {
     assert_eq!(package["disks"][0]["download_bytes"], LARGE_BYTES);
     // To read as much takes minutes.
     assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+/// What a process has read is in a file of the system, its children included.
+#[cfg(target_os = "linux")]
+#[test]
+fn inspect_reads_next_to_nothing_of_a_large_ova() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.ova");
+    let lab_ova = {
+        let lab = Lab::new(EMPTY);
+        fs::read(lab.ova()).unwrap()
+    };
+    // A third file, of 6 GiB, after a real package.
+    let mut ova = File::create(&path).unwrap();
+    ova.write_all(&lab_ova[..lab_ova.len() - 1024]).unwrap();
+    ova.write_all(&header("extra.bin", 6 << 30)).unwrap();
+    ova.set_len(ova.metadata().unwrap().len() + (6 << 30) + 1024).unwrap();
+    drop(ova);
+    let count = |command: &str| -> u64 {
+        let script = format!("{command} >/dev/null || exit 1; cat /proc/$$/io");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &script]).env("OVFTRANSFER", env!("CARGO_BIN_EXE_ovftransfer"));
+        let done = Done::of(&shell.env("OVA", &path).output().unwrap());
+        done.expect(0, &[]);
+        let read = done.stdout.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+        read.parse().unwrap()
+    };
+    let nothing = count("$OVFTRANSFER --version");
+    let inspect = count("$OVFTRANSFER inspect \"$OVA\"");
+    assert!(inspect - nothing < 256 << 10, "{inspect} bytes read, {nothing} without a package");
+}
+
+#[test]
+fn a_package_is_looked_at_in_a_pipe() {
+    let lab = Lab::new(EMPTY);
+    let ova = fs::read(lab.ova()).unwrap();
+    let piped = |args: &[&str], bytes: &[u8]| {
+        let mut command = ours();
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // It stops reading early, which breaks the pipe.
+        drop(child.stdin.take().unwrap().write_all(bytes));
+        Done::of(&child.wait_with_output().unwrap())
+    };
+    let done = piped(&["inspect", "-", "--json"], &ova);
+    done.expect(0, &[]);
+    let package = done.object("package");
+    assert_eq!(package["package"], "standard input");
+    assert_eq!((&package["is_whole"], &package["has_manifest"]), (&json!(false), &json!(true)));
+    assert_eq!((&package["has_certificate"], &package["bytes"]), (&Value::Null, &Value::Null));
+    assert_eq!(package["missing"], Value::Null);
+    let done = piped(&["inspect", "-"], &ova);
+    done.expect(0, &[]);
+    let words = "standard input: OVA of unknown size, a manifest, no certificate before the first";
+    assert!(done.stdout.contains(words), "{}", done.stdout);
+    let done = piped(&["spec", "-"], &ova);
+    done.expect(0, &[]);
+    let options: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(options["NetworkMapping"], json!([{ "Name": "VM Network", "Network": "" }]));
+    for command in ["inspect", "spec"] {
+        piped(&[command, "-"], b"no package").expect(6, &["standard input"]);
+        piped(&[command, "-"], b"").expect(6, &["standard input"]);
+    }
 }
 
 /// A ustar header of a file; sizes of 8 GiB and more as GNU writes them.

@@ -95,6 +95,13 @@ fn a_package_comes_from_a_web_server() {
     lab.import(Path::new(&url), "web").expect(0, &[]);
     assert_eq!(lab.digests("web"), appliance(&[2, 1]).raw_sha256().unwrap());
     lab.run(&["verify", &url]).expect(0, &[]);
+    let before = plain.requests().len();
+    let looked = lab.run(&["inspect", &url, "--json"]);
+    looked.expect(0, &[]);
+    assert_eq!(looked.object("package")["package"], url);
+    assert_eq!(looked.object("package")["bytes"], ova.len());
+    assert!(plain.requests().len() - before <= 3, "{:?}", plain.requests());
+    lab.run(&["spec", &url]).expect(0, &[]);
 
     let file = ova.clone();
     let no_ranges = WebServer::plain(move |_| whole(&file));
@@ -115,13 +122,18 @@ fn a_package_comes_from_a_web_server() {
     trusted.expect(0, &[]);
     let named = trusted.object("report")["package"].as_str().unwrap().to_owned();
     assert_eq!(named, tls.url("/web.ova"));
+    lab.run(&["inspect", &url]).expect(5, &["--source-thumbprint"]);
+    let looked = lab.run(&["inspect", &url, "--source-ca-cert", text(&ca)]);
+    looked.expect(0, &[]);
+    assert!(looked.stdout.contains(&tls.url("/web.ova: OVA of ")), "{}", looked.stdout);
+    lab.run(&["spec", &url, "--source-ca-cert", text(&ca)]).expect(0, &[]);
     let hint = untrusted.stderr.split("--source-thumbprint ").nth(1).unwrap().trim();
     let pinned = lab.run(&["verify", &url, "--source-thumbprint", hint]);
     pinned.expect(0, &[]);
     let bare = tls.url("/web.ova");
     let refused = lab.run(&["verify", &bare, "--source-ca-cert", text(&ca)]);
     refused.expect(3, &["user:password@"]);
-    for done in [untrusted, trusted, pinned] {
+    for done in [untrusted, trusted, pinned, looked] {
         for secret in ["hunter2", "bWU6aHVudGVyMg"] {
             assert!(!done.stderr.contains(secret), "{}", done.stderr);
             assert!(!done.stdout.contains(secret), "{}", done.stdout);
@@ -135,6 +147,8 @@ fn a_package_that_a_web_server_does_not_have_is_code_4() {
     let server = WebServer::plain(|_| Reply::status(404));
     for name in ["/x.ova", "/x.ovf"] {
         let done = lab.run(&["verify", &server.url(name)]);
+        assert!(matches!(done.code, Some(4 | 6)), "{name}: {}", done.stderr);
+        let done = lab.run(&["inspect", &server.url(name)]);
         assert!(matches!(done.code, Some(4 | 6)), "{name}: {}", done.stderr);
     }
     let server = WebServer::plain(|_| Reply::redirect("http://127.0.0.1/x.ova"));

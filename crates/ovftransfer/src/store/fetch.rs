@@ -11,6 +11,7 @@ use futures::StreamExt;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::ova::Member;
 use ovftransfer_ovf::ova::Ova;
 use ovftransfer_ovf::ova::OvaError;
@@ -192,6 +193,67 @@ async fn open_ova(
     let missing = missing(manifest.as_ref(), |file| ova.member(file).is_some());
     let (descriptor, in_order) = (member.name().clone(), None);
     Ok(Parts { location, descriptor, envelope, manifest, files, missing, warnings, in_order })
+}
+
+/// What an address leads to, for those who only look.
+pub(crate) enum Reached {
+    /// A descriptor in a folder.
+    Folder(Box<dyn PackageFiles>, FileName),
+    /// An OVA that is read by ranges.
+    Ova(Box<Indexed>),
+    /// An OVA that can only be read from its first byte to its last.
+    Stream(ByteStream),
+}
+
+/// The headers and the small files of an OVA.
+pub(crate) struct Indexed {
+    pub(crate) ova: Ova,
+    pub(crate) size_bytes: Option<u64>,
+    pub(crate) descriptor: Bytes,
+    pub(crate) manifest: Option<Manifest>,
+}
+
+/// Finds out what an address leads to, and reads the headers and the small files of an OVA.
+pub(crate) async fn reach(url: &PackageUrl, options: &FetchOptions) -> Result<Reached, Error> {
+    let transport = Arc::new(HttpTransport::new());
+    let web = Arc::new(Web { transport, options: options.clone() });
+    if url.is_descriptor() {
+        let descriptor = url.file_name("package.ovf").ok_or_else(|| nameless(url))?;
+        let folder = WebFolder { web, descriptor: url.clone() };
+        return Ok(Reached::Folder(Box::new(folder), descriptor));
+    }
+    let archive = url.file_name("package.ova").ok_or_else(|| nameless(url))?;
+    let location = url.to_string();
+    let broken = |error| stopped(&archive, &location, 0, error);
+    match web.find(url, BLOCK_BYTES).await.map_err(broken)? {
+        Found::Ranges(file, head) => {
+            let indexed = index(Blocks::new(file, head), &location, &archive).await?;
+            Ok(Reached::Ova(Box::new(indexed)))
+        }
+        Found::Whole(_, body) => Ok(Reached::Stream(body)),
+        Found::Nothing => Err(Error::NotFound { problem: format!("{url} is not there") }),
+    }
+}
+
+async fn index(mut blocks: Blocks, location: &str, archive: &FileName) -> Result<Indexed, Error> {
+    let unsound = |source| in_order::unsound(location, archive, source);
+    let mut walk = Walk::new(blocks.file.size_bytes());
+    while let Some(wanted) = walk.wanted() {
+        let bytes = blocks.read(wanted.at_byte, wanted.len_bytes as u64).await;
+        let bytes =
+            bytes.map_err(|source| unsound(OvaError::Read { at_byte: wanted.at_byte, source }))?;
+        walk.feed(&bytes).map_err(unsound)?;
+    }
+    let ova = Ova::new(walk).map_err(unsound)?;
+    let descriptor = blocks.small(ova.descriptor(), DESCRIPTOR_BYTES_MAX, location).await?;
+    let manifest = match ova.manifest() {
+        Some(member) => {
+            let bytes = blocks.small(member, MANIFEST_BYTES_MAX, location).await?;
+            Some(parse_manifest(&format!("{location}: {}", member.name()), &bytes)?)
+        }
+        None => None,
+    };
+    Ok(Indexed { ova, size_bytes: blocks.file.size_bytes(), descriptor, manifest })
 }
 
 fn head_bytes(member: &Member) -> u64 {

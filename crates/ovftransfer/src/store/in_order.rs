@@ -40,8 +40,39 @@ use crate::store::parts::too_large;
 
 /// Reads descriptor and manifest from the beginning of an archive.
 pub(crate) async fn open(stream: ByteStream, location: String) -> Result<Parts, Error> {
+    let Front { reader, descriptor, bytes, manifest } = front(stream, &location).await?;
+    let envelope = parse_envelope(&location, bytes)?;
+    let in_order = Some(Arc::new(InOrder { reader: Arc::new(Mutex::new(reader)) }));
+    let (files, missing, warnings) = (BTreeMap::new(), Vec::new(), Vec::new());
+    Ok(Parts { location, descriptor, envelope, manifest, files, missing, warnings, in_order })
+}
+
+/// An archive that has been read up to the header of its first file.
+#[derive(Debug)]
+pub(crate) struct Front {
+    reader: Reader,
+    pub(crate) descriptor: FileName,
+    /// The descriptor.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) manifest: Option<Manifest>,
+}
+
+impl Front {
+    /// The file that comes next; none if the archive has ended.
+    pub(crate) fn next(&self) -> Option<&Member> {
+        self.reader.next.as_ref()
+    }
+
+    /// Whether a certificate has come.
+    pub(crate) const fn has_certificate(&self) -> bool {
+        self.reader.has_certificate
+    }
+}
+
+/// Reads an archive up to the header of its first file: most have their manifest before it.
+pub(crate) async fn front(stream: ByteStream, location: &str) -> Result<Front, Error> {
     let mut reader = Reader {
-        location: location.clone(),
+        location: location.to_owned(),
         stream: stream.fuse(),
         walk: Some(Walk::new(None)),
         chunk: Bytes::new(),
@@ -49,6 +80,7 @@ pub(crate) async fn open(stream: ByteStream, location: String) -> Result<Parts, 
         member: None,
         next: None,
         small: BTreeMap::new(),
+        has_certificate: false,
         stall: None,
     };
     let Some(first) = reader.member().await? else {
@@ -58,16 +90,13 @@ pub(crate) async fn open(stream: ByteStream, location: String) -> Result<Parts, 
         return Err(reader.unsound(OvaError::DescriptorNotFirst { file: first.name().clone() }));
     }
     let bytes = reader.content(&first, DESCRIPTOR_BYTES_MAX).await?;
-    let envelope = parse_envelope(&location, bytes)?;
     let descriptor = first.name().clone();
     reader.next = reader.file().await?;
     let manifest = match reader.small.iter().find(|(name, _)| name.stem() == descriptor.stem()) {
         Some((name, bytes)) => Some(parse_manifest(&format!("{location}: {name}"), bytes)?),
         None => None,
     };
-    let in_order = Some(Arc::new(InOrder { reader: Arc::new(Mutex::new(reader)) }));
-    let (files, missing, warnings) = (BTreeMap::new(), Vec::new(), Vec::new());
-    Ok(Parts { location, descriptor, envelope, manifest, files, missing, warnings, in_order })
+    Ok(Front { reader, descriptor, bytes, manifest })
 }
 
 /// The files of an archive, as they come.
@@ -188,6 +217,7 @@ struct Reader {
     next: Option<Member>,
     /// Manifests.
     small: BTreeMap<FileName, Vec<u8>>,
+    has_certificate: bool,
     /// How long the stream may give nothing.
     stall: Option<Duration>,
 }
@@ -208,7 +238,9 @@ impl Reader {
                 let kept: u64 = self.small.values().map(|bytes| bytes.len() as u64).sum();
                 let content = self.content(&member, MANIFEST_BYTES_MAX - kept).await?;
                 self.small.insert(member.name().clone(), content);
-            } else if !member.name().has_extension("cert") {
+            } else if member.name().has_extension("cert") {
+                self.has_certificate = true;
+            } else {
                 return Ok(Some(member));
             }
         }
