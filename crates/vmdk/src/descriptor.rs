@@ -14,12 +14,42 @@ pub struct Descriptor {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Extent {
+    /// `RW`, `RDONLY` or `NOACCESS`.
+    pub access: String,
     /// Length of the extent, in sectors.
     pub sectors: u64,
     /// `SPARSE`, `FLAT`, `ZERO` and others.
     pub kind: String,
     /// Name of the file; empty for `ZERO`.
     pub file: String,
+    /// Where the extent starts in a flat file, in sectors.
+    pub offset_sectors: u64,
+}
+
+impl Extent {
+    /// Whether a line of a descriptor speaks of an extent.
+    pub(crate) fn is_line(line: &str) -> bool {
+        line.split_whitespace().next().is_some_and(|word| ACCESS.contains(&word))
+    }
+
+    /// Reads `RW 4192256 FLAT "name.vmdk" 0`, with or without an offset behind the name.
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let (access, rest) = line.trim().split_once(char::is_whitespace)?;
+        if !ACCESS.contains(&access) {
+            return None;
+        }
+        let (sectors, rest) = rest.trim_start().split_once(char::is_whitespace)?;
+        let (kind, rest) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
+        let mut quoted = rest.split('"');
+        let (file, behind) = (quoted.nth(1).unwrap_or(""), quoted.next().unwrap_or("").trim());
+        Some(Self {
+            access: access.to_owned(),
+            sectors: sectors.parse().ok()?,
+            kind: kind.to_owned(),
+            file: file.to_owned(),
+            offset_sectors: if behind.is_empty() { 0 } else { behind.parse().ok()? },
+        })
+    }
 }
 
 impl Descriptor {
@@ -95,7 +125,7 @@ impl Descriptor {
     /// The extents, in the order of the disk.
     #[must_use]
     pub fn extents(&self) -> Vec<Extent> {
-        self.text.lines().filter_map(extent).collect()
+        self.text.lines().filter_map(Extent::parse).collect()
     }
 
     /// Size of the disk by its extents, in bytes; `None` if the text names none.
@@ -105,18 +135,6 @@ impl Descriptor {
         let sectors = extents.iter().try_fold(0_u64, |sum, e| sum.checked_add(e.sectors))?;
         (!extents.is_empty()).then(|| sectors.checked_mul(SECTOR_BYTES))?
     }
-}
-
-/// Reads `RW 4192256 SPARSE "name.vmdk"`, with or without an offset behind the name.
-fn extent(line: &str) -> Option<Extent> {
-    let (access, rest) = line.trim().split_once(char::is_whitespace)?;
-    if !["RW", "RDONLY", "NOACCESS"].contains(&access) {
-        return None;
-    }
-    let (sectors, rest) = rest.trim_start().split_once(char::is_whitespace)?;
-    let (kind, rest) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
-    let file = rest.split('"').nth(1).unwrap_or("");
-    Some(Extent { sectors: sectors.parse().ok()?, kind: kind.to_owned(), file: file.to_owned() })
 }
 
 /// A content id that is the same in every run.  The text precedes the content, so it cannot depend
@@ -129,6 +147,9 @@ fn content_id(capacity_sectors: u64) -> u32 {
     // The two highest values mean "no parent" and "unknown".
     hash & 0x7fff_ffff
 }
+
+/// First words of a line that describes an extent.
+const ACCESS: [&str; 3] = ["RW", "RDONLY", "NOACCESS"];
 
 /// `parentCID` of a disk that is no delta.
 const NO_PARENT: u32 = u32::MAX;

@@ -1,18 +1,27 @@
-//! What can be wrong with a stream-optimized VMDK, and where.
+//! What can be wrong with a disk, and where.
 
 use std::io;
 
-/// Why reading or writing a VMDK failed, with the place in the file.
+/// Why reading or writing a disk failed, with the place in the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VmdkError {
-    /// The bytes are not a sound stream-optimized VMDK.
+    /// The bytes are not a sound disk of their format.
     #[error("at byte {at_byte}: {fault}")]
     Corrupt {
         /// Offset of the structure that is wrong, in bytes from the start of the file.
         at_byte: u64,
         /// What was expected, and what was found.
         fault: Fault,
+    },
+    /// One of the files that a descriptor names is missing or wrong.
+    #[error("in extent {file:?}")]
+    Extent {
+        /// Name of the file.
+        file: String,
+        /// What is wrong, and where in that file.
+        #[source]
+        error: Box<Self>,
     },
     /// Reading the source, writing the sink, or the receiver of a grain failed.
     #[error("stopped at byte {at_byte}")]
@@ -44,6 +53,7 @@ impl VmdkError {
             Self::Corrupt { at_byte, .. }
             | Self::Io { at_byte, .. }
             | Self::Truncated { at_byte, .. } => *at_byte,
+            Self::Extent { error, .. } => error.at_byte(),
             Self::Unwritable(_) => 0,
         }
     }
@@ -67,6 +77,12 @@ pub enum Fault {
         /// What the caller asked for.
         bytes: u64,
     },
+    /// A compressed cluster does not inflate to a cluster.
+    #[error("compressed cluster is damaged")]
+    ClusterData,
+    /// The cluster size of a qcow2 image is out of bounds.
+    #[error("clusters of 2^{0} bytes, expected 2^9 to 2^21")]
+    ClusterBits(u32),
     /// The header asks for a compression other than deflate (1).
     #[error("compression {0}, expected deflate (1)")]
     Compression(u16),
@@ -126,6 +142,29 @@ pub enum Fault {
         /// Sectors announced.
         found: u64,
     },
+    /// A descriptor names more files than can be opened.
+    #[error("{found} extents, expected at most {max}")]
+    ExtentCount {
+        /// Number of lines.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// An extent is a device, or of a format that only ESXi reads.
+    #[error("extents of kind {kind:?} are not supported, only FLAT, VMFS, SPARSE and ZERO")]
+    ExtentKind {
+        /// The kind.
+        kind: String,
+    },
+    /// A line of a descriptor speaks of an extent, and cannot be read.
+    #[error("extent line {line:?} cannot be read")]
+    ExtentLine {
+        /// Its beginning.
+        line: String,
+    },
+    /// The name of an extent leads out of the descriptor's folder.
+    #[error("the name is not that of a file beside the descriptor")]
+    ExtentName,
     /// A previous error ended this stream.
     #[error("the stream had already failed")]
     Failed,
@@ -157,6 +196,22 @@ pub enum Fault {
         /// In what way.
         problem: &'static str,
     },
+    /// A grain table leads to a grain of another place.
+    #[error("grain of sector {lba_sectors} where the grain tables expect that of {expected}")]
+    GrainElsewhere {
+        /// Where the grain says that it belongs on the disk.
+        lba_sectors: u64,
+        /// Where the tables say that it does.
+        expected: u64,
+    },
+    /// A grain table leads into the metadata.
+    #[error("a grain table points to sector {sector}, expected {expected_min} or above")]
+    GrainPlace {
+        /// Where the entry points.
+        sector: u64,
+        /// End of the metadata.
+        expected_min: u64,
+    },
     /// A grain has a compressed size that no compressor makes.
     #[error("grain of {size_bytes} compressed bytes, expected at most {max_bytes}")]
     GrainLength {
@@ -176,6 +231,14 @@ pub enum Fault {
     /// The grain size is not a power of two between 8 and 2048 sectors.
     #[error("grain size of {0} sectors, expected a power of two from 8 to 2048")]
     GrainSize(u64),
+    /// The L1 table is too short for the capacity.
+    #[error("L1 table of {found} entries, expected {expected}")]
+    L1Length {
+        /// Entries there are.
+        found: u64,
+        /// Entries needed.
+        expected: u64,
+    },
     /// The file does not start with `KDMV`.
     #[error("magic {0:#010x}, expected KDMV")]
     Magic(u32),
@@ -190,9 +253,33 @@ pub enum Fault {
     /// The four end-of-line characters were changed, as a text-mode transfer does.
     #[error("end-of-line characters {0:02x?}, expected 0a 20 0d 0a (transferred as text?)")]
     NewLines([u8; 4]),
+    /// The file is no descriptor of a VMDK: wrong first line, no extents, or far too long.
+    #[error("not a VMDK: neither KDMV nor a disk descriptor")]
+    NotADescriptor,
+    /// Something lies behind the end of the file, as after a cut.
+    #[error("{what} of {len_bytes} bytes lies outside the file of {file_bytes}")]
+    OutsideFile {
+        /// Name of the structure.
+        what: &'static str,
+        /// Its length.
+        len_bytes: u64,
+        /// Length of the file.
+        file_bytes: u64,
+    },
     /// The overhead does not hold what the header places in it.
     #[error("overhead of {0} sectors does not hold the metadata")]
     Overhead(u64),
+    /// The version of a qcow2 image is neither 2 nor 3.
+    #[error("qcow2 version {0}, expected 2 or 3")]
+    QcowVersion(u32),
+    /// An extended L2 entry contradicts itself.
+    #[error("parts of a cluster are there ({there:#010x}) and zero ({zeros:#010x}) at once")]
+    Subclusters {
+        /// Parts that are there.
+        there: u32,
+        /// Parts that read as zeros.
+        zeros: u32,
+    },
     /// Something other than zeros follows the end-of-stream marker.
     #[error("data after the end of the stream")]
     AfterEnd,
@@ -226,6 +313,20 @@ pub enum Fault {
     /// There is a grain table whose grains were never seen.
     #[error("a grain table points to grains that were not seen")]
     TableUnexpected,
+    /// A place in the file is not at the start of a cluster.
+    #[error("{what} at byte {offset_bytes} is not at the start of a cluster")]
+    Unaligned {
+        /// Name of the structure.
+        what: &'static str,
+        /// Where it should be.
+        offset_bytes: u64,
+    },
+    /// The disk is of a kind that cannot be read.
+    #[error("{what} cannot be read")]
+    Unsupported {
+        /// Which kind.
+        what: &'static str,
+    },
     /// The header's version is none of 1, 2, 3.
     #[error("version {0}, expected 1 to 3")]
     Version(u32),

@@ -156,6 +156,11 @@ impl Header {
         Ok(())
     }
 
+    /// Whether grains are compressed.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.flags & Self::FLAG_COMPRESSED != 0
+    }
+
     /// Size of the disk, in bytes.
     #[must_use]
     pub fn capacity_bytes(&self) -> u64 {

@@ -43,6 +43,7 @@ impl Inflater {
         }
         let packed: &[u8] = if whole { piece.bytes } else { &self.packed };
         let lba_sectors = piece.lba_sectors;
+        self.data.resize(usize::try_from(header.grain_bytes()).unwrap_or(0), 0);
         let inflated = inflate(&mut self.zlib, packed, header, lba_sectors, &mut self.data);
         self.packed.clear();
         self.data_len = inflated
@@ -56,23 +57,22 @@ impl Inflater {
     }
 }
 
-/// Inflates one grain into `data`, and checks its length and checksum.
+/// Inflates one grain into `data`, which has the length of a grain, and checks its length and checksum.
 ///
 /// The checksum must stand at the very end of `packed`, so that a wrong length in the grain's
 /// marker cannot pass.  Returns the length of the grain on the disk, which is shorter for the last
 /// one of a disk that is not a multiple of grains.
-fn inflate(
+pub(crate) fn inflate(
     zlib: &mut Decompressor,
     packed: &[u8],
     header: &Header,
     lba_sectors: u64,
-    data: &mut Vec<u8>,
+    data: &mut [u8],
 ) -> Result<usize, &'static str> {
     let too_large = "the grain does not fit in memory";
     let grain_len = usize::try_from(header.grain_bytes()).map_err(|_| too_large)?;
     let left_bytes = header.capacity_sectors.saturating_sub(lba_sectors) * SECTOR_BYTES;
     let disk_len = usize::try_from(left_bytes.min(header.grain_bytes())).map_err(|_| too_large)?;
-    data.resize(grain_len, 0);
 
     // RFC 1950: two bytes of header, deflate data, Adler-32.
     let [method, flags, body @ .., a, b, c, d] = packed else { return Err("too short") };

@@ -1,4 +1,5 @@
-//! Stream-optimized VMDK, the one disk format that vSphere takes and gives through a lease.
+//! Stream-optimized VMDK, the one disk format that vSphere takes and gives through a lease; and the
+//! other formats that disks come in.
 //!
 //! A disk is a row of *grains* of 64 KiB; those that hold data follow one another, compressed,
 //! each behind a marker that says where it belongs.  Grain tables and a grain directory point back
@@ -15,7 +16,10 @@
 //!   from a source;
 //! - [`ParallelWriter`] writes a file with all cores, [`StreamWriter`] grain by grain with one.
 //!
-//! All of them go through a file once, forward, in constant memory.  Files of VMware, VirtualBox,
+//! Disks that are read by position, of whatever format, are [`DiskImage`]s: [`RawImage`],
+//! [`VmdkImage`] for all sub-formats of VMDK, [`Qcow2Image`]; [`open_image`] opens what a file is.
+//!
+//! The others go through a file once, forward, in constant memory.  Files of VMware, VirtualBox,
 //! qemu and open-vmdk are read; the last two put the tables before the grains, and qemu writes
 //! neither footer nor end-of-stream marker.
 //!
@@ -51,14 +55,22 @@ mod error;
 mod front;
 mod gather;
 mod header;
+mod image;
 mod inflate;
+mod lookup;
 mod marker;
+mod open;
 mod pack;
 mod parallel;
 mod pool;
+mod qcow2;
+mod raw;
 mod read;
 mod scan;
+mod sparse;
+mod storage;
 mod tables;
+mod vmdk;
 mod write;
 
 pub use check::StreamCheck;
@@ -71,13 +83,21 @@ pub use error::VmdkError;
 pub use header::GD_AT_END;
 pub use header::Header;
 pub use header::SECTOR_BYTES;
+pub use image::DiskImage;
 pub use marker::MARKER_BYTES;
 pub use marker::Marker;
+pub use open::Format;
+pub use open::open_image;
 pub use pack::Level;
 pub use pack::Options;
 pub use parallel::ParallelWriter;
+pub use qcow2::Qcow2Image;
+pub use raw::RawImage;
 pub use read::Grain;
 pub use read::GrainReader;
 pub use scan::Position;
 pub use scan::Summary;
+pub use storage::FileStorage;
+pub use storage::Storage;
+pub use vmdk::VmdkImage;
 pub use write::StreamWriter;

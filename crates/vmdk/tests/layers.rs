@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Modules of this crate, lowest first.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 26] = [
     "error",
     "header",
     "marker",
@@ -22,6 +22,14 @@ const LAYERS: [&str; 18] = [
     "pool",
     "batch",
     "parallel",
+    "storage",
+    "lookup",
+    "image",
+    "raw",
+    "sparse",
+    "vmdk",
+    "qcow2",
+    "open",
 ];
 
 #[test]

@@ -4,14 +4,10 @@
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod common;
+mod peer;
 
 use std::fs;
-use std::fs::File;
-use std::io::Seek;
-use std::io::SeekFrom;
-use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
 use common::GRAIN;
 use common::Grains;
@@ -20,33 +16,9 @@ use common::text;
 use ovftransfer_vmdk::GrainReader;
 use ovftransfer_vmdk::Options;
 use ovftransfer_vmdk::VmdkError;
-
-/// Whether the test can run.  Says why if it cannot.
-fn qemu_img() -> bool {
-    let found = Command::new("qemu-img").arg("--version").output().is_ok();
-    if !found {
-        let required = std::env::var("OVFTRANSFER_REQUIRE_PEERS").is_ok_and(|value| value == "1");
-        assert!(!required, "qemu-img is missing, and OVFTRANSFER_REQUIRE_PEERS=1");
-        eprintln!("skipped: qemu-img is missing");
-    }
-    found
-}
-
-fn run(folder: &Path, arguments: &[&str]) {
-    let output = Command::new("qemu-img").current_dir(folder).args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "qemu-img {arguments:?}: {said}");
-}
-
-/// A sparse file with these grains.
-fn write_raw(path: &Path, capacity_bytes: u64, grains: &Grains) {
-    let mut file = File::create(path).unwrap();
-    file.set_len(capacity_bytes).unwrap();
-    for (number, data) in grains {
-        file.seek(SeekFrom::Start(number * GRAIN as u64)).unwrap();
-        file.write_all(data).unwrap();
-    }
-}
+use peer::qemu_img;
+use peer::run;
+use peer::write_raw;
 
 /// Disks of several sizes: one sector, not a multiple of grains, several tables, data at both ends.
 fn disks() -> Vec<(u64, Grains)> {
