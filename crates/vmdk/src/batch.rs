@@ -1,10 +1,15 @@
 //! A few grains that are packed together, with all the buffers that takes.
 
+use std::ops::Range;
+
 use crate::assemble::Assembly;
 use crate::error::Fault;
 use crate::error::VmdkError;
+use crate::header::SECTOR_BYTES;
+use crate::image::DiskImage;
 use crate::pack::Packer;
 use crate::pack::is_zero;
+use crate::scan::len_u64;
 
 /// Grains side by side, and behind that their packed forms.
 #[derive(Debug)]
@@ -65,6 +70,24 @@ impl Batch {
         let start = (self.lbas_sectors.len().checked_sub(1)?) * self.grain_len;
         let lba_sectors = *self.lbas_sectors.last()?;
         Some((lba_sectors, &mut self.data[start..start + self.grain_len]))
+    }
+
+    /// Takes the grains of `place`, which starts on a grain and has room.
+    pub(crate) fn load(
+        &mut self,
+        source: &dyn DiskImage,
+        place: Range<u64>,
+    ) -> Result<(), VmdkError> {
+        let len = usize::try_from(place.end - place.start).unwrap_or(usize::MAX);
+        let whole = len.next_multiple_of(self.grain_len);
+        source.read_at(place.start, &mut self.data[..len])?;
+        // Readers expect whole grains, also at the end of the disk.
+        self.data[len..whole].fill(0);
+        let first = place.start / SECTOR_BYTES;
+        let grain_sectors = len_u64(self.grain_len) / SECTOR_BYTES;
+        let grains = len_u64(whole / self.grain_len);
+        self.lbas_sectors.extend((0..grains).map(|grain| first + grain * grain_sectors));
+        Ok(())
     }
 
     /// Packs the grains.

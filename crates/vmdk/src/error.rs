@@ -59,6 +59,21 @@ impl VmdkError {
     }
 }
 
+/// Why a disk could not be converted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The one who watches the progress wanted no more.
+    #[error("cancelled")]
+    Cancelled,
+    /// The source cannot be read, or is damaged.
+    #[error("the source cannot be read")]
+    Source(#[source] VmdkError),
+    /// The target cannot be written, or its format cannot hold this disk.
+    #[error("the target cannot be written")]
+    Target(#[source] VmdkError),
+}
+
 /// One thing that is wrong, with the evidence.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]

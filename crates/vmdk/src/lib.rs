@@ -19,6 +19,8 @@
 //! Disks that are read by position, of whatever format, are [`DiskImage`]s: [`RawImage`],
 //! [`VmdkImage`] for all sub-formats of VMDK, [`Qcow2Image`]; [`open_image`] opens what a file is.
 //!
+//! [`to_stream`] and [`to_raw`] convert them with all cores.
+//!
 //! The others go through a file once, forward, in constant memory.  Files of VMware, VirtualBox,
 //! qemu and open-vmdk are read; the last two put the tables before the grains, and qemu writes
 //! neither footer nor end-of-stream marker.
@@ -49,6 +51,7 @@
 mod assemble;
 mod batch;
 mod check;
+mod convert;
 mod decode;
 mod descriptor;
 mod error;
@@ -74,10 +77,16 @@ mod vmdk;
 mod write;
 
 pub use check::StreamCheck;
+pub use convert::OnProgress;
+pub use convert::Progress;
+pub use convert::RawSummary;
+pub use convert::to_raw;
+pub use convert::to_stream;
 pub use decode::GrainDecoder;
 pub use decode::OnGrain;
 pub use descriptor::Descriptor;
 pub use descriptor::Extent;
+pub use error::ConvertError;
 pub use error::Fault;
 pub use error::VmdkError;
 pub use header::GD_AT_END;

@@ -136,6 +136,15 @@ impl<J> Drop for Guard<'_, J> {
     }
 }
 
+/// Closes a pool on every way out, so that its workers end.
+pub(crate) struct Closing<'a, J>(pub(crate) &'a Pool<J>);
+
+impl<J> Drop for Closing<'_, J> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// Number of workers: what was asked for, else one for each core, at most [`THREADS_MAX`].
 pub(crate) fn threads(asked: Option<NonZeroUsize>) -> usize {
     let cores = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -157,15 +166,6 @@ const JOBS_BYTES_MAX: usize = 40 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Closes a pool on every way out, so that its workers end.
-    struct Closing<'a, J>(&'a Pool<J>);
-
-    impl<J> Drop for Closing<'_, J> {
-        fn drop(&mut self) {
-            self.0.close();
-        }
-    }
 
     #[test]
     fn jobs_come_back_in_order() {

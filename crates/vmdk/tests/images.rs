@@ -18,35 +18,11 @@ use ovftransfer_vmdk::Fault;
 use ovftransfer_vmdk::Format;
 use ovftransfer_vmdk::VmdkError;
 use ovftransfer_vmdk::open_image;
+use peer::FORMATS;
+use peer::disk;
 use peer::qemu_img;
 use peer::run;
 use peer::write_raw;
-
-/// Sub-formats of VMDK, and variants of qcow2, as options of `qemu-img convert`.
-const FORMATS: [&[&str]; 13] = [
-    &["-O", "raw"],
-    &["-O", "vmdk", "-o", "subformat=monolithicSparse"],
-    &["-O", "vmdk", "-o", "subformat=monolithicFlat"],
-    &["-O", "vmdk", "-o", "subformat=twoGbMaxExtentSparse"],
-    &["-O", "vmdk", "-o", "subformat=twoGbMaxExtentFlat"],
-    &["-O", "vmdk", "-o", "subformat=streamOptimized"],
-    &["-O", "vmdk", "-o", "subformat=monolithicSparse,zeroed_grain=on"],
-    &["-O", "qcow2", "-o", "compat=0.10"],
-    &["-O", "qcow2"],
-    &["-O", "qcow2", "-c"],
-    &["-O", "qcow2", "-c", "-o", "cluster_size=2M"],
-    &["-O", "qcow2", "-o", "cluster_size=512"],
-    &["-O", "qcow2", "-o", "extended_l2=on"],
-];
-
-/// A disk that is no multiple of grains or clusters, with data at both ends, under two tables.
-fn disk() -> (u64, Grains) {
-    let capacity_bytes = (33 << 20) + 1536;
-    let mut grains = Grains::from([(528, text(9, 1536)), (511, text(8, GRAIN))]);
-    grains.extend((0..6).map(|number| (number, text(number, GRAIN))));
-    grains.insert(8, [vec![0; 5000], noise(8, 512), vec![0; GRAIN - 5512]].concat());
-    (capacity_bytes, grains)
-}
 
 /// The whole disk by its stretches, which must be in order; between them it must read as zeros.
 fn contents(image: &dyn DiskImage) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Modules of this crate, lowest first.
-const LAYERS: [&str; 26] = [
+const LAYERS: [&str; 27] = [
     "error",
     "header",
     "marker",
@@ -20,16 +20,17 @@ const LAYERS: [&str; 26] = [
     "assemble",
     "write",
     "pool",
-    "batch",
-    "parallel",
     "storage",
     "lookup",
     "image",
+    "batch",
+    "parallel",
     "raw",
     "sparse",
     "vmdk",
     "qcow2",
     "open",
+    "convert",
 ];
 
 #[test]

@@ -6,15 +6,22 @@
 use std::alloc::GlobalAlloc;
 use std::alloc::Layout;
 use std::alloc::System;
+use std::ops::ControlFlow;
+use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use ovftransfer_vmdk::ConvertError;
+use ovftransfer_vmdk::DiskImage;
 use ovftransfer_vmdk::GrainDecoder;
 use ovftransfer_vmdk::Header;
 use ovftransfer_vmdk::Options;
 use ovftransfer_vmdk::ParallelWriter;
+use ovftransfer_vmdk::Progress;
 use ovftransfer_vmdk::StreamCheck;
 use ovftransfer_vmdk::StreamWriter;
+use ovftransfer_vmdk::VmdkError;
+use ovftransfer_vmdk::to_stream;
 
 /// The system's allocator, and how much it has given out.
 struct Counting;
@@ -106,8 +113,47 @@ fn memory_is_bounded() {
     assert!(many.0 < 45 << 20, "{}", many.0);
     let (few, more) = (parallel(500, 2), parallel(1000, 2));
     assert!(more.0 < 6 << 20, "{}", more.0);
+    let units = (converted(64 << 10, 2), converted(2 << 20, 2), converted(2 << 20, 64));
+    assert!(units.0 < 6 << 20 && units.1 < 45 << 20 && units.2 < 45 << 20, "{units:?}");
     // Sinks and tables grow a few times; a buffer for each grain would be hundreds.
     assert!(more.1 < few.1 + 50, "{} {}", few.1, more.1);
+}
+
+/// A disk that is all data, made when it is read.
+#[derive(Debug)]
+struct Endless(u64);
+
+impl DiskImage for Endless {
+    fn capacity_bytes(&self) -> u64 {
+        64 << 40
+    }
+
+    fn read_at(&self, _: u64, buffer: &mut [u8]) -> Result<(), VmdkError> {
+        buffer.iter_mut().step_by(512).for_each(|byte| *byte = 1);
+        Ok(())
+    }
+
+    fn next_data(&self, from_byte: u64) -> Result<Option<Range<u64>>, VmdkError> {
+        Ok(Some(from_byte..self.capacity_bytes()))
+    }
+
+    fn unit_bytes(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Most bytes held while 64 MiB of a disk in units of this length are converted.
+fn converted(unit_bytes: u64, threads: usize) -> usize {
+    peak(|| {
+        let options = Options::default().threads(threads.try_into().unwrap());
+        let mut enough = |progress: Progress| match progress.lba_bytes {
+            0..0x400_0000 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        };
+        let source = Endless(unit_bytes);
+        let end = to_stream(&source, std::io::sink(), options, &mut enough);
+        assert!(matches!(end, Err(ConvertError::Cancelled)));
+    })
 }
 
 /// Most bytes held and calls made for memory while so many grains are written.
