@@ -238,6 +238,24 @@ fn header(name: &str, size_bytes: u64) -> [u8; 512] {
 const LARGE_BYTES: u64 = 1 << 40;
 
 #[test]
+fn a_draft_is_looked_at_like_the_standard() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("draft.ovf");
+    let draft = "<e:Envelope xmlns:e='http://www.vmware.com/schema/ovf/1/envelope' \
+                 xmlns:i='http://www.w3.org/2001/XMLSchema-instance'><References/>\
+                 <Section i:type='e:NetworkSection_Type'><Network e:name='lan'/></Section>\
+                 <Content i:type='e:VirtualSystem_Type' e:id='old'/></e:Envelope>";
+    fs::write(&path, draft).unwrap();
+    let seen = run(&["inspect", "--json", text(&path)]);
+    seen.expect(0, &[]);
+    let seen: Value = serde_json::from_str(&seen.stdout).unwrap();
+    assert_eq!((&seen["ovf"], &seen["machines"][0]["id"]), (&json!("0.9"), &json!("old")));
+    let spec: Value = serde_json::from_str(&run(&["spec", text(&path)]).stdout).unwrap();
+    assert_eq!(spec["NetworkMapping"][0]["Name"], "lan");
+    run(&["verify", text(&path)]).expect(0, &[]);
+}
+
+#[test]
 fn what_is_no_package_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.ovf");

@@ -21,7 +21,7 @@ use edit::Changes;
 use read::Outside;
 use read::Parts;
 
-/// An OVF descriptor of version 1.x or 2.x.
+/// An OVF descriptor of version 1.x or 2.x, or of the drafts that call themselves 0.9.
 ///
 /// It is a view: the bytes it was read from are kept and never altered, so that they can be sent,
 /// hashed and stored as they came; an [edit](Self::edit) makes another.  Reading is bounded (4 MiB, 256 nested elements, 256 attributes
@@ -208,8 +208,9 @@ impl Edit<'_> {
     ///
     /// # Errors
     ///
-    /// An [`EnvelopeError`] if there is no file or disk with an id that was given, or if the outcome
-    /// contradicts itself: two references to one file, a reference to what was removed.
+    /// An [`EnvelopeError`] if there is no file or disk with an id that was given, if the descriptor
+    /// is a draft, or if the outcome contradicts itself: two references to one file, a reference to
+    /// what was removed.
     pub fn apply(&self) -> Result<Envelope, EnvelopeError> {
         let text = without_mark(self.source);
         let mark = self.source.get(..self.source.len() - text.len()).unwrap_or_default();

@@ -10,6 +10,7 @@ use ovftransfer_ovf::Envelope;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::envelope::Edit;
 use ovftransfer_ovf::envelope::EnvelopeFault;
+use ovftransfer_ovf::envelope::EnvelopeVersion;
 use proptest::prelude::*;
 use roxmltree::Document;
 use roxmltree::Node;
@@ -409,6 +410,9 @@ fn values_of_other_peoples_descriptors_change_there_and_back() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for path in support::corpus() {
         let Ok(envelope) = Envelope::parse_alone(fs::read(&path).unwrap()) else { continue };
+        if envelope.version() == EnvelopeVersion::Draft {
+            continue;
+        }
         there_and_back(&envelope);
         let tree = changes().new_tree(&mut runner).unwrap();
         check(&envelope, &proptest::strategy::ValueTree::current(&tree));

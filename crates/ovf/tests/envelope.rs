@@ -118,7 +118,7 @@ fn what_a_transfer_cannot_use_is_refused() {
         ("ovf:/disk/vmdisk1", "ovf:/disk/other", "HostResource refers to the disk \"other\""),
         ("ovf:/file/file3", "ovf:/file/other", "HostResource refers to the file \"other\""),
         ("<r:ResourceType>17<", "<r:ResourceType>x<", "ResourceType is \"x\""),
-        ("ovf/envelope/1\"", "ovf/envelope/9\"", "not an Envelope of OVF 1.x or 2.x"),
+        ("ovf/envelope/1\"", "ovf/envelope/9\"", "not an Envelope of OVF 0.9, 1.x or 2.x"),
         ("</ovf:Envelope>", "", "not well-formed XML"),
         ("&amp;", "&how;", "not well-formed XML"),
         ("<!--", "<!DOCTYPE a [<!ENTITY b \"c\">]><!--", "document type declaration"),

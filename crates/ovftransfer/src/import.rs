@@ -1,6 +1,7 @@
 //! Imports a package as a new machine.
 
 mod after;
+mod descriptor;
 mod environment;
 mod in_order;
 mod options;
@@ -165,7 +166,8 @@ impl Import {
         if count > 0 && !self.accept_eulas {
             return Err(Error::Eulas { package: self.package.display(), count });
         }
-        let findings = check_package(&self.package)?;
+        let mut findings = check_package(&self.package)?;
+        findings.extend(descriptor::findings(self.package.envelope()));
         let place = self.find_place(server).await?;
         let mut preflight = Preflight { server, request: &self, place: &place, findings };
         let described = Described::read(&self, server).await?;

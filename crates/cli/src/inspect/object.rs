@@ -68,6 +68,7 @@ fn known(overview: &Overview, is_there: bool) -> Option<bool> {
 
 const fn ovf_version(version: EnvelopeVersion) -> Option<&'static str> {
     match version {
+        EnvelopeVersion::Draft => Some("0.9"),
         EnvelopeVersion::V1 => Some("1"),
         EnvelopeVersion::V2 => Some("2"),
         _ => None,

@@ -174,7 +174,7 @@ impl<'a, 'input> Describer<'_, 'a, 'input> {
             qualifiers: text("qualifiers").filter(|text| !text.is_empty()),
             user_configurable: self.flag(node, "userConfigurable"),
             is_password: self.flag(node, "password") == Some(true),
-            value: text("value"),
+            value: self.reader.property_value(node).map(str::to_owned),
             values: values.collect(),
             configuration: text("configuration").filter(|text| !text.is_empty()),
             label: self.child_text(node, "Label")?,

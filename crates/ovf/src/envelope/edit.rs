@@ -25,6 +25,7 @@ use crate::name::shown;
 /// changes nothing gives the same bytes.  What has the wanted value already is not written again,
 /// however it is spelled.  Of two changes of one thing the later counts.
 ///
+/// A draft of OVF ([`EnvelopeVersion::Draft`](super::EnvelopeVersion::Draft)) cannot be changed.
 /// Ids are looked up by [`apply`](Self::apply), and what comes out is read like any descriptor, so
 /// that no edit can end in one that contradicts itself.
 ///
@@ -205,11 +206,14 @@ impl Edit<'_> {
 impl Changes {
     /// The text with everything changed but the order.
     pub(super) fn made_in<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, EnvelopeError> {
-        if self.files.is_empty() && self.disks.is_empty() {
+        if self.files.is_empty() && self.disks.is_empty() && self.order.is_empty() {
             return Ok(Cow::Borrowed(text));
         }
         let tree = read::tree(text)?;
         let (_, reader) = read::envelope(&tree)?;
+        if reader.is_draft {
+            return Err(fail(reader.root, EnvelopeFault::Draft));
+        }
         let mut splices = Splices { text, all: Vec::new() };
         for (id, change) in &self.files {
             let mut nodes = reader.file_nodes();

@@ -66,6 +66,9 @@ impl fmt::Display for Position {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeFault {
+    /// A draft was to be changed.
+    #[error("a draft of OVF (version 0.9), which is read but not changed: convert it first")]
+    Draft,
     /// A document type declaration; it could define entities that grow without bound.
     #[error("a document type declaration, which a descriptor must not have")]
     DocType,
@@ -114,8 +117,8 @@ pub enum EnvelopeFault {
         /// Its missing child or attribute.
         part: &'static str,
     },
-    /// The root element is not an OVF 1.x or 2.x envelope.
-    #[error("the root element is {found}, not an Envelope of OVF 1.x or 2.x")]
+    /// The root element is not an OVF 0.9, 1.x or 2.x envelope.
+    #[error("the root element is {found}, not an Envelope of OVF 0.9, 1.x or 2.x")]
     NotAnEnvelope {
         /// Name and namespace of the root element.
         found: String,
@@ -187,6 +190,7 @@ impl EnvelopeFault {
             | Self::Property { .. }
             | Self::Unit { .. } => "DSP0243 §9.1",
             Self::DocType
+            | Self::Draft
             | Self::Encoding
             | Self::Limit { .. }
             | Self::NotAnEnvelope { .. }

@@ -94,6 +94,7 @@ pub(super) fn envelope<'a, 'input>(
 ) -> Result<(EnvelopeVersion, Reader<'a, 'input>), EnvelopeError> {
     let root = tree.root_element();
     let (version, ovf) = match (root.tag_name().name(), root.tag_name().namespace()) {
+        ("Envelope", Some(DRAFT)) => (EnvelopeVersion::Draft, DRAFT),
         ("Envelope", Some(OVF_1)) => (EnvelopeVersion::V1, OVF_1),
         ("Envelope", Some(OVF_2)) => (EnvelopeVersion::V2, OVF_2),
         (name, namespace) => {
@@ -102,7 +103,7 @@ pub(super) fn envelope<'a, 'input>(
             return Err(fail(root, EnvelopeFault::NotAnEnvelope { found }));
         }
     };
-    Ok((version, Reader { root, ovf }))
+    Ok((version, Reader { root, ovf, is_draft: version == EnvelopeVersion::Draft }))
 }
 
 /// What stands in `References`.
@@ -250,7 +251,7 @@ impl<'a, 'input> Reader<'a, 'input> {
                 let full_key = format!("{class}.{key}.{instance}");
                 let full_key = full_key.trim_matches('.');
                 if let Some(key) = wanted.get(full_key)
-                    && let Some(value) = self.attribute(node, "value")
+                    && let Some(value) = self.property_value(node)
                 {
                     values.entry(*key).or_insert(value);
                 }
@@ -348,6 +349,7 @@ impl<'a, 'input> Reader<'a, 'input> {
 
     fn item(self, node: Node<'a, 'input>) -> Result<HardwareItem, EnvelopeError> {
         let text = |name| cim_texts(node, name).find(|text| !text.is_empty());
+        let drafted = |name| text(name).filter(|_| self.is_draft);
         let texts = |name| cim_texts(node, name).filter(|text| !text.is_empty()).collect();
         let number = |part, max: u64| match text(part) {
             None => Ok(None),
@@ -367,9 +369,9 @@ impl<'a, 'input> Reader<'a, 'input> {
                 .ok_or_else(|| missing("InstanceID"))?,
             resource_type,
             resource_sub_type: text("ResourceSubType"),
-            element_name: text("ElementName"),
+            element_name: text("ElementName").or_else(|| drafted("Caption")),
             parent: text("Parent"),
-            address: text("Address"),
+            address: text("Address").or_else(|| drafted("BusNumber")),
             address_on_parent: text("AddressOnParent"),
             host_resources: texts("HostResource"),
             connections: texts("Connection"),
@@ -435,6 +437,9 @@ fn xml_error(text: &str, error: &roxmltree::Error) -> EnvelopeError {
     };
     EnvelopeError::at(text, start + in_line, fault)
 }
+
+/// Namespace of the drafts before OVF 1.0, by VMware; they call themselves 0.9.
+const DRAFT: &str = "http://www.vmware.com/schema/ovf/1/envelope";
 
 /// Namespace of OVF 1.0 and 1.1.
 const OVF_1: &str = "http://schemas.dmtf.org/ovf/envelope/1";

@@ -13,11 +13,41 @@ pub(super) struct Reader<'a, 'input> {
     pub(super) root: Node<'a, 'input>,
     /// The namespace of this envelope's version.
     pub(super) ovf: &'static str,
+    /// Whether it is one of the drafts before OVF 1.0.
+    pub(super) is_draft: bool,
 }
 
 impl<'a, 'input> Reader<'a, 'input> {
     pub(super) fn is(self, node: Node<'_, '_>, name: &str) -> bool {
-        node.has_tag_name((self.ovf, name))
+        if self.is_draft {
+            self.is_in_draft(node, name)
+        } else {
+            node.has_tag_name((self.ovf, name))
+        }
+    }
+
+    /// In the drafts elements have no namespace, if the packer did not give them one by default,
+    /// and what a section or a machine is stands in its type: `xsi:type="ovf:DiskSection_Type"`.
+    fn is_in_draft(self, node: Node<'_, '_>, name: &str) -> bool {
+        let tag = node.tag_name();
+        match tag.namespace() {
+            None => {}
+            Some(namespace) if namespace == self.ovf => {}
+            Some(namespace) => return namespace == DRAFT_STRINGS && tag.name() == name,
+        }
+        let is_typed = matches!(tag.name(), "Content" | "Section");
+        tag.name() == name || is_typed && self.draft_type(node) == Some(name)
+    }
+
+    /// `DiskSection` for `ovf:DiskSection_Type`.
+    fn draft_type<'n>(self, node: Node<'n, '_>) -> Option<&'n str> {
+        let written = node.attribute((XSI, "type"))?.trim();
+        let (prefix, name) = match written.split_once(':') {
+            Some((prefix, name)) => (Some(prefix), name),
+            None => (None, written),
+        };
+        let is_ovf = node.lookup_namespace_uri(prefix) == Some(self.ovf);
+        name.strip_suffix("_Type").filter(|_| is_ovf)
     }
 
     pub(super) fn children(
@@ -51,6 +81,12 @@ impl<'a, 'input> Reader<'a, 'input> {
 
     pub(super) fn attribute(self, node: Node<'a, 'input>, name: &str) -> Option<&'a str> {
         node.attribute((self.ovf, name))
+    }
+
+    /// The value of a property if the user sets none.
+    pub(super) fn property_value(self, node: Node<'a, 'input>) -> Option<&'a str> {
+        let drafted = || self.attribute(node, "defaultValue").filter(|_| self.is_draft);
+        self.attribute(node, "value").or_else(drafted)
     }
 
     pub(super) fn required(
@@ -95,6 +131,12 @@ pub(super) fn non_empty(text: &str) -> Option<String> {
 pub(super) fn fail(node: Node<'_, '_>, fault: EnvelopeFault) -> EnvelopeError {
     EnvelopeError::at(node.document().input_text(), node.range().start, fault)
 }
+
+/// Namespace of `xsi:type`.
+const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
+
+/// Namespace of the message bundles of the drafts.
+const DRAFT_STRINGS: &str = "http://schemas.dmtf.org/ovf/strings/1";
 
 /// Namespace of VMware's extensions.
 pub(super) const VMW: &str = "http://www.vmware.com/schema/ovf";

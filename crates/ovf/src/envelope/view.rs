@@ -12,6 +12,9 @@ use crate::name::FileName;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum EnvelopeVersion {
+    /// A draft before OVF 1.0, by VMware, which calls itself 0.9.  It is only read, never
+    /// [edited](super::Envelope::edit).
+    Draft,
     /// OVF 1.0 or 1.1.
     V1,
     /// OVF 2.0 or 2.1.
@@ -283,7 +286,7 @@ impl HardwareItem {
         self.resource_sub_type.as_deref()
     }
 
-    /// Its name for people, such as `Hard disk 1`.
+    /// Its name for people, such as `Hard disk 1`; in a draft, its caption.
     #[must_use]
     pub fn element_name(&self) -> Option<&str> {
         self.element_name.as_deref()
@@ -295,7 +298,8 @@ impl HardwareItem {
         self.parent.as_deref()
     }
 
-    /// Its own address, such as the number of a controller or a MAC address.
+    /// Its own address, such as the number of a controller or a MAC address; in a draft, also the
+    /// bus number of a controller.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
         self.address.as_deref()

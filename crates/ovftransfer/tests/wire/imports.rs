@@ -250,6 +250,24 @@ async fn what_the_server_judges_is_told_in_its_words() {
 }
 
 #[tokio::test]
+async fn a_draft_is_told_beside_the_servers_refusal() {
+    let bench = Bench::new(Wire::Soap).await;
+    let [draft, standard] =
+        ["http://www.vmware.com/schema/ovf/1/envelope", "http://schemas.dmtf.org/ovf/envelope/1"];
+    while fs::read_to_string(&bench.package).unwrap().contains(standard) {
+        bench.edit(standard, draft);
+    }
+    let error = bench.plan(bench.request()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{}", error.chain());
+    let Error::Preflight { findings, .. } = &error else { panic!("{error:?}") };
+    let texts: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    for words in ["OvfUnsupportedPackage", "convert it to OVF 1.x first"] {
+        assert!(texts.iter().any(|text| text.contains(words)), "{texts:?}");
+    }
+    bench.assert_untouched();
+}
+
+#[tokio::test]
 async fn places_may_be_given_by_reference() {
     for wire in WIRES {
         let bench = Bench::new(wire).await;
