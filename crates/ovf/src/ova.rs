@@ -5,9 +5,10 @@ mod extension;
 mod header;
 mod index;
 mod walk;
+mod wrapper;
 mod writer;
 
 pub use error::{OvaError, OvaWarning};
 pub use index::Ova;
-pub use walk::{Member, Walk, Wanted};
+pub use walk::{Member, Rules, Walk, Wanted};
 pub use writer::{END, WriteError, Writer, member_header, member_padding};

@@ -17,7 +17,7 @@ const ENVELOPE: [&str; 10] =
     ["units", "error", "sections", "view", "scan", "tree", "messages", "describe", "read", "edit"];
 
 /// Parts of the module `ova`, lowest first.
-const OVA: [&str; 6] = ["error", "header", "extension", "walk", "index", "writer"];
+const OVA: [&str; 7] = ["error", "wrapper", "header", "extension", "walk", "index", "writer"];
 
 #[test]
 fn modules_use_only_lower_modules() {

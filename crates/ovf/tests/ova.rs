@@ -13,6 +13,7 @@ use ovftransfer_ovf::ReadAt;
 use ovftransfer_ovf::ova::Ova;
 use ovftransfer_ovf::ova::OvaError;
 use ovftransfer_ovf::ova::OvaWarning;
+use ovftransfer_ovf::ova::Rules;
 use ovftransfer_ovf::ova::Walk;
 use ovftransfer_ovf::ova::WriteError;
 use ovftransfer_ovf::ova::Writer;
@@ -295,12 +296,86 @@ fn ambiguous_and_hostile_archives_are_refused() {
 }
 
 #[test]
-fn a_descriptor_must_come_first() {
-    let only_disk = [file("disk-1.vmdk", b""), file("vm.ovf", b""), ZEROS.to_vec()].concat();
-    assert!(matches!(Ova::index(&only_disk), Err(OvaError::DescriptorNotFirst { .. })));
+fn one_descriptor_is_needed_and_better_comes_first() {
+    let late = [file("disk-1.vmdk", b""), file("vm.ovf", b"<>"), ZEROS.to_vec()].concat();
+    let ova = Ova::index(&late).unwrap();
+    assert_eq!(ova.descriptor().name(), &name("vm.ovf"));
+    let warning = OvaWarning::DescriptorNotFirst { file: name("disk-1.vmdk") };
+    assert_eq!(ova.warnings(), [warning]);
+
+    let none = [file("disk-1.vmdk", b""), ZEROS.to_vec()].concat();
+    assert!(matches!(Ova::index(&none), Err(OvaError::NoDescriptor)));
     assert!(matches!(Ova::index(&ZEROS.to_vec()), Err(OvaError::Empty)));
     assert!(matches!(Ova::index(&Vec::new()), Err(OvaError::Empty)));
     assert!(matches!(Ova::index(&b"short".to_vec()), Err(OvaError::Truncated { .. })));
+}
+
+#[test]
+fn wrapped_archives_are_named() {
+    for (start, format, command) in [
+        (b"\x1F\x8B\x08\0".as_slice(), "gzip", "gunzip"),
+        (b"\xFD7zXZ\0\0", "xz", "unxz"),
+        (b"BZh91AY&SY", "bzip2", "bunzip2"),
+        (b"\x28\xB5\x2F\xFD", "zstd", "unzstd"),
+        (b"PK\x03\x04", "zip", "unzip"),
+    ] {
+        for len in [start.len(), 511, 512, 4096] {
+            let mut archive = start.to_vec();
+            archive.resize(archive.len().max(len), 0x5A);
+            for rules in [Rules::Strict, Rules::Lenient] {
+                let error = Ova::index_by(rules, &archive).unwrap_err();
+                assert_eq!(
+                    error.to_string(),
+                    format!("packed with {format}, and must be unpacked first: {command}")
+                );
+                assert_eq!(streamed(rules, &archive).unwrap_err().to_string(), error.to_string());
+            }
+        }
+    }
+    // A name may begin like anything.
+    let named = [file("BZh.ovf", b"<>"), ZEROS.to_vec()].concat();
+    assert_eq!(list(&named), [("BZh.ovf".to_owned(), 2)]);
+}
+
+#[test]
+fn lenient_rules_stop_looking_where_every_tool_does() {
+    let body = [file("vm.ovf", b"<Envelope/>"), file("disk.vmdk", &[7; 700])].concat();
+    let after = |bytes: &[u8]| [&body, &ZEROS[..], bytes].concat();
+    let cut = |len: usize| after(&[])[..len].to_vec();
+    let end = body.len();
+    let at_byte = end as u64 + 1024;
+    for (archive, expected) in [
+        (after(b"signature"), vec![OvaWarning::DataAfterEnd { at_byte }]),
+        (after(&file("evil", b"")), vec![OvaWarning::DataAfterEnd { at_byte }]),
+        (
+            after(&vec![0; 2 << 20]),
+            vec![OvaWarning::DataAfterEnd { at_byte: end as u64 + (1 << 20) + 512 }],
+        ),
+        (after(&[]), vec![]),
+        (cut(end), vec![OvaWarning::MissingEnd]),
+        (cut(end + 1), vec![OvaWarning::CutEnd { len_bytes: end as u64 + 1 }]),
+        (cut(end + 512), vec![OvaWarning::SingleEndBlock]),
+        (cut(end + 513), vec![OvaWarning::CutEnd { len_bytes: end as u64 + 513 }]),
+        (cut(end - 1), vec![OvaWarning::CutEnd { len_bytes: end as u64 - 1 }]),
+        (cut(end - 324), vec![OvaWarning::CutEnd { len_bytes: end as u64 - 324 }]),
+    ] {
+        let ova = Ova::index_by(Rules::Lenient, &archive).unwrap();
+        assert_eq!(ova.warnings(), expected);
+        assert_eq!(ova.members().len(), 2);
+        let stream = streamed(Rules::Lenient, &archive).unwrap();
+        assert_eq!((stream.members(), stream.warnings()), (ova.members(), ova.warnings()));
+    }
+    for archive in [
+        cut(end - 325),                        // within the content
+        [&body, &ZEROS[..512], b"x"].concat(), // one block, then data
+        [&body, &ZEROS[..512], &file("more", b"")].concat(),
+        [&body[..], &pax(b'x', "path", "c")[..600]].concat(), // no member after it
+        [&body[..], &file("VM.ovf", b"")[..512]].concat(),
+    ] {
+        assert!(Ova::index_by(Rules::Lenient, &archive).is_err());
+        assert!(streamed(Rules::Lenient, &archive).is_err());
+        assert!(Ova::index(&archive).is_err());
+    }
 }
 
 #[test]
@@ -441,12 +516,13 @@ proptest! {
 }
 
 /// The index of an archive whose length is not known beforehand, as it comes from a stream.
-fn streamed(archive: &[u8]) -> Result<Ova, OvaError> {
-    let mut walk = Walk::new(None);
+fn streamed(rules: Rules, archive: &[u8]) -> Result<Ova, OvaError> {
+    let mut walk = Walk::new(None).by(rules);
     while let Some(wanted) = walk.wanted() {
         let start = usize::try_from(wanted.at_byte).unwrap_or(usize::MAX);
         let Some(rest) = archive.get(start..) else {
-            return Err(walk.truncated(archive.len() as u64));
+            walk.ends_at(archive.len() as u64)?;
+            break;
         };
         walk.feed(&rest[..rest.len().min(wanted.len_bytes)])?;
     }
@@ -478,13 +554,15 @@ fn a_stream_has_no_other_meaning_than_a_file() {
         with_checksum(whole.clone(), at)
     }));
     for archive in archives {
-        match (Ova::index(&archive), streamed(&archive)) {
-            (Ok(file), Ok(stream)) => {
-                assert_eq!(file.members(), stream.members());
-                assert_eq!(file.warnings(), stream.warnings());
+        for rules in [Rules::Strict, Rules::Lenient] {
+            match (Ova::index_by(rules, &archive), streamed(rules, &archive)) {
+                (Ok(file), Ok(stream)) => {
+                    assert_eq!(file.members(), stream.members());
+                    assert_eq!(file.warnings(), stream.warnings());
+                }
+                (Err(_), Err(_)) => {}
+                (file, stream) => panic!("{} bytes: {file:?}, {stream:?}", archive.len()),
             }
-            (Err(_), Err(_)) => {}
-            (file, stream) => panic!("{} bytes: {file:?}, {stream:?}", archive.len()),
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::name::NameError;
 /// Why an OVA is refused.
 ///
 /// The reader is strict: an archive that it accepts lists the same for every tool, so that what was
-/// checked here is what is deployed there.  `at_byte` is the place of the header in the file.
+/// checked here is what is deployed there.  [`Rules::Lenient`](super::Rules::Lenient) allows what
+/// every tool passes over.  `at_byte` is the place of the header in the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OvaError {
@@ -19,8 +20,12 @@ pub enum OvaError {
         /// The first block that is not zero.
         at_byte: u64,
     },
-    /// The first member is not the descriptor (DSP0243 1.1.0 §5.3).
-    #[error("the first member is {file}, not the descriptor (.ovf)")]
+    /// The archive comes as a stream, and a file stands before the descriptor, which says what to
+    /// do with it (DSP0243 1.1.0 §5.3).  From a file or by ranges it can be read.
+    #[error(
+        "{file} stands before the descriptor (.ovf), and a stream cannot be turned back; save the \
+         OVA to a file first"
+    )]
     DescriptorNotFirst {
         /// The first member.
         file: FileName,
@@ -36,6 +41,9 @@ pub enum OvaError {
     /// There is no member.
     #[error("not one member, so no descriptor")]
     Empty,
+    /// There are members, but none of them is a descriptor.
+    #[error("none of its members is a descriptor (.ovf)")]
+    NoDescriptor,
     /// An extended header (PAX or GNU) is malformed, or says something that tools read differently.
     #[error("byte {at_byte}: extended header: {problem}")]
     Extension {
@@ -114,12 +122,35 @@ pub enum OvaError {
         /// Where the header or member would end.
         end_bytes: u64,
     },
+    /// It is not a tar archive; most likely there is one inside.
+    #[error("packed with {format}, and must be unpacked first: {command}")]
+    Wrapped {
+        /// What it is packed with: `gzip`.
+        format: &'static str,
+        /// What unpacks it: `gunzip`.
+        command: &'static str,
+    },
 }
 
 /// Something odd about an OVA that does not change its meaning.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum OvaWarning {
+    /// The archive ends within the zeros that follow its last member.
+    CutEnd {
+        /// Length of the archive.
+        len_bytes: u64,
+    },
+    /// What stands after the end of the archive was not looked at.
+    DataAfterEnd {
+        /// The first byte that was passed over.
+        at_byte: u64,
+    },
+    /// Other members stand before the descriptor (DSP0243 1.1.0 §5.3).
+    DescriptorNotFirst {
+        /// The first member.
+        file: FileName,
+    },
     /// The only manifest does not have the name of the descriptor; it is used nevertheless.
     ManifestName {
         /// The manifest.
@@ -139,6 +170,15 @@ pub enum OvaWarning {
 impl fmt::Display for OvaWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::CutEnd { len_bytes } => {
+                write!(f, "the archive is cut at byte {len_bytes}, after its last member")
+            }
+            Self::DataAfterEnd { at_byte } => {
+                write!(f, "what stands from byte {at_byte} on, after the archive's end, is ignored")
+            }
+            Self::DescriptorNotFirst { file } => {
+                write!(f, "the first member is {file}, not the descriptor")
+            }
             Self::ManifestName { file } => {
                 write!(f, "the manifest {file} does not have the name of the descriptor")
             }

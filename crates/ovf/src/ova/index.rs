@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::error::OvaError;
 use super::error::OvaWarning;
 use super::walk::Member;
+use super::walk::Rules;
 use super::walk::Walk;
 use super::walk::Wanted;
 use crate::name::FileName;
@@ -47,9 +48,18 @@ impl Ova {
     ///
     /// An [`OvaError`] that says where and what; see there for what is refused.
     pub fn index(source: &dyn ReadAt) -> Result<Self, OvaError> {
+        Self::index_by(Rules::Strict, source)
+    }
+
+    /// Reads the headers of an archive by other rules.
+    ///
+    /// # Errors
+    ///
+    /// An [`OvaError`] that says where and what; see there for what is refused.
+    pub fn index_by(rules: Rules, source: &dyn ReadAt) -> Result<Self, OvaError> {
         let len_bytes =
             source.len_bytes().map_err(|source| OvaError::Read { at_byte: 0, source })?;
-        let mut walk = Walk::new(Some(len_bytes));
+        let mut walk = Walk::new(Some(len_bytes)).by(rules);
         let mut bytes = Vec::new();
         while let Some(Wanted { at_byte, len_bytes }) = walk.wanted() {
             bytes.resize(len_bytes, 0);
@@ -68,6 +78,9 @@ impl Ova {
     pub fn new(walk: Walk) -> Result<Self, OvaError> {
         let (members, mut warnings) = walk.into_parts();
         let descriptor = the_descriptor(&members)?;
+        if let Some(first) = members.first().filter(|first| **first != descriptor) {
+            warnings.push(OvaWarning::DescriptorNotFirst { file: first.name.clone() });
+        }
         let manifest = the_manifest(&members, &descriptor);
         if let Some(Member { name, .. }) = &manifest
             && name.stem() != descriptor.name.stem()
@@ -85,7 +98,7 @@ impl Ova {
         &self.members
     }
 
-    /// The descriptor, which is the first member.
+    /// The descriptor: the only `.ovf`, and with most writers the first member.
     #[must_use]
     pub fn descriptor(&self) -> &Member {
         &self.descriptor
@@ -110,15 +123,15 @@ impl Ova {
     }
 }
 
+/// The descriptor must come first (DSP0243 1.1.0 §5.3), but a package that somebody packed by hand
+/// means the same to every tool in any order, as long as there is one descriptor.
 fn the_descriptor(members: &[Member]) -> Result<Member, OvaError> {
     let mut descriptors = members.iter().filter(|member| member.name.has_extension("ovf"));
-    let first = members.first().ok_or(OvaError::Empty)?;
-    if descriptors.next() != Some(first) {
-        return Err(OvaError::DescriptorNotFirst { file: first.name.clone() });
-    }
-    match descriptors.next() {
-        None => Ok(first.clone()),
-        Some(second) => Err(OvaError::SecondDescriptor { file: second.name.clone() }),
+    match (descriptors.next(), descriptors.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        (Some(_), Some(second)) => Err(OvaError::SecondDescriptor { file: second.name.clone() }),
+        (None, _) if members.is_empty() => Err(OvaError::Empty),
+        (None, _) => Err(OvaError::NoDescriptor),
     }
 }
 

@@ -11,6 +11,7 @@ use super::header::BLOCK_BYTES;
 use super::header::Block;
 use super::header::Entry;
 use super::header::Kind;
+use super::wrapper::wrapper;
 use crate::name::FileName;
 use crate::name::NAME_BYTES_MAX;
 
@@ -40,6 +41,26 @@ impl Member {
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
+}
+
+/// How strictly an archive is read.
+///
+/// Whatever could be read in two ways is refused by both: by neither can a member mean one thing
+/// here and another to GNU tar or Python.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Rules {
+    /// As [`OvaError`] says.
+    #[default]
+    Strict,
+    /// As strict, but for what comes behind the last member, where every tool stops to look:
+    ///
+    /// - after two blocks of zeros anything may follow, such as a signature, the rest of a tape or
+    ///   of a disk that was larger than the archive; it is not looked at;
+    /// - the archive may be cut within the zeros that follow the last member, if that is whole.
+    ///
+    /// Both are told as an [`OvaWarning`].
+    Lenient,
 }
 
 /// One pass over the headers of an archive, for callers that read by themselves: by position, from
@@ -74,6 +95,7 @@ pub struct Walk {
     len_bytes: Option<u64>,
     /// Place of the bytes that are wanted.
     at_byte: u64,
+    rules: Rules,
     state: State,
     headers: usize,
     /// What extended headers said about the next member.
@@ -115,6 +137,7 @@ impl Walk {
         Self {
             len_bytes,
             at_byte: 0,
+            rules: Rules::Strict,
             state: State::Header,
             headers: 0,
             extension: None,
@@ -123,6 +146,12 @@ impl Walk {
             folded: HashSet::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// The same by other rules than the strict ones.
+    #[must_use]
+    pub fn by(self, rules: Rules) -> Self {
+        Self { rules, ..self }
     }
 
     /// The bytes that are needed next; nothing at the end of the archive.
@@ -165,11 +194,24 @@ impl Walk {
         }
     }
 
-    /// The error for an archive that ends within the content of a member, at `len_bytes`.
-    #[must_use]
-    pub fn truncated(&self, len_bytes: u64) -> OvaError {
-        let last = self.members.last().map_or(0, |member| member.offset_bytes - BLOCK_BYTES);
-        OvaError::Truncated { at_byte: last, len_bytes, end_bytes: self.at_byte }
+    /// The archive ends at `len_bytes`, before the place of what is wanted: within the last member
+    /// or the zeros behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`OvaError::Truncated`], unless the rules allow the zeros to be missing.
+    pub fn ends_at(&mut self, len_bytes: u64) -> Result<(), OvaError> {
+        self.len_bytes = Some(len_bytes);
+        let (last, end_byte) = self.members.last().map_or((0, 0), |member| {
+            let end_byte = member.offset_bytes.saturating_add(member.size_bytes);
+            (member.offset_bytes - BLOCK_BYTES, end_byte)
+        });
+        if matches!(self.state, State::Header) && self.may_be_cut(end_byte) {
+            self.cut(len_bytes);
+            return Ok(());
+        }
+        self.state = State::Done;
+        Err(OvaError::Truncated { at_byte: last, len_bytes, end_bytes: self.at_byte })
     }
 
     pub(super) fn into_parts(self) -> (Vec<Member>, Vec<OvaWarning>) {
@@ -178,21 +220,19 @@ impl Walk {
 
     fn header(&mut self, bytes: &[u8]) -> Result<Option<Member>, OvaError> {
         let at_byte = self.at_byte;
-        let unfinished = OvaError::Extension { at_byte, problem: "no member after it" };
-        if bytes.is_empty() {
-            if self.is_member_due {
-                return Err(unfinished);
-            }
-            self.warnings.push(OvaWarning::MissingEnd);
-            return Ok(None);
+        if at_byte == 0
+            && let Some(wrapped) = wrapper(bytes)
+            && !Block::try_from(bytes).is_ok_and(|block| header::parse(&block).is_ok())
+        {
+            return Err(wrapped);
         }
-        let next = self.whole(at_byte, at_byte.saturating_add(BLOCK_BYTES))?;
         if bytes.iter().all(|byte| *byte == 0) {
             if self.is_member_due {
-                return Err(unfinished);
+                return Err(OvaError::Extension { at_byte, problem: "no member after it" });
             }
-            return self.first_end_block(at_byte, next).map(|()| None);
+            return self.first_end_block(at_byte, bytes).map(|()| None);
         }
+        self.whole(at_byte, at_byte.saturating_add(BLOCK_BYTES))?;
         let block = Block::try_from(bytes);
         let block = block.map_err(|_| OvaError::Header { at_byte, problem: "not a block" })?;
         self.headers += 1;
@@ -281,8 +321,27 @@ impl Walk {
     fn skip_body(&mut self, at_byte: u64, size_bytes: u64) -> Result<u64, OvaError> {
         let offset_bytes = at_byte + BLOCK_BYTES;
         let padded_bytes = size_bytes.checked_next_multiple_of(BLOCK_BYTES).unwrap_or(u64::MAX);
-        self.at_byte = self.whole(at_byte, offset_bytes.saturating_add(padded_bytes))?;
+        let next = offset_bytes.saturating_add(padded_bytes);
+        let body_end = offset_bytes.saturating_add(size_bytes);
+        match self.len_bytes {
+            Some(len_bytes) if next > len_bytes && self.may_be_cut(body_end) => {
+                self.cut(len_bytes);
+            }
+            _ => self.at_byte = self.whole(at_byte, next)?,
+        }
         Ok(offset_bytes)
+    }
+
+    /// Whether the archive may end from here on, before the zeros that should end it.
+    fn may_be_cut(&self, end_byte: u64) -> bool {
+        self.rules == Rules::Lenient
+            && !self.is_member_due
+            && self.len_bytes.is_some_and(|len_bytes| len_bytes >= end_byte)
+    }
+
+    fn cut(&mut self, len_bytes: u64) {
+        self.warnings.push(OvaWarning::CutEnd { len_bytes });
+        self.state = State::Done;
     }
 
     /// Checks that the archive reaches to `end_bytes`, as far as its length is known.
@@ -295,11 +354,18 @@ impl Walk {
         }
     }
 
-    /// The first of the zero blocks that end the archive.
-    fn first_end_block(&mut self, end_byte: u64, second: u64) -> Result<(), OvaError> {
-        self.at_byte = second;
-        if self.len_bytes != Some(second) {
-            self.whole(second, second.saturating_add(BLOCK_BYTES))?;
+    /// The first of the zero blocks that end the archive; nothing if there is none.
+    fn first_end_block(&mut self, end_byte: u64, bytes: &[u8]) -> Result<(), OvaError> {
+        if bytes.is_empty() {
+            self.warnings.push(OvaWarning::MissingEnd);
+            return Ok(());
+        }
+        if !self.is_whole_block(end_byte, bytes)? {
+            return Ok(());
+        }
+        self.at_byte = end_byte + BLOCK_BYTES;
+        if self.rules == Rules::Strict && self.len_bytes != Some(self.at_byte) {
+            self.whole(self.at_byte, self.at_byte.saturating_add(BLOCK_BYTES))?;
             self.check_padding(end_byte)?;
         }
         self.state = State::End { end_byte };
@@ -308,19 +374,33 @@ impl Walk {
 
     /// What comes after the first zero block must be zeros up to the end.
     fn end(&mut self, end_byte: u64, bytes: &[u8]) -> Result<(), OvaError> {
-        let second = end_byte + BLOCK_BYTES;
+        let (at_byte, second) = (self.at_byte, end_byte + BLOCK_BYTES);
         if bytes.iter().any(|byte| *byte != 0) {
-            return Err(OvaError::DataAfterEnd { at_byte: self.at_byte });
+            // Behind a single block some tools go on reading, so that it is no end by any rules.
+            if self.rules == Rules::Lenient && at_byte > second {
+                self.warnings.push(OvaWarning::DataAfterEnd { at_byte });
+                return Ok(());
+            }
+            return Err(OvaError::DataAfterEnd { at_byte });
         }
-        if self.at_byte == second {
+        if at_byte == second {
             if bytes.is_empty() {
                 self.warnings.push(OvaWarning::SingleEndBlock);
                 return Ok(());
             }
-            self.whole(second, second.saturating_add(BLOCK_BYTES))?;
+            if !self.is_whole_block(second, bytes)? {
+                return Ok(());
+            }
         }
-        self.at_byte = self.at_byte.saturating_add(bytes.len() as u64);
-        self.check_padding(end_byte)?;
+        self.at_byte = at_byte.saturating_add(bytes.len() as u64);
+        match self.rules {
+            Rules::Strict => self.check_padding(end_byte)?,
+            Rules::Lenient if self.at_byte - end_byte > PADDING_BYTES_MAX => {
+                self.warnings.push(OvaWarning::DataAfterEnd { at_byte: self.at_byte });
+                return Ok(());
+            }
+            Rules::Lenient => {}
+        }
         if self.len_bytes == Some(self.at_byte) {
             let bytes = self.at_byte - end_byte;
             if bytes > RECORD_BYTES {
@@ -330,6 +410,18 @@ impl Walk {
         }
         self.state = State::End { end_byte };
         Ok(())
+    }
+
+    /// Whether a block of the end is all there; if it need not be, the archive ends here.
+    fn is_whole_block(&mut self, at_byte: u64, bytes: &[u8]) -> Result<bool, OvaError> {
+        let end_bytes = at_byte.saturating_add(BLOCK_BYTES);
+        match self.len_bytes {
+            Some(len_bytes) if len_bytes < end_bytes && self.rules == Rules::Lenient => {
+                self.cut(len_bytes);
+                Ok(false)
+            }
+            _ => self.whole(at_byte, end_bytes).map(|_end| bytes.len() as u64 == BLOCK_BYTES),
+        }
     }
 
     fn check_padding(&self, end_byte: u64) -> Result<(), OvaError> {

@@ -297,8 +297,9 @@ impl Reader {
     async fn take(&mut self, at_byte: u64, len_bytes: usize) -> Result<Bytes, OvaError> {
         let read = |at_byte, source| OvaError::Read { at_byte, source };
         if !self.skip(at_byte).await.map_err(|error| read(self.at_byte, error))? {
-            let truncated = self.walk.as_ref().map(|walk| walk.truncated(self.at_byte));
-            return Err(truncated.unwrap_or(OvaError::Empty));
+            let at_byte = self.at_byte;
+            self.walk.as_mut().map_or(Ok(()), |walk| walk.ends_at(at_byte))?;
+            return Ok(Bytes::new());
         }
         let mut bytes = BytesMut::new();
         while bytes.len() < len_bytes
