@@ -44,7 +44,7 @@ impl fmt::Display for DigestAlgorithm {
     }
 }
 
-/// Reads `SHA256`, `sha256`, `SHA-256` and `256` alike.
+/// Reads `SHA256`, `sha256`, `SHA-256`, `256`, and `SHA2-256` of OpenSSL 3 alike.
 impl FromStr for DigestAlgorithm {
     type Err = DigestError;
 
@@ -53,8 +53,8 @@ impl FromStr for DigestAlgorithm {
         let bits = lower.strip_prefix("sha").unwrap_or(&lower);
         match bits.strip_prefix('-').unwrap_or(bits) {
             "1" => Ok(Self::Sha1),
-            "256" => Ok(Self::Sha256),
-            "512" => Ok(Self::Sha512),
+            "256" | "2-256" => Ok(Self::Sha256),
+            "512" | "2-512" => Ok(Self::Sha512),
             _ => Err(DigestError::Algorithm { found: crate::name::shown(text) }),
         }
     }
@@ -199,10 +199,10 @@ mod tests {
 
     #[test]
     fn algorithms_are_read_in_any_writing() {
-        for text in ["SHA256", "sha256", "SHA-256", "256", " Sha256 "] {
+        for text in ["SHA256", "sha256", "SHA-256", "SHA2-256", "256", " Sha256 "] {
             assert_eq!(text.parse(), Ok(DigestAlgorithm::Sha256));
         }
-        for text in ["", "MD5", "SHA3-256", "SHA", "sha 256"] {
+        for text in ["", "MD5", "SHA3-256", "SHA", "sha 256", "SHA2-1", "SHA2-512/256"] {
             assert!(text.parse::<DigestAlgorithm>().is_err(), "{text}");
         }
     }

@@ -21,6 +21,8 @@ use edit::Changes;
 use read::Outside;
 use read::Parts;
 
+use crate::manifest::is_utf16;
+
 /// An OVF descriptor of version 1.x or 2.x, or of the drafts that call themselves 0.9.
 ///
 /// It is a view: the bytes it was read from are kept and never altered, so that they can be sent,
@@ -80,6 +82,10 @@ impl Envelope {
         if bytes.len() > DESCRIPTOR_BYTES_MAX {
             let fault = EnvelopeFault::Limit { what: "bytes", max: DESCRIPTOR_BYTES_MAX };
             return Err(EnvelopeError::at("", 0, fault));
+        }
+        // Its bytes are compared with the manifest and sent as they are, so it is not converted.
+        if is_utf16(&bytes) {
+            return Err(EnvelopeError::at("", 0, EnvelopeFault::Utf16));
         }
         let source = String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();

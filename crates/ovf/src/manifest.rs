@@ -12,7 +12,8 @@ use crate::name::NameError;
 /// The digests that a package promises.
 ///
 /// Reading is liberal, because tools disagree about blanks, case and line ends: `SHA256(a)= hex`,
-/// `SHA256(a)=hex`, `SHA256 (a) = HEX` mean the same.  Writing has one form, the first.
+/// `SHA256(a)=hex`, `SHA256 (a) = HEX` and `SHA2-256(./a)= hex` mean the same.  Lines may come in any
+/// order; blank ones and those that begin with `#` are passed over.  Writing has one form, the first.
 ///
 /// ```
 /// use ovftransfer_ovf::{FileName, Manifest};
@@ -49,6 +50,9 @@ impl Manifest {
             return Err(ManifestError { line: 1, fault: ManifestFault::TooLarge });
         }
         let mut manifest = Self::new();
+        if is_utf16(bytes) {
+            return Err(ManifestError { line: 1, fault: ManifestFault::Utf16 });
+        }
         // An editor's byte order mark is not part of the first algorithm's name.
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         for (line, text) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
@@ -57,7 +61,7 @@ impl Manifest {
                 return Err(at(ManifestFault::TooManyLines));
             }
             let text = str::from_utf8(text).map_err(|_| at(ManifestFault::Encoding))?.trim();
-            if text.is_empty() {
+            if text.is_empty() || text.starts_with('#') {
                 continue;
             }
             let (file, digest) = parse_line(text).map_err(at)?;
@@ -181,6 +185,15 @@ pub enum ManifestFault {
     /// The manifest has more than 65,536 lines.
     #[error("more than {MANIFEST_LINES_MAX} lines")]
     TooManyLines,
+    /// The manifest is UTF-16 text.
+    #[error("UTF-16 text, as PowerShell writes it; convert it to UTF-8: iconv -f UTF-16 -t UTF-8")]
+    Utf16,
+}
+
+/// Whether a text begins like UTF-16: by its byte order mark, or by a letter of ASCII.
+pub(crate) fn is_utf16(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..])
+        || matches!(bytes, [letter, 0, ..] | [0, letter, ..] if letter.is_ascii_graphic())
 }
 
 /// Splits at the first `(` and at the last `)` that stands before a `=`: both may be in names.
@@ -220,6 +233,7 @@ mod tests {
             format!("SHA1(a b.vmdk)= {HEX}\n"),
             format!("SHA1(a b.vmdk)={HEX}"),
             format!("sha1 (a b.vmdk) = {upper}\r\n\r\n"),
+            format!("# made by hand\n\n#SHA1(b)= 0\nSHA1(a b.vmdk)= {HEX}\n"),
             format!("\u{feff}  SHA-1(./a b.vmdk)  =\t{HEX}  \n"),
         ] {
             let manifest = Manifest::parse(line.as_bytes()).unwrap();

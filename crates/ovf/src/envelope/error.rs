@@ -173,6 +173,11 @@ pub enum EnvelopeFault {
         /// What the XML parser says.
         problem: String,
     },
+    /// The descriptor is UTF-16 text.
+    #[error(
+        "UTF-16 text; convert it to UTF-8 and let its XML declaration say so: iconv -f UTF-16 -t UTF-8"
+    )]
+    Utf16,
 }
 
 impl EnvelopeFault {
@@ -192,6 +197,7 @@ impl EnvelopeFault {
             Self::DocType
             | Self::Draft
             | Self::Encoding
+            | Self::Utf16
             | Self::Limit { .. }
             | Self::NotAnEnvelope { .. }
             | Self::Xml { .. } => "DSP0243 §6",
