@@ -152,6 +152,9 @@ fn hint_for(error: &Error, code: Code) -> Option<String> {
         "choose another name with --name; --overwrite replaces a machine that is powered off"
     } else if is_not_vsphere(error) {
         "the address must be that of a vCenter or an ESXi host, with the port of its API"
+    } else if let Error::Host { .. } = error {
+        "files move between this machine and the ESXi hosts directly: it must know their names and \
+         reach their port; check name resolution, firewalls, HTTPS_PROXY and NO_PROXY"
     } else if is_unreached(error) {
         "check the host's name and port, the network between, and HTTPS_PROXY and NO_PROXY"
     } else {
@@ -207,7 +210,7 @@ fn is_fault(error: &Error, name: &str) -> bool {
 /// The thumbprint that would make the server trusted, if one was presented.
 fn trust_hint(error: &Error) -> String {
     match presented(error) {
-        Some(_) if matches!(error, Error::Stream { .. }) => {
+        Some(_) if matches!(error, Error::Host { .. } | Error::Stream { .. }) => {
             "the server says which certificate its host has, and this is another: reconnect the \
              host to the vCenter if its certificate was renewed, else find out who answers there"
                 .to_owned()

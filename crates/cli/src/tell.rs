@@ -82,6 +82,10 @@ fn told_on_request(event: &Event) -> Option<String> {
             format::span(*timeout),
             format::span(*beat)
         ),
+        Event::HostChecked { host, pinned, took } => {
+            let pinned = if *pinned { ", with the certificate that is expected" } else { "" };
+            format!("{host}: reached in {}{pinned}", format::span(*took))
+        }
         Event::LeaseAborted { reason, confirmed: true } => format!("lease given up: {reason}"),
         Event::LeaseAborted { reason, .. } => {
             format!("lease given up, but the server has not confirmed it: {reason}")
@@ -119,6 +123,9 @@ fn event_object(event: &Event) -> Option<(&'static str, Value)> {
         }
         Event::LeaseReady { timeout, beat } => {
             ("lease_ready", json!({ "timeout_ms": millis(*timeout), "beat_ms": millis(*beat) }))
+        }
+        Event::HostChecked { host, pinned, took } => {
+            ("host_checked", json!({ "host": host, "pinned": pinned, "took_ms": millis(*took) }))
         }
         Event::HeartbeatMissed { missed, reason } => {
             ("heartbeat_missed", json!({ "missed": missed, "reason": reason }))

@@ -181,9 +181,9 @@ fn a_host_that_is_not_reached_is_code_9_and_named() {
     let hosts = r#"[{"name": "host0", "unreachable": true}]"#;
     let lab = Lab::new(&format!(r#"{{"machines": [], "hosts": {hosts}}}"#));
     let package = lab.package();
-    let done = import(&lab, &package, &["--retry-uploads", "no"]);
-    done.expect(9, &["127.0.0.1:1"]);
-    assert!(!done.objects().iter().any(|one| one["type"] == "file_retry"));
+    let done = import(&lab, &package, &[]);
+    done.expect(9, &["the host 127.0.0.1:1", "hint", "ESXi hosts directly"]);
+    assert!(!done.objects().iter().any(|one| one["type"] == "file_start"));
     lab.expect_untouched();
 }
 
@@ -193,7 +193,7 @@ fn a_host_with_another_certificate_is_code_5_and_gets_nothing() {
     let lab = Lab::new(&format!(r#"{{"machines": [], "hosts": {hosts}}}"#));
     let package = lab.package();
     let host = lab.simulator.hosts()[0].authority.clone();
-    import(&lab, &package, &[]).expect(5, &["appliance-disk", &host]);
+    import(&lab, &package, &[]).expect(5, &["the host", &host, "reconnect"]);
     lab.expect_untouched();
     for lease in lab.simulator.leases() {
         assert_eq!(lease.moved_bytes, 0);

@@ -14,6 +14,7 @@ use ovftransfer_ovf::ova::OvaError;
 use ovftransfer_vim::ErrorKind as VimErrorKind;
 use ovftransfer_vim::VimError;
 use ovftransfer_vim::fault::Fault;
+use ovftransfer_vim::transport::TransportError;
 use ovftransfer_vim::value::MoRef;
 use ovftransfer_vmdk::VmdkError;
 
@@ -166,6 +167,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A host that serves or takes files of the lease cannot be used.  No file has moved.
+    #[error("no file can move, as the lease leads to the host {host}")]
+    Host {
+        /// The host as `name:port`.
+        host: String,
+        /// Why not.
+        #[source]
+        source: TransportError,
+    },
     /// The plan has found what stands against the transfer; nothing was created.
     #[error("{what}: {}", finding::errors(findings))]
     Preflight {
@@ -272,6 +282,7 @@ impl Error {
             | Self::Envelope { .. }
             | Self::Manifest { .. }
             | Self::Ova { .. } => ErrorKind::Package,
+            Self::Host { source, .. } => transport_kind(source),
             Self::Local { source, .. } => local_kind(source),
             Self::Stream { source, .. } => stream_kind(source),
             Self::Server(error) => server_kind(error),
@@ -416,14 +427,18 @@ fn local_kind(error: &io::Error) -> ErrorKind {
     if no_space.contains(&error.kind()) { ErrorKind::NoSpace } else { ErrorKind::LocalFile }
 }
 
-fn stream_kind(error: &io::Error) -> ErrorKind {
-    use ovftransfer_vim::transport::TransportError;
-    let transport = error.get_ref().and_then(|inner| inner.downcast_ref::<TransportError>());
-    if let Some(TransportError::Tls { .. }) = transport {
-        return ErrorKind::Tls;
+const fn transport_kind(error: &TransportError) -> ErrorKind {
+    match error {
+        TransportError::Tls { .. } => ErrorKind::Tls,
+        TransportError::Invalid { .. } => ErrorKind::Unexpected,
+        TransportError::Connect { .. } | TransportError::Broken { .. } | _ => ErrorKind::Network,
     }
-    if let Some(TransportError::Invalid { .. }) = transport {
-        return ErrorKind::Unexpected;
+}
+
+fn stream_kind(error: &io::Error) -> ErrorKind {
+    let transport = error.get_ref().and_then(|inner| inner.downcast_ref::<TransportError>());
+    if let Some(error) = transport {
+        return transport_kind(error);
     }
     if let Some(answer) = error.get_ref().and_then(|inner| inner.downcast_ref::<WebStatus>()) {
         return match answer.status {
@@ -435,7 +450,7 @@ fn stream_kind(error: &io::Error) -> ErrorKind {
     if error.get_ref().is_some_and(|inner| inner.is::<StreamEnded>()) {
         return ErrorKind::Package;
     }
-    if transport.is_some() || DeviceStatus::of(error).is_some() {
+    if DeviceStatus::of(error).is_some() {
         return ErrorKind::Network;
     }
     // Reads and writes by position say this of a file that is shorter, or of a disk that takes

@@ -60,6 +60,16 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A host that serves or takes files of the lease was reached, before any of them moved.
+    HostChecked {
+        /// The host, as `name:port`.
+        host: String,
+        /// Whether its certificate was compared with one that the lease, or the user, names; if
+        /// not, it was judged as that of the server is.
+        pinned: bool,
+        /// How long it took to answer.
+        took: Duration,
+    },
     /// Everything is proven and the server has been told so.
     LeaseComplete,
     /// The lease was given up; the server removes what it had made.

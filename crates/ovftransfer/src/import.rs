@@ -200,6 +200,7 @@ impl Import {
         }
         preflight.validate(&usable_hosts).await?;
         preflight.encryption();
+        preflight.device_hosts();
         let environment = preflight.environment(described.as_ref());
         let findings = std::mem::take(&mut preflight.findings);
         let spec = match &self.annotation {

@@ -179,6 +179,7 @@ mod event;
 mod export;
 mod governor;
 mod handle;
+mod hosts;
 mod import;
 mod inspect;
 mod inventory;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 25] = [
+const LAYERS: [&str; 26] = [
     "meter",
     "event",
     "error",
@@ -25,6 +25,7 @@ const LAYERS: [&str; 25] = [
     "rights",
     "inventory",
     "devices",
+    "hosts",
     "check",
     "conformance",
     "import",

@@ -111,6 +111,8 @@ pub enum Check {
     Datastore,
     /// What the server says to the descriptor.
     Descriptor,
+    /// The hosts that serve or take the disks.
+    DeviceHost,
     /// Encryption, and virtual TPMs.
     Encryption,
     /// The OVF environment.
@@ -138,6 +140,7 @@ impl Check {
         match self {
             Self::Datastore => "datastore",
             Self::Descriptor => "descriptor",
+            Self::DeviceHost => "device_host",
             Self::Encryption => "encryption",
             Self::Environment => "environment",
             Self::Host => "host",

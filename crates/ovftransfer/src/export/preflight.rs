@@ -8,6 +8,7 @@ use crate::error::Check;
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::error::Finding;
+use crate::hosts;
 use crate::rights;
 use crate::server::Server;
 use crate::store::file::blocking;
@@ -28,6 +29,10 @@ pub(super) async fn look(
     let mut findings = rights::missing(server, wanted).await?;
     findings.extend(refused(subject));
     findings.extend(space(subject, place).await);
+    // A bare host serves its disks itself.
+    if !server.session().about().is_host() {
+        findings.push(hosts::not_known_yet());
+    }
     Ok(findings)
 }
 

@@ -25,6 +25,7 @@ use crate::devices;
 use crate::devices::Exported;
 use crate::devices::Selection;
 use crate::error::Error;
+use crate::hosts;
 use crate::inspect::Hasher;
 use crate::inspect::Inspect;
 use crate::inspect::Position;
@@ -199,6 +200,10 @@ impl Running {
             }
         }
         let batch = exporting.next_batch(request.lease_per_disk);
+        let hosts = batch.iter().map(|(file, _)| devices::same(file, offered));
+        let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
+        let hosts = hosts.into_iter().map(|device| plan.server.device(device));
+        hosts::check(hosts, &self.options.observer, scope).await?;
         let keys: Vec<_> = batch.iter().map(|(file, _)| file.device.key.clone()).collect();
         let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
         let mut jobs = Vec::new();

@@ -19,6 +19,7 @@ use crate::error::ErrorKind;
 use crate::error::Finding;
 use crate::error::Severity;
 use crate::error::fault_kind;
+use crate::hosts;
 use crate::import::Import;
 use crate::import::Place;
 use crate::import::after::OldMachine;
@@ -402,6 +403,13 @@ impl Preflight<'_> {
             let name = system.name().unwrap_or(system.id());
             let finding = Finding::warning(Check::Encryption, name, problem).advise(advice);
             self.findings.push(finding);
+        }
+    }
+
+    /// A bare host takes the disks itself; which hosts of a vCenter do, it says with the lease.
+    pub(super) fn device_hosts(&mut self) {
+        if !self.server.session().about().is_host() {
+            self.findings.push(hosts::not_known_yet());
         }
     }
 

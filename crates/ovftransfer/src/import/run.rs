@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::check::algorithms_in_order;
 use crate::devices;
 use crate::error::Error;
+use crate::hosts;
 use crate::import::ImportPlan;
 use crate::import::after;
 use crate::import::package::PlannedFile;
@@ -87,6 +88,8 @@ impl Running {
         lease: &Arc<dyn LeaseApi>,
         scope: &CancellationToken,
     ) -> Result<Vec<Moved>, Error> {
+        let hosts = info.devices.iter().map(|device| self.plan.server.device(device));
+        hosts::check(hosts, &self.options.observer, scope).await?;
         let keys: Vec<_> = info.devices.iter().map(|device| device.key.clone()).collect();
         let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
         let moved = match self.plan.package.in_order() {

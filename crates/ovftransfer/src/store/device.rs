@@ -38,6 +38,24 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// The host as `name:port`.
+    pub(crate) fn host(&self) -> String {
+        format!("{}:{}", self.url.host(), self.url.port())
+    }
+
+    /// Connects to the host and judges its certificate; any answer will do.
+    ///
+    /// The request goes the way of those for the files, through a proxy if there is one, and leaves
+    /// a connection for them.  It carries no ticket.
+    pub(crate) async fn reach(&self) -> Result<(), TransportError> {
+        let request = Request::head(format!("https://{}/", self.host())).body(Body::Empty);
+        let request = request.map_err(|error| TransportError::Invalid {
+            host: self.host(),
+            reason: error.to_string(),
+        })?;
+        self.transport.send(request, &self.trust).await.map(drop)
+    }
+
     async fn get(&self) -> io::Result<ByteStream> {
         let request = Request::get(self.url.expose())
             .header(header::ACCEPT, STREAM_VMDK)

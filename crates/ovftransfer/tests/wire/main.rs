@@ -6,6 +6,7 @@
 mod afterwards;
 mod esxi;
 mod exports;
+mod hosts;
 mod imports;
 mod outputs;
 
