@@ -68,6 +68,7 @@ fn keys_inside(value: &Value, keys: &mut BTreeSet<String>) {
 #[test]
 fn json_is_what_its_documentation_says() {
     let (documented, all_words) = documented();
+    let troubled = std::thread::spawn(troubled_runs);
     let (mut seen, mut inner) = (Words::new(), BTreeSet::new());
     let mut run = |done: Done| collect(&done, &mut seen, &mut inner);
 
@@ -106,21 +107,7 @@ fn json_is_what_its_documentation_says() {
     fs::remove_file(package.with_extension("mf")).unwrap();
     run(lab.import(&package, "bare"));
 
-    // A slow server that refuses a heartbeat and resets a stream, and one that is wrong.
-    let lab = Lab::new(
-        r#"{"machines": [{"name": "slow", "disks": [
-                {"capacity": "16MiB", "data": {"amount": "2MiB", "kind": "random"}}]}],
-            "lease_timeout_s": 3,
-            "hosts": [{"name": "h", "throttle_mb_per_s_per_stream": 0.3}],
-            "faults": [{"on": "export", "kind": "heartbeat_refused"},
-                       {"on": "export", "kind": {"reset_after_bytes": 100000}}]}"#,
-    );
-    run(lab.run(&["export", "/DC0/vm/slow", text(&lab.path("slow.ova")), "--json"]));
-    let lab = Lab::new(
-        r#"{"machines": [],
-                           "faults": [{"on": "import", "kind": "wrong_digest", "times": 9}]}"#,
-    );
-    run(lab.import(&lab.package(), "web"));
+    troubled.join().unwrap().into_iter().for_each(run);
 
     for (kind, fields) in &seen {
         let known = documented.get(kind).unwrap_or_else(|| panic!("{kind} is not documented"));
@@ -141,6 +128,24 @@ fn json_is_what_its_documentation_says() {
             );
         }
     }
+}
+
+/// A slow server that refuses a heartbeat and resets a stream, and one that is wrong.
+fn troubled_runs() -> [Done; 2] {
+    let lab = Lab::new(
+        r#"{"machines": [{"name": "slow", "disks": [
+                {"capacity": "16MiB", "data": {"amount": "1MiB", "kind": "random"}}]}],
+            "lease_timeout_s": 3,
+            "hosts": [{"name": "h", "throttle_mb_per_s_per_stream": 0.3}],
+            "faults": [{"on": "export", "kind": "heartbeat_refused"},
+                       {"on": "export", "kind": {"reset_after_bytes": 100000}}]}"#,
+    );
+    let slow = lab.run(&["export", "/DC0/vm/slow", text(&lab.path("slow.ova")), "--json"]);
+    let lab = Lab::new(
+        r#"{"machines": [],
+                           "faults": [{"on": "import", "kind": "wrong_digest", "times": 9}]}"#,
+    );
+    [slow, lab.import(&lab.package(), "web")]
 }
 
 /// A package with all that `inspect` tells, but for what only a vApp has; one reference is to elsewhere.

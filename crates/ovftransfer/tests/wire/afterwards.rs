@@ -238,7 +238,7 @@ async fn a_package_of_several_machines_becomes_a_vapp_that_is_started() {
             machine
         };
         let folder = bench.world.folder.path().join("shop");
-        std::fs::create_dir(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
         let machines = vec![machine("db", 1), machine("front", 2)];
         let package = Appliance::vapp("shop", machines).write_folder(&folder).unwrap();
         let request = || {
@@ -322,7 +322,7 @@ async fn missing_privileges_are_found_before_anything_is_made() {
 #[tokio::test]
 async fn a_datastore_that_is_too_small_is_found_before_anything_is_made() {
     for wire in WIRES {
-        // Two disks of 64 and 32 MiB, of which 12 MiB are written.
+        // Two disks of 64 and 32 MiB, of which 6 MiB are written.
         for (free_mib, mode, stops) in [
             (95, Some("thick"), true),
             (96, Some("thick"), false),
@@ -437,33 +437,34 @@ async fn a_virtual_tpm_and_a_network_that_is_not_mapped_are_warned_of() {
 
 #[tokio::test]
 async fn uploads_are_not_sent_again_if_that_is_not_wanted_or_nobody_could_prove_them() {
-    for wire in WIRES {
-        for (retry, verification, code) in [
-            (true, Verification::Require, None),
-            (true, Verification::Prefer, None),
-            (true, Verification::Off, Some(ErrorKind::Network)),
-            (false, Verification::Require, Some(ErrorKind::Network)),
-        ] {
-            let reset = on_import(FaultKind::ResetAfterBytes(1_000_000)).with_disk(0);
-            let bench = Bench::over(wire, |scenario| scenario.faults = vec![reset]).await;
-            let mut options = options();
-            options.retry_uploads = retry;
-            options.verification = verification;
-            let plan = bench.plan(bench.request()).await.unwrap();
-            let outcome = plan.start(options).finish().await;
-            match code {
-                None => {
-                    let report = outcome.unwrap();
-                    assert_eq!(report.files.iter().map(|file| file.attempts).max(), Some(2));
-                }
-                Some(kind) => {
-                    let error = outcome.unwrap_err();
-                    assert_eq!(error.kind(), kind, "{}", error.chain());
-                    assert_eq!(bench.names(), ["web"]);
-                }
+    let cases = [
+        (true, Verification::Require, None),
+        (true, Verification::Prefer, None),
+        (true, Verification::Off, Some(ErrorKind::Network)),
+        (false, Verification::Require, Some(ErrorKind::Network)),
+    ];
+    let cases = WIRES.into_iter().flat_map(|wire| cases.map(|case| (wire, case)));
+    side_by_side(cases, async |(wire, (retry, verification, code))| {
+        let reset = on_import(FaultKind::ResetAfterBytes(1_000_000)).with_disk(0);
+        let bench = Bench::over(wire, |scenario| scenario.faults = vec![reset]).await;
+        let mut options = options();
+        options.retry_uploads = retry;
+        options.verification = verification;
+        let plan = bench.plan(bench.request()).await.unwrap();
+        let outcome = plan.start(options).finish().await;
+        match code {
+            None => {
+                let report = outcome.unwrap();
+                assert_eq!(report.files.iter().map(|file| file.attempts).max(), Some(2));
+            }
+            Some(kind) => {
+                let error = outcome.unwrap_err();
+                assert_eq!(error.kind(), kind, "{}", error.chain());
+                assert_eq!(bench.names(), ["web"]);
             }
         }
-    }
+    })
+    .await;
 }
 
 const TPM: &str = "

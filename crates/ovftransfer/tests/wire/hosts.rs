@@ -99,8 +99,7 @@ async fn an_export_is_not_begun_when_a_host_cannot_be_used() {
 
 #[tokio::test]
 async fn an_import_is_not_begun_when_a_host_cannot_be_used() {
-    let sound = World::new([]).await;
-    let package = sound.export().await.unwrap().package.unwrap();
+    let (_folder, package) = package().await;
     for wire in WIRES {
         for (trouble, kind, word) in TROUBLES {
             let world = World::over(wire, |scenario| trouble(&mut scenario.hosts[1])).await;
@@ -171,8 +170,7 @@ async fn a_plan_says_that_the_hosts_are_not_known_yet() {
         let note = findings.iter().find(|one| one.check == Check::DeviceHost).cloned();
         note.map(|note| (note.severity, note.to_string()))
     };
-    let sound = World::new([]).await;
-    let package = sound.export().await.unwrap().package.unwrap();
+    let (_folder, package) = package().await;
     for wire in WIRES {
         let world = World::over(wire, |_| {}).await;
         let plan = Export::new("/DC0/vm/web", world.folder.path()).plan(&world.server);

@@ -25,13 +25,10 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) async fn over(wire: Wire, change: impl FnOnce(&mut Scenario)) -> Self {
-        let sound = World::new([]).await;
-        let from = sound.export().await.unwrap().package.unwrap();
         let world = World::over(wire, change).await;
-        let package = world.folder.path().join("package");
-        fs::rename(from.parent().unwrap(), &package).unwrap();
+        let package = package_in(world.folder.path()).await;
         let session = session(&world, wire).await;
-        Self { world, package: package.join("web.ovf"), session }
+        Self { world, package, session }
     }
 
     pub(super) async fn new(wire: Wire) -> Self {

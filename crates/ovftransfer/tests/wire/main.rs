@@ -10,6 +10,7 @@ mod hosts;
 mod imports;
 mod outputs;
 
+use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,6 +45,7 @@ use ovftransfer_simulator::scenario::FaultKind;
 use ovftransfer_simulator::scenario::Machine;
 use ovftransfer_simulator::scenario::Size;
 use ovftransfer_simulator::scenario::Spread;
+use tokio::sync::OnceCell;
 
 const MIB: u64 = 1 << 20;
 
@@ -68,7 +70,7 @@ impl World {
         let mut machine = Machine::new("web");
         machine.disks = vec![
             DiskSpec::new(64 * MIB).with_data(data(DataKind::Random, 4, 1)),
-            DiskSpec::new(32 * MIB).with_data(data(DataKind::Text, 8, 2)),
+            DiskSpec::new(32 * MIB).with_data(data(DataKind::Text, 2, 2)),
         ];
         machine.networks = vec!["VM Network".to_owned()];
         let mut scenario = Scenario::default();
@@ -114,7 +116,7 @@ impl World {
         let mut found = Vec::new();
         let mut folders = vec![self.folder.path().to_owned()];
         while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
+            for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() { folders.push(path) } else { found.push(path) }
             }
@@ -125,7 +127,7 @@ impl World {
     /// What must hold after a failure, whatever it was.
     fn assert_clean(&self) {
         assert_eq!(self.files(), Vec::<PathBuf>::new(), "files are left");
-        assert_eq!(std::fs::read_dir(self.folder.path()).unwrap().count(), 0, "folders are left");
+        assert_eq!(fs::read_dir(self.folder.path()).unwrap().count(), 0, "folders are left");
         let names: Vec<String> = self.simulator.vms().into_iter().map(|vm| vm.name).collect();
         assert_eq!(names, ["web"], "machines are left");
         for lease in self.simulator.leases() {
@@ -141,6 +143,38 @@ fn options() -> Options {
     options.governor = Governor::new(Limits::new(2, 2));
     options.stall = Duration::from_secs(5);
     options
+}
+
+/// The package that an export of the machine makes, in a folder of its own; the descriptor's path.
+///
+/// It is exported once, and kept in memory: most tests need one to begin with.
+async fn package_in(folder: &Path) -> PathBuf {
+    static FILES: OnceCell<Vec<(String, Vec<u8>)>> = OnceCell::const_new();
+    let exported = async || {
+        let world = World::new([]).await;
+        world.export().await.unwrap();
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        let files = world.files().into_iter();
+        files.map(|path| (name(&path), fs::read(&path).unwrap())).collect()
+    };
+    let folder = folder.join("package");
+    fs::create_dir(&folder).unwrap();
+    for (name, bytes) in FILES.get_or_init(exported).await {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    folder.join("web.ovf")
+}
+
+/// The same in a temporary folder.
+async fn package() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let descriptor = package_in(folder.path()).await;
+    (folder, descriptor)
+}
+
+/// Runs the cases of a test beside one another, as they mostly wait.
+async fn side_by_side<T>(cases: impl IntoIterator<Item = T>, run: impl AsyncFn(T)) {
+    futures::future::join_all(cases.into_iter().map(|case| run(case))).await;
 }
 
 fn on_export(kind: FaultKind) -> Fault {
@@ -217,24 +251,26 @@ async fn a_package_of_two_machines_becomes_a_vapp() {
 
 #[tokio::test]
 async fn passing_troubles_of_an_export_are_tried_again() {
-    for kind in [
+    let kinds = [
         FaultKind::ResetAfterBytes(1_000_000),
         FaultKind::TruncateAfterBytes(1_000_000),
         FaultKind::Status(503),
         FaultKind::StallAfterBytes(500_000),
-    ] {
+    ];
+    side_by_side(kinds, async |kind| {
         let world = World::new([on_export(kind.clone()).with_disk(0)]).await;
         let outcome = world.export().await;
         if matches!(kind, FaultKind::TruncateAfterBytes(_)) {
             // It looks whole; only its structure shows that it is not.  That is never glossed over.
             assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Package, "{kind:?}");
             world.assert_clean();
-            continue;
+            return;
         }
         let report = outcome.unwrap();
         assert_eq!(report.files[0].attempts, 2, "{kind:?}");
         assert_eq!(report.files[1].attempts, 1, "{kind:?}");
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -245,8 +281,7 @@ async fn a_flipped_bit_is_seen_in_both_directions() {
     assert!(error.to_string().contains("web-disk-0.vmdk"), "{error}");
     world.assert_clean();
 
-    let sound = World::new([]).await;
-    let package = sound.export().await.unwrap().package.unwrap();
+    let (_folder, package) = package().await;
     let flip = on_import(FaultKind::FlipBitAt(1_000_000)).with_disk(0).with_times(9);
     let world = World::new([flip]).await;
     let error = world.import(&package, "again").await.unwrap_err();
@@ -258,31 +293,33 @@ async fn a_flipped_bit_is_seen_in_both_directions() {
 
 #[tokio::test]
 async fn an_import_that_fails_leaves_no_machine() {
-    let sound = World::new([]).await;
-    let package = sound.export().await.unwrap().package.unwrap();
-    for (kind, expected) in [
+    let (_folder, package) = package().await;
+    let cases = [
         (FaultKind::WrongDigest, ErrorKind::DigestMismatch),
         (FaultKind::InitializeError("no luck".to_owned()), ErrorKind::Refused),
         (FaultKind::LeaseLostAfterBytes(1_000_000), ErrorKind::LeaseLost),
         (FaultKind::Status(405), ErrorKind::Network),
-    ] {
+    ];
+    side_by_side(cases, async |(kind, expected)| {
         let world = World::new([on_import(kind.clone()).with_times(9)]).await;
         let error = world.import(&package, "again").await.unwrap_err();
         assert_eq!(error.kind(), expected, "{kind:?}: {}", error.chain());
         world.assert_clean();
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn an_upload_that_breaks_is_sent_again() {
-    let sound = World::new([]).await;
-    let package = sound.export().await.unwrap().package.unwrap();
-    for kind in [FaultKind::ResetAfterBytes(2_000_000), FaultKind::Status(503)] {
+    let (_folder, package) = package().await;
+    let kinds = [FaultKind::ResetAfterBytes(2_000_000), FaultKind::Status(503)];
+    side_by_side(kinds, async |kind| {
         let world = World::new([on_import(kind.clone()).with_disk(0)]).await;
         let report = world.import(&package, "again").await.unwrap();
         assert_eq!(report.files.iter().map(|file| file.attempts).max(), Some(2), "{kind:?}");
-        assert_eq!(world.disks("again"), sound.disks("web"), "{kind:?}");
-    }
+        assert_eq!(world.disks("again"), world.disks("web"), "{kind:?}");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -318,9 +355,8 @@ async fn a_lost_session_is_a_lost_lease() {
 
 #[tokio::test]
 async fn cancelling_cleans_up_at_any_moment() {
-    let sound = World::new([]).await;
-    let package = sound.export().await.unwrap().package.unwrap();
-    for after_ms in [0, 5, 20, 60, 200, 600] {
+    let (_folder, package) = package().await;
+    side_by_side([0, 5, 20, 60, 200, 600], async |after_ms| {
         let world = World::with(|scenario| {
             scenario.initialize_delay_ms = 40;
             for host in &mut scenario.hosts {
@@ -337,7 +373,8 @@ async fn cancelling_cleans_up_at_any_moment() {
         let error = transfer.finish().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled, "{after_ms}: {}", error.chain());
         world.assert_clean();
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
