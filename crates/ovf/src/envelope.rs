@@ -3,6 +3,8 @@
 mod describe;
 mod edit;
 mod error;
+mod hardware;
+mod items;
 mod messages;
 mod read;
 mod scan;
@@ -13,13 +15,15 @@ mod view;
 
 pub use edit::Edit;
 pub use error::{EnvelopeError, EnvelopeFault, Position};
-pub use sections::{Configuration, Eula, IpAssignment, Product, Property, PropertyValue};
-pub use sections::{StartupItem, VirtualSystemCollection};
-pub use view::{Disk, EnvelopeVersion, FileRef, HardwareItem, Network, VirtualSystem};
+pub use hardware::{Bound, HardwareItem, Setting};
+pub use sections::{BootDevice, Bundle, Configuration, Eula, Install, IpAssignment, Product};
+pub use sections::{Property, PropertyValue, StartupItem, VendorSection, VirtualSystemCollection};
+pub use view::{Disk, EnvelopeVersion, FileRef, Network, VirtualSystem};
 
 use edit::Changes;
 use read::Outside;
 use read::Parts;
+use read::Wanted;
 
 use crate::manifest::is_utf16;
 
@@ -92,8 +96,79 @@ impl Envelope {
             let text = error.as_bytes().get(..good).map(String::from_utf8_lossy);
             EnvelopeError::at(&text.unwrap_or_default(), good, EnvelopeFault::Encoding)
         })?;
-        let parts = read::read(without_mark(&source), outside)?;
+        let parts = read::read(without_mark(&source), outside, Wanted::default())?;
         Ok(Self { source, outside, parts })
+    }
+
+    /// The same descriptor with its texts in a language, as far as there are messages in it, and
+    /// with the messages of bundles that stand in files of their own (DSP0243 1.1.0 §10.2).
+    ///
+    /// Without a language the texts of the elements come first, as in [`parse`](Self::parse), and
+    /// messages where they are empty.  `bundle` is called with each file that holds a bundle; what
+    /// it does not have, or what is no bundle, is passed over, as are more than 64 of them.
+    ///
+    /// ```
+    /// # use ovftransfer_ovf::Envelope;
+    /// let text = r#"<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"
+    ///                         xmlns:o="http://schemas.dmtf.org/ovf/envelope/1">
+    ///   <References><File o:id="texts" o:href="de.msg"/></References>
+    ///   <VirtualSystem o:id="vm"><EulaSection><License o:msgid="terms">Terms</License></EulaSection>
+    ///   </VirtualSystem><Strings xml:lang="de" o:fileRef="texts"/></Envelope>"#;
+    /// let bundle = r#"<Strings xmlns="http://schemas.dmtf.org/ovf/envelope/1" xml:lang="de"
+    ///     xmlns:o="http://schemas.dmtf.org/ovf/envelope/1"><Msg o:msgid="terms">Bedingungen</Msg></Strings>"#;
+    /// let envelope = Envelope::parse(text)?;
+    /// let german = envelope.localized(Some("de-AT"), |file| {
+    ///     (file.href().as_str() == "de.msg").then(|| bundle.into())
+    /// })?;
+    /// assert_eq!(german.systems()[0].eulas()[0].license, "Bedingungen");
+    /// assert_eq!(german.bytes(), envelope.bytes());
+    /// # Ok::<(), ovftransfer_ovf::EnvelopeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// An [`EnvelopeError`] if the copies of messages exceed their limit.
+    pub fn localized(
+        &self,
+        language: Option<&str>,
+        mut bundle: impl FnMut(&FileRef) -> Option<Vec<u8>>,
+    ) -> Result<Self, EnvelopeError> {
+        let ids = self.bundles().iter().filter_map(|bundle| bundle.file_id.as_deref());
+        let files = ids.filter_map(|id| self.file(id)).take(BUNDLES_MAX);
+        let read = files.filter_map(|file| {
+            let bytes = bundle(file).filter(|bytes| bytes.len() <= DESCRIPTOR_BYTES_MAX)?;
+            Some(without_mark(&String::from_utf8(bytes).ok()?).to_owned())
+        });
+        let bundles: Vec<String> = read.collect();
+        let wanted = Wanted { language, bundles: &bundles };
+        let parts = read::read(self.text(), self.outside, wanted)?;
+        Ok(Self { source: self.source.clone(), outside: self.outside, parts })
+    }
+
+    /// The message bundles, in order (DSP0243 1.1.0 §10).
+    #[must_use]
+    pub fn bundles(&self) -> &[Bundle] {
+        &self.parts.bundles
+    }
+
+    /// Sections that DSP0243 does not define: those of the envelope, then those of machines and
+    /// collections in document order.
+    #[must_use]
+    pub fn vendor_sections(&self) -> &[VendorSection] {
+        &self.parts.vendor_sections
+    }
+
+    /// Sections that whoever deploys the package has to understand, and that neither DSP0243 nor
+    /// VMware defines: whoever does not know such a section has to refuse the package (DSP0243
+    /// 1.1.0 §7.3).
+    pub fn unknown_required(&self) -> impl Iterator<Item = &VendorSection> {
+        self.vendor_sections().iter().filter(|one| one.is_required && !one.is_of_vmware())
+    }
+
+    /// Line and column of a byte of the [text](Self::text).
+    #[must_use]
+    pub fn position(&self, at_byte: usize) -> Position {
+        Position::of(self.text(), at_byte)
     }
 
     /// The bytes that the descriptor was read from.
@@ -192,8 +267,7 @@ impl Envelope {
     /// the first (DSP0243 1.1.0 §9.8).
     #[must_use]
     pub fn default_configuration(&self) -> Option<&Configuration> {
-        let configurations = self.configurations();
-        configurations.iter().find(|one| one.is_default).or_else(|| configurations.first())
+        read::default_of(self.configurations())
     }
 
     /// How the machines can get addresses, if the descriptor says.
@@ -236,3 +310,6 @@ fn without_mark(text: &str) -> &str {
 /// Largest descriptor in bytes.  Real ones are below 1 MiB, also with many machines; the tree of
 /// 4 MiB takes about 50 MiB of memory.
 pub const DESCRIPTOR_BYTES_MAX: usize = 4 << 20;
+
+/// Most message bundles in files of their own: more than there are languages that a product comes in.
+const BUNDLES_MAX: usize = 64;

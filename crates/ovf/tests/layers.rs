@@ -13,8 +13,10 @@ const CERTIFICATE: [&str; 10] =
     ["der", "error", "pem", "algorithm", "signer", "trust", "pbes", "pkcs12", "key", "tests"];
 
 /// Parts of the module `envelope`, lowest first.
-const ENVELOPE: [&str; 10] =
-    ["units", "error", "sections", "view", "scan", "tree", "messages", "describe", "read", "edit"];
+const ENVELOPE: [&str; 12] = [
+    "units", "error", "hardware", "sections", "view", "scan", "tree", "messages", "items",
+    "describe", "read", "edit",
+];
 
 /// Parts of the module `ova`, lowest first.
 const OVA: [&str; 7] = ["error", "wrapper", "header", "extension", "walk", "index", "writer"];

@@ -10,17 +10,26 @@ use roxmltree::NodeId;
 
 use super::error::EnvelopeError;
 use super::error::EnvelopeFault;
+use super::hardware::HardwareItem;
+use super::items;
 use super::messages::Messages;
+use super::messages::language_of;
+use super::sections::BootDevice;
+use super::sections::Bundle;
 use super::sections::Configuration;
 use super::sections::Eula;
+use super::sections::Install;
 use super::sections::IpAssignment;
 use super::sections::Product;
 use super::sections::Property;
 use super::sections::PropertyValue;
 use super::sections::StartupItem;
+use super::sections::VendorSection;
 use super::sections::VirtualSystemCollection;
+use super::tree::OVF_2;
 use super::tree::Reader;
 use super::tree::VMW;
+use super::tree::boolean;
 use super::tree::fail;
 use super::tree::non_empty;
 use super::units;
@@ -56,6 +65,7 @@ impl<'a, 'input> Describer<'_, 'a, 'input> {
                 products: self.products(node)?,
                 eulas: self.eulas(node)?,
                 startup: self.startup(node),
+                resources: self.resources(node),
             });
         }
         Ok((collections, places))
@@ -205,13 +215,91 @@ impl<'a, 'input> Describer<'_, 'a, 'input> {
             .collect()
     }
 
+    /// What is set aside for a collection (§9.3).
+    fn resources(self, collection: Node<'a, 'input>) -> Vec<HardwareItem> {
+        let sections = self.reader.children(collection, "ResourceAllocationSection");
+        let items = sections.flat_map(|section| self.reader.children(section, "Item"));
+        items.filter_map(|node| items::item(self.reader, node).ok()).collect()
+    }
+
+    /// What a machine does when it is first started (§9.10).
+    pub(super) fn install(self, system: Node<'a, 'input>) -> Option<Install> {
+        let section = self.reader.children(system, "InstallSection").next()?;
+        let delay = self.reader.attribute(section, "initialBootStopDelay");
+        Some(Install {
+            initial_boot: self.flag(section, "initialBoot") == Some(true),
+            stop_delay_s: delay.and_then(|text| units::whole(text.trim())).unwrap_or(0),
+        })
+    }
+
+    /// What a machine is started from, by VMware's section.
+    pub(super) fn boot_order(self, system: Node<'a, 'input>) -> Vec<BootDevice> {
+        let sections =
+            system.children().filter(|node| node.has_tag_name((VMW, "BootOrderSection")));
+        let device = |node: Node<'_, '_>| {
+            Some(BootDevice {
+                kind: node.attribute((VMW, "type")).and_then(non_empty)?,
+                instance_id: node.attribute((VMW, "instanceId")).and_then(non_empty),
+            })
+        };
+        sections.filter_map(device).collect()
+    }
+
+    /// The message bundles (§10).
+    pub(super) fn bundles(self) -> Vec<Bundle> {
+        let bundle = |node: Node<'a, 'input>| Bundle {
+            language: language_of(node).and_then(non_empty),
+            file_id: self.reader.attribute(node, "fileRef").and_then(non_empty),
+        };
+        self.reader.children(self.reader.root, "Strings").map(bundle).collect()
+    }
+
+    /// What stands where sections do and is none of DSP0243's.
+    pub(super) fn vendor_sections(
+        self,
+        places: &Places,
+    ) -> Result<Vec<VendorSection>, EnvelopeError> {
+        let reader = self.reader;
+        let mut sections = Vec::new();
+        let mut systems = 0;
+        let mut owners = vec![(reader.root, None, None)];
+        for node in reader.root.descendants().filter(|node| reader.is_content(*node)) {
+            if reader.is(node, "VirtualSystem") {
+                owners.push((node, Some(systems), None));
+                systems += 1;
+            } else if reader.is(node, "VirtualSystemCollection") {
+                owners.push((node, None, places.get(&node.id()).copied()));
+            }
+        }
+        for (owner, system, collection) in owners {
+            let later: &[&str] = if reader.ovf == OVF_2 { &KNOWN_OF_2 } else { &[] };
+            let odd = |node: &Node<'_, '_>| {
+                node.is_element() && !KNOWN.iter().chain(later).any(|name| reader.is(*node, name))
+            };
+            for node in owner.children().filter(odd) {
+                let tag = node.tag_name();
+                let drafted = reader.drafted_type(node);
+                let name = drafted.unwrap_or(tag.name());
+                let namespace = tag.namespace().unwrap_or_default();
+                // Names that are declared once stand for many elements.
+                self.messages.spend(node, name.len() + namespace.len())?;
+                sections.push(VendorSection {
+                    name: name.to_owned(),
+                    namespace: namespace.to_owned(),
+                    is_required: self.flag(node, "required") != Some(false),
+                    info: self.child_text(node, "Info")?,
+                    system,
+                    collection,
+                    at_byte: node.range().start,
+                });
+            }
+        }
+        Ok(sections)
+    }
+
     /// An `xs:boolean`; nothing if it is not there, or neither yes nor no.
     fn flag(self, node: Node<'a, 'input>, name: &str) -> Option<bool> {
-        match self.reader.attribute(node, name)?.trim().to_ascii_lowercase().as_str() {
-            "1" | "true" => Some(true),
-            "0" | "false" => Some(false),
-            _ => None,
-        }
+        boolean(self.reader.attribute(node, name)?)
     }
 
     pub(super) fn child_text(
@@ -231,3 +319,36 @@ pub(super) fn place_of(node: Node<'_, '_>, places: &Places) -> Option<usize> {
 /// Longest key of a property, class and instance of a product; real ones are words.  Each property
 /// has all three in its full key.
 const KEY_BYTES_MAX: usize = 1024;
+
+/// What DSP0243 1.1.0 puts into an envelope, a machine and a collection (its sections, §9).
+const KNOWN: [&str; 17] = [
+    "AnnotationSection",
+    "DeploymentOptionSection",
+    "DiskSection",
+    "EulaSection",
+    "Info",
+    "InstallSection",
+    "Name",
+    "NetworkSection",
+    "OperatingSystemSection",
+    "ProductSection",
+    "References",
+    "ResourceAllocationSection",
+    "StartupSection",
+    "Strings",
+    "VirtualHardwareSection",
+    "VirtualSystem",
+    "VirtualSystemCollection",
+];
+
+/// What DSP0243 2.1.1 has beside it.
+const KNOWN_OF_2: [&str; 8] = [
+    "BootDeviceSection",
+    "EncryptionSection",
+    "EnvironmentFilesSection",
+    "NetworkPortProfileSection",
+    "PlacementGroupSection",
+    "PlacementSection",
+    "ScaleOutSection",
+    "SharedDiskSection",
+];

@@ -43,7 +43,7 @@ pub struct Position {
 }
 
 impl Position {
-    fn of(text: &str, at_byte: usize) -> Self {
+    pub(super) fn of(text: &str, at_byte: usize) -> Self {
         let bytes = text.as_bytes();
         let before = bytes.get(..at_byte).unwrap_or(bytes);
         let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use roxmltree::Document;
 use roxmltree::Node;
@@ -12,22 +13,25 @@ use super::describe::Places;
 use super::describe::place_of;
 use super::error::EnvelopeError;
 use super::error::EnvelopeFault;
+use super::items;
 use super::messages::Messages;
 use super::scan;
+use super::sections::Bundle;
 use super::sections::Configuration;
 use super::sections::IpAssignment;
+use super::sections::VendorSection;
 use super::sections::VirtualSystemCollection;
+use super::tree::OVF_2;
 use super::tree::Reader;
 use super::tree::SIZE_BYTES_MAX;
 use super::tree::VMW;
 use super::tree::fail;
 use super::tree::non_empty;
-use super::tree::text_of;
 use super::units;
+use super::view::CapacityProperty;
 use super::view::Disk;
 use super::view::EnvelopeVersion;
 use super::view::FileRef;
-use super::view::HardwareItem;
 use super::view::Network;
 use super::view::VirtualSystem;
 use crate::name::FileName;
@@ -44,6 +48,8 @@ pub(super) struct Parts {
     pub(super) collections: Vec<VirtualSystemCollection>,
     pub(super) configurations: Vec<Configuration>,
     pub(super) ip_assignment: Option<IpAssignment>,
+    pub(super) vendor_sections: Vec<VendorSection>,
+    pub(super) bundles: Vec<Bundle>,
     /// References to what is no file of the package, as they stand in the descriptor.
     pub(super) outside: Vec<String>,
 }
@@ -57,14 +63,30 @@ pub(super) enum Outside {
     Refused,
 }
 
+/// What to read texts from beside the descriptor, and in which language.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted<'t> {
+    pub(super) language: Option<&'t str>,
+    /// Message bundles that stand in files.
+    pub(super) bundles: &'t [String],
+}
+
 /// Reads a descriptor.
-pub(super) fn read(text: &str, outside: Outside) -> Result<Parts, EnvelopeError> {
+pub(super) fn read(
+    text: &str,
+    outside: Outside,
+    wanted: Wanted<'_>,
+) -> Result<Parts, EnvelopeError> {
+    // A bundle that cannot be read is none: the texts of the descriptor stand for it.
+    let files: Vec<Document<'_>> = wanted.bundles.iter().flat_map(|text| tree(text)).collect();
     let tree = tree(text)?;
     let (version, reader) = envelope(&tree)?;
-    let messages = Messages::of(reader);
+    let messages = Messages::of(reader, wanted.language, &files);
     let describer = Describer { reader, messages: &messages };
     let References { files, ids, outside } = reader.references(outside)?;
-    let disks = reader.disks(&ids)?;
+    let configurations = describer.configurations()?;
+    let default = default_of(&configurations).map(|one| one.id.as_str());
+    let disks = reader.disks(&ids, default)?;
     let networks = reader.networks(describer)?;
     let (collections, places) = describer.collections()?;
     let systems = reader.systems(describer, &places, &ids, &disks)?;
@@ -75,8 +97,10 @@ pub(super) fn read(text: &str, outside: Outside) -> Result<Parts, EnvelopeError>
         networks,
         systems,
         collections,
-        configurations: describer.configurations()?,
+        configurations,
         ip_assignment: describer.ip_assignment(),
+        vendor_sections: describer.vendor_sections(&places)?,
+        bundles: describer.bundles(),
         outside,
     })
 }
@@ -105,6 +129,14 @@ pub(super) fn envelope<'a, 'input>(
     };
     Ok((version, Reader { root, ovf, is_draft: version == EnvelopeVersion::Draft }))
 }
+
+/// The configuration of a user who chooses none.
+pub(super) fn default_of(configurations: &[Configuration]) -> Option<&Configuration> {
+    configurations.iter().find(|one| one.is_default).or_else(|| configurations.first())
+}
+
+/// Properties that stand for capacities, by their full keys.
+type CapacityProperties<'a> = HashMap<&'a str, Arc<CapacityProperty>>;
 
 /// What stands in `References`.
 #[derive(Debug, Default)]
@@ -150,13 +182,17 @@ impl<'a, 'input> Reader<'a, 'input> {
         Ok(references)
     }
 
-    fn disks(self, files: &HashSet<&str>) -> Result<Vec<Disk>, EnvelopeError> {
+    fn disks(
+        self,
+        files: &HashSet<&str>,
+        default: Option<&str>,
+    ) -> Result<Vec<Disk>, EnvelopeError> {
         let properties = self.capacity_properties();
         let mut disks = Vec::new();
         let mut nodes = Vec::new();
         let mut places = HashMap::new();
         for node in self.disk_nodes() {
-            let disk = self.disk(node, &properties)?;
+            let disk = self.disk(node, &properties, default)?;
             if let Some(file) = disk.file_ref().filter(|file| !files.contains(file)) {
                 let id = shown(file);
                 return Err(fail(node, EnvelopeFault::UnknownFile { from: "fileRef", id }));
@@ -189,49 +225,46 @@ impl<'a, 'input> Reader<'a, 'input> {
     fn disk(
         self,
         node: Node<'a, 'input>,
-        properties: &HashMap<&'a str, &'a str>,
+        properties: &CapacityProperties<'a>,
+        default: Option<&str>,
     ) -> Result<Disk, EnvelopeError> {
+        let unit = self.attribute(node, "capacityAllocationUnits").filter(|unit| !unit.is_empty());
+        let unit = unit.unwrap_or("byte");
+        let capacity = self.required(node, "Disk", "capacity")?;
+        let property = property_key(capacity).map(|key| {
+            let unknown = || fail(node, EnvelopeFault::Property { key: shown(key) });
+            properties.get(key).ok_or_else(unknown)
+        });
+        let property = property.transpose()?;
+        let digits = match property {
+            None => capacity,
+            Some(property) => property
+                .value_in(default)
+                .ok_or_else(|| fail(node, EnvelopeFault::Property { key: shown(&property.key) }))?,
+        };
+        let unit_bytes = units::bytes_of_unit(unit)
+            .ok_or_else(|| fail(node, EnvelopeFault::Unit { found: shown(unit) }))?;
+        let capacity_bytes = units::capacity_bytes(digits, unit_bytes).ok_or_else(|| {
+            let found = shown(&format!("{digits} {unit}"));
+            fail(node, EnvelopeFault::Number { part: "capacity", found, max: SIZE_BYTES_MAX })
+        })?;
         Ok(Disk {
             id: self.required(node, "Disk", "diskId")?.to_owned(),
             file_ref: self.attribute(node, "fileRef").and_then(non_empty),
             parent_ref: self.attribute(node, "parentRef").and_then(non_empty),
-            capacity_bytes: self.capacity_bytes(node, properties)?,
+            capacity_bytes,
+            unit_bytes,
+            capacity_property: property.cloned(),
             populated_bytes: self.number(node, "populatedSize")?,
             format: self.attribute(node, "format").unwrap_or_default().to_owned(),
         })
-    }
-
-    fn capacity_bytes(
-        self,
-        node: Node<'a, 'input>,
-        properties: &HashMap<&'a str, &'a str>,
-    ) -> Result<u64, EnvelopeError> {
-        let unit = self.attribute(node, "capacityAllocationUnits").unwrap_or("byte");
-        let capacity = self.required(node, "Disk", "capacity")?;
-        let digits = match property_key(capacity) {
-            None => capacity,
-            Some(key) => properties
-                .get(key)
-                .copied()
-                .ok_or_else(|| fail(node, EnvelopeFault::Property { key: shown(key) }))?,
-        };
-        let unit_bytes = units::bytes_of_unit(unit)
-            .ok_or_else(|| fail(node, EnvelopeFault::Unit { found: shown(unit) }))?;
-        units::whole(digits.trim())
-            .and_then(|units| units.checked_mul(unit_bytes))
-            .filter(|bytes| *bytes <= SIZE_BYTES_MAX)
-            .ok_or_else(|| {
-                let found = shown(&format!("{digits} {unit}"));
-                let part = "capacity";
-                fail(node, EnvelopeFault::Number { part, found, max: SIZE_BYTES_MAX })
-            })
     }
 
     /// Values of the properties that stand for a capacity (DSP0243 1.1.0 §9.5.1).
     ///
     /// The full key of a property has the class of its section in front and the instance behind.
     /// Only the keys that are asked for are kept, so that a long class costs nothing.
-    fn capacity_properties(self) -> HashMap<&'a str, &'a str> {
+    fn capacity_properties(self) -> CapacityProperties<'a> {
         let wanted: HashSet<&str> = self
             .disk_nodes()
             .filter_map(|node| property_key(self.attribute(node, "capacity")?))
@@ -250,10 +283,18 @@ impl<'a, 'input> Reader<'a, 'input> {
                 }
                 let full_key = format!("{class}.{key}.{instance}");
                 let full_key = full_key.trim_matches('.');
-                if let Some(key) = wanted.get(full_key)
-                    && let Some(value) = self.property_value(node)
-                {
-                    values.entry(*key).or_insert(value);
+                let Some(key) = wanted.get(full_key) else { continue };
+                let in_configuration = |value: Node<'a, 'input>| {
+                    let configuration = self.attribute(value, "configuration")?;
+                    Some((configuration.to_owned(), self.attribute(value, "value")?.to_owned()))
+                };
+                let property = CapacityProperty {
+                    key: (*key).to_owned(),
+                    value: self.property_value(node).map(str::to_owned),
+                    values: self.children(node, "Value").filter_map(in_configuration).collect(),
+                };
+                if property.value.is_some() || !property.values.is_empty() {
+                    values.entry(*key).or_insert_with(|| Arc::new(property));
                 }
             }
         }
@@ -317,7 +358,15 @@ impl<'a, 'input> Reader<'a, 'input> {
         let hardware = self.children(node, "VirtualHardwareSection").next();
         let family = hardware
             .and_then(|section| self.children(section, "System").next())
-            .and_then(|system| cim_texts(system, "VirtualSystemType").next());
+            .and_then(|system| items::cim_texts(system, "VirtualSystemType").next());
+        let settings = |name| match hardware {
+            Some(section) => items::settings(self, section, name),
+            None => Vec::new(),
+        };
+        let (items, ranges) = match hardware {
+            Some(section) => items::items(self, section)?,
+            None => Default::default(),
+        };
         Ok(VirtualSystem {
             id: self.attribute(node, "id").unwrap_or_default().to_owned(),
             name: describer.child_text(node, "Name")?,
@@ -334,68 +383,18 @@ impl<'a, 'input> Reader<'a, 'input> {
             os_id: os.and_then(|os| self.attribute(os, "id")?.trim().parse().ok()),
             os_type: os.and_then(|os| os.attribute((VMW, "osType"))).and_then(non_empty),
             hardware_family: family.filter(|family| !family.is_empty()),
-            items: hardware.map(|section| self.items(section)).transpose()?.unwrap_or_default(),
-        })
-    }
-
-    fn items(self, section: Node<'a, 'input>) -> Result<Vec<HardwareItem>, EnvelopeError> {
-        section
-            .children()
-            .filter(|node| ITEMS.iter().any(|name| self.is(*node, name)))
-            .filter(|node| matches!(self.attribute(*node, "bound"), None | Some("" | "normal")))
-            .map(|node| self.item(node))
-            .collect()
-    }
-
-    fn item(self, node: Node<'a, 'input>) -> Result<HardwareItem, EnvelopeError> {
-        let text = |name| cim_texts(node, name).find(|text| !text.is_empty());
-        let drafted = |name| text(name).filter(|_| self.is_draft);
-        let texts = |name| cim_texts(node, name).filter(|text| !text.is_empty()).collect();
-        let number = |part, max: u64| match text(part) {
-            None => Ok(None),
-            Some(found) => match units::whole(&found).filter(|value| *value <= max) {
-                Some(value) => Ok(Some(value)),
-                None => Err(fail(node, EnvelopeFault::Number { part, found: shown(&found), max })),
+            items,
+            ranges,
+            transports: match hardware.and_then(|section| self.attribute(section, "transport")) {
+                Some(text) => text.split([' ', ',']).filter_map(non_empty).collect(),
+                None => Vec::new(),
             },
-        };
-        let missing = |part| fail(node, EnvelopeFault::Missing { element: "Item", part });
-        let resource_type = number("ResourceType", u16::MAX.into())?
-            .and_then(|number| u16::try_from(number).ok())
-            .ok_or_else(|| missing("ResourceType"))?;
-        Ok(HardwareItem {
-            // The second is how the drafts of OVF 1.0 spelled it; tools went on to write it.
-            instance_id: text("InstanceID")
-                .or_else(|| text("InstanceId"))
-                .ok_or_else(|| missing("InstanceID"))?,
-            resource_type,
-            resource_sub_type: text("ResourceSubType"),
-            element_name: text("ElementName").or_else(|| drafted("Caption")),
-            parent: text("Parent"),
-            address: text("Address").or_else(|| drafted("BusNumber")),
-            address_on_parent: text("AddressOnParent"),
-            host_resources: texts("HostResource"),
-            connections: texts("Connection"),
-            quantity: number("VirtualQuantity", u64::MAX)?,
-            allocation_units: text("AllocationUnits"),
-            configuration: self.attribute(node, "configuration").and_then(non_empty),
+            config: settings("Config"),
+            extra_config: settings("ExtraConfig"),
+            install: describer.install(node),
+            boot_order: describer.boot_order(node),
         })
     }
-}
-
-/// Texts of the children of this name that belong to a CIM setting-data class.
-///
-/// Which class is told by the element around them: `CIM_ResourceAllocationSettingData` in an
-/// `Item`, the storage and Ethernet port ones in the items of OVF 2.
-fn cim_texts<'a, 'input>(
-    node: Node<'a, 'input>,
-    name: &'static str,
-) -> impl Iterator<Item = String> + use<'a, 'input> {
-    node.children()
-        .filter(move |child| {
-            child.tag_name().name() == name
-                && child.tag_name().namespace().is_some_and(|uri| uri.starts_with(CIM))
-        })
-        .map(text_of)
 }
 
 /// The key in `${key}`.
@@ -443,15 +442,6 @@ const DRAFT: &str = "http://www.vmware.com/schema/ovf/1/envelope";
 
 /// Namespace of OVF 1.0 and 1.1.
 const OVF_1: &str = "http://schemas.dmtf.org/ovf/envelope/1";
-
-/// Namespace of OVF 2.0 and 2.1.
-const OVF_2: &str = "http://schemas.dmtf.org/ovf/envelope/2";
-
-/// What the namespaces of all CIM classes start with; some have `.xsd` at the end.
-const CIM: &str = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_";
-
-/// Elements that describe a device; the second and third came with OVF 2.
-const ITEMS: [&str; 3] = ["Item", "StorageItem", "EthernetPortItem"];
 
 /// Longest full key of a property that stands for a capacity; real keys are words.
 const KEY_BYTES_MAX: usize = 1024;

@@ -1,5 +1,7 @@
 //! The sections that describe a product rather than its hardware, as values.
 
+use super::hardware::HardwareItem;
+
 /// A product, by `ProductSection` (DSP0243 1.1.0 §9.5).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
@@ -155,6 +157,9 @@ pub struct VirtualSystemCollection {
     pub eulas: Vec<Eula>,
     /// How its content is started, in the order of the section.
     pub startup: Vec<StartupItem>,
+    /// What is set aside for all of its content together, by `ResourceAllocationSection` (§9.3):
+    /// reservations and limits of processors and memory.
+    pub resources: Vec<HardwareItem>,
 }
 
 /// How a part of a collection is started, by `StartupSection/Item` (DSP0243 1.1.0 §9.7).
@@ -176,3 +181,72 @@ pub struct StartupItem {
     /// Seconds to wait after it has been stopped.
     pub stop_delay_s: Option<u64>,
 }
+
+/// What a machine does when it is started for the first time, by `InstallSection` (DSP0243 1.1.0
+/// §9.10).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Install {
+    /// Whether it has to be started once to be installed, and then stops by itself.
+    pub initial_boot: bool,
+    /// Seconds that it takes for it at most; 0 for as long as it takes.
+    pub stop_delay_s: u64,
+}
+
+/// A device that a machine is started from, by VMware's `BootOrderSection`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct BootDevice {
+    /// `disk`, `cdrom`, `net` or `floppy`.
+    pub kind: String,
+    /// Id of the hardware item, if the section says.
+    pub instance_id: Option<String>,
+}
+
+/// A section that DSP0243 does not define: one of a vendor, or of a later version.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct VendorSection {
+    /// Name of the element without its prefix, such as `ApplianceSection`; in a draft, of its type.
+    pub name: String,
+    /// Namespace of the element; empty if it has none.
+    pub namespace: String,
+    /// Whether whoever does not understand it has to refuse the package: so it is if the descriptor
+    /// does not say otherwise (`ovf:required`, DSP0243 1.1.0 §7.3).
+    pub is_required: bool,
+    /// What it is, for people.
+    pub info: Option<String>,
+    /// Place of the machine that it belongs to among the envelope's, if to one.
+    pub system: Option<usize>,
+    /// Place of the collection that it belongs to among the envelope's, if to one.
+    pub collection: Option<usize>,
+    /// Where it starts, in bytes of the text;
+    /// [`Envelope::position`](super::Envelope::position) has the line.
+    pub at_byte: usize,
+}
+
+impl VendorSection {
+    /// Whether vSphere can be expected to know it: VMware defines it, or OVF 2, of which VMware's
+    /// packers put sections into descriptors of OVF 1.
+    #[must_use]
+    pub fn is_of_vmware(&self) -> bool {
+        VMWARE.iter().any(|namespace| self.namespace.starts_with(namespace))
+    }
+}
+
+/// A message bundle, by `Strings` (DSP0243 1.1.0 §10).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Bundle {
+    /// Its language, such as `de-DE`, if the descriptor says.
+    pub language: Option<String>,
+    /// Id of the file that has its messages; nothing if they stand in the descriptor.
+    pub file_id: Option<String>,
+}
+
+/// What the namespaces of sections start with that VMware's products know.
+const VMWARE: [&str; 3] = [
+    "http://www.vmware.com/schema/ovf",
+    "http://www.vmware.com/vcloud/",
+    "http://schemas.dmtf.org/ovf/envelope/2",
+];

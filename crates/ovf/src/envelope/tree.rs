@@ -39,6 +39,13 @@ impl<'a, 'input> Reader<'a, 'input> {
         tag.name() == name || is_typed && self.draft_type(node) == Some(name)
     }
 
+    /// Name of a section of a draft without the `_Type` at its end, whoever defines it.
+    pub(super) fn drafted_type<'n>(self, node: Node<'n, '_>) -> Option<&'n str> {
+        let written = node.attribute((XSI, "type")).filter(|_| self.is_draft)?.trim();
+        let name = written.split_once(':').map_or(written, |(_, name)| name);
+        Some(name.strip_suffix("_Type").unwrap_or(name))
+    }
+
     /// `DiskSection` for `ovf:DiskSection_Type`.
     fn draft_type<'n>(self, node: Node<'n, '_>) -> Option<&'n str> {
         let written = node.attribute((XSI, "type"))?.trim();
@@ -118,6 +125,15 @@ impl<'a, 'input> Reader<'a, 'input> {
     }
 }
 
+/// An `xs:boolean`, in any case.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" => Some(true),
+        "0" | "false" => Some(false),
+        _ => None,
+    }
+}
+
 /// All text of an element, without the blanks around it.
 pub(super) fn text_of(node: Node<'_, '_>) -> String {
     let texts = node.children().filter(Node::is_text).filter_map(|child| child.text());
@@ -137,6 +153,9 @@ const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
 
 /// Namespace of the message bundles of the drafts.
 const DRAFT_STRINGS: &str = "http://schemas.dmtf.org/ovf/strings/1";
+
+/// Namespace of OVF 2.0 and 2.1.
+pub(super) const OVF_2: &str = "http://schemas.dmtf.org/ovf/envelope/2";
 
 /// Namespace of VMware's extensions.
 pub(super) const VMW: &str = "http://www.vmware.com/schema/ovf";

@@ -2,8 +2,14 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::hardware::Bound;
+use super::hardware::HardwareItem;
+use super::hardware::Setting;
+use super::sections::BootDevice;
 use super::sections::Eula;
+use super::sections::Install;
 use super::sections::Product;
 use super::units;
 use crate::name::FileName;
@@ -72,6 +78,8 @@ pub struct Disk {
     pub(super) file_ref: Option<String>,
     pub(super) parent_ref: Option<String>,
     pub(super) capacity_bytes: u64,
+    pub(super) unit_bytes: u64,
+    pub(super) capacity_property: Option<Arc<CapacityProperty>>,
     pub(super) populated_bytes: Option<u64>,
     pub(super) format: String,
 }
@@ -95,10 +103,31 @@ impl Disk {
         self.parent_ref.as_deref()
     }
 
-    /// Capacity in bytes, at most 2^63 - 1.
+    /// Capacity in bytes, at most 2^63 - 1; if it is a property, by the value that this has in the
+    /// [default configuration](super::Envelope::default_configuration).
     #[must_use]
     pub fn capacity_bytes(&self) -> u64 {
         self.capacity_bytes
+    }
+
+    /// Key of the property that is the capacity, if one is (DSP0243 1.1.0 §9.1): whoever deploys
+    /// the package may change it.
+    #[must_use]
+    pub fn capacity_property(&self) -> Option<&str> {
+        self.capacity_property.as_ref().map(|property| property.key.as_str())
+    }
+
+    /// Capacity in bytes in one of the package's configurations.
+    ///
+    /// It is another one only if it is a property that has a value of its own there; a value that
+    /// is no capacity counts as none.
+    #[must_use]
+    pub fn capacity_bytes_in(&self, configuration: Option<&str>) -> u64 {
+        let special = || {
+            let property = self.capacity_property.as_ref()?;
+            units::capacity_bytes(property.value_in(configuration)?, self.unit_bytes)
+        };
+        special().unwrap_or(self.capacity_bytes)
     }
 
     /// Estimate of the bytes that are in use, if the descriptor gives one.
@@ -111,6 +140,22 @@ impl Disk {
     #[must_use]
     pub fn format(&self) -> &str {
         &self.format
+    }
+}
+
+/// The property that a capacity is.  Many disks may share one, so that its values are shared too.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct CapacityProperty {
+    pub(super) key: String,
+    pub(super) value: Option<String>,
+    /// Ids of configurations, and the values in them.
+    pub(super) values: Vec<(String, String)>,
+}
+
+impl CapacityProperty {
+    pub(super) fn value_in(&self, configuration: Option<&str>) -> Option<&str> {
+        let special = self.values.iter().find(|(id, _)| Some(id.as_str()) == configuration);
+        special.map(|(_, value)| value.as_str()).or(self.value.as_deref())
     }
 }
 
@@ -150,6 +195,12 @@ pub struct VirtualSystem {
     pub(super) os_type: Option<String>,
     pub(super) hardware_family: Option<String>,
     pub(super) items: Vec<HardwareItem>,
+    pub(super) ranges: Vec<HardwareItem>,
+    pub(super) transports: Vec<String>,
+    pub(super) config: Vec<Setting>,
+    pub(super) extra_config: Vec<Setting>,
+    pub(super) install: Option<Install>,
+    pub(super) boot_order: Vec<BootDevice>,
 }
 
 impl VirtualSystem {
@@ -223,10 +274,64 @@ impl VirtualSystem {
 
     /// Its devices, in the order of the first `VirtualHardwareSection`.
     ///
-    /// Items that only state a range (`ovf:bound`) are not devices and are left out.
+    /// Items that only state a range (`ovf:bound`) are not devices; they are [ranges](Self::ranges).
     #[must_use]
     pub fn items(&self) -> &[HardwareItem] {
         &self.items
+    }
+
+    /// What only states the least or most of a resource (`ovf:bound`, DSP0243 1.1.0 §8.4).
+    #[must_use]
+    pub fn ranges(&self) -> &[HardwareItem] {
+        &self.ranges
+    }
+
+    /// The least or the most of a device that the descriptor states: an item of the same id, for
+    /// the same configurations, else for all.
+    ///
+    /// Its [quantity](HardwareItem::quantity) and [reservation](HardwareItem::reservation) are in
+    /// units of its own.
+    #[must_use]
+    pub fn range_of(&self, item: &HardwareItem, bound: Bound) -> Option<&HardwareItem> {
+        let of_it = |range: &&HardwareItem| {
+            range.bound() == bound && range.instance_id() == item.instance_id()
+        };
+        let of = |configuration: Option<&str>| {
+            let mut ranges = self.ranges.iter().filter(of_it);
+            ranges.find(|range| range.configuration() == configuration)
+        };
+        of(item.configuration()).or_else(|| of(None))
+    }
+
+    /// How the machine can be given its properties, such as `iso` and `com.vmware.guestInfo`
+    /// (`ovf:transport`, DSP0243 1.1.0 §9.5).
+    #[must_use]
+    pub fn transports(&self) -> &[String] {
+        &self.transports
+    }
+
+    /// Settings of VMware for the machine (`vmw:Config`), such as `firmware`.
+    #[must_use]
+    pub fn config(&self) -> &[Setting] {
+        &self.config
+    }
+
+    /// Advanced settings of VMware for the machine (`vmw:ExtraConfig`).
+    #[must_use]
+    pub fn extra_config(&self) -> &[Setting] {
+        &self.extra_config
+    }
+
+    /// What it does when it is started for the first time (`InstallSection`, §9.10).
+    #[must_use]
+    pub fn install(&self) -> Option<&Install> {
+        self.install.as_ref()
+    }
+
+    /// What it is started from, by VMware's `BootOrderSection`, the first first.
+    #[must_use]
+    pub fn boot_order(&self) -> &[BootDevice] {
+        &self.boot_order
     }
 
     /// Its devices in one of the package's configurations, or in none.
@@ -248,119 +353,4 @@ impl VirtualSystem {
             |item: &&HardwareItem| is_special(item) || !special.contains(item.instance_id.as_str());
         applying().filter(stays).collect()
     }
-}
-
-/// A device: an `Item`, or OVF 2's `StorageItem` or `EthernetPortItem` (DSP0243 1.1.0 §8.3).
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct HardwareItem {
-    pub(super) instance_id: String,
-    pub(super) resource_type: u16,
-    pub(super) resource_sub_type: Option<String>,
-    pub(super) element_name: Option<String>,
-    pub(super) parent: Option<String>,
-    pub(super) address: Option<String>,
-    pub(super) address_on_parent: Option<String>,
-    pub(super) host_resources: Vec<String>,
-    pub(super) connections: Vec<String>,
-    pub(super) quantity: Option<u64>,
-    pub(super) allocation_units: Option<String>,
-    pub(super) configuration: Option<String>,
-}
-
-impl HardwareItem {
-    /// Its id in the machine.
-    #[must_use]
-    pub fn instance_id(&self) -> &str {
-        &self.instance_id
-    }
-
-    /// What it is: 3 processor, 4 memory, 10 Ethernet adapter, 17 disk (CIM `ResourceType`).
-    #[must_use]
-    pub fn resource_type(&self) -> u16 {
-        self.resource_type
-    }
-
-    /// Which kind of it, such as `VmxNet3` or `VirtualSCSI`.
-    #[must_use]
-    pub fn resource_sub_type(&self) -> Option<&str> {
-        self.resource_sub_type.as_deref()
-    }
-
-    /// Its name for people, such as `Hard disk 1`; in a draft, its caption.
-    #[must_use]
-    pub fn element_name(&self) -> Option<&str> {
-        self.element_name.as_deref()
-    }
-
-    /// Instance id of the controller that it is attached to.
-    #[must_use]
-    pub fn parent(&self) -> Option<&str> {
-        self.parent.as_deref()
-    }
-
-    /// Its own address, such as the number of a controller or a MAC address; in a draft, also the
-    /// bus number of a controller.
-    #[must_use]
-    pub fn address(&self) -> Option<&str> {
-        self.address.as_deref()
-    }
-
-    /// Its place on the controller.
-    #[must_use]
-    pub fn address_on_parent(&self) -> Option<&str> {
-        self.address_on_parent.as_deref()
-    }
-
-    /// What backs it, such as `ovf:/disk/vmdisk1`.
-    #[must_use]
-    pub fn host_resources(&self) -> &[String] {
-        &self.host_resources
-    }
-
-    /// Ids of the disks that back it.
-    pub fn disk_ids(&self) -> impl Iterator<Item = &str> {
-        self.host_resources.iter().filter_map(|resource| resource_id(resource, "disk"))
-    }
-
-    /// Ids of the files that back it, such as the image of a CD.
-    pub fn file_ids(&self) -> impl Iterator<Item = &str> {
-        self.host_resources.iter().filter_map(|resource| resource_id(resource, "file"))
-    }
-
-    /// Names of the networks that it is connected to.
-    #[must_use]
-    pub fn connections(&self) -> &[String] {
-        &self.connections
-    }
-
-    /// How much of it there is, in [allocation units](Self::allocation_units).
-    #[must_use]
-    pub fn quantity(&self) -> Option<u64> {
-        self.quantity
-    }
-
-    /// Unit of the quantity, such as `byte * 2^20`.
-    #[must_use]
-    pub fn allocation_units(&self) -> Option<&str> {
-        self.allocation_units.as_deref()
-    }
-
-    /// The quantity in bytes; nothing if there is none, or its unit is not one of bytes.
-    #[must_use]
-    pub fn quantity_bytes(&self) -> Option<u64> {
-        let unit = units::bytes_of_unit(self.allocation_units.as_deref().unwrap_or("byte"))?;
-        self.quantity?.checked_mul(unit)
-    }
-
-    /// The deployment options in which it exists, with blanks between; nothing if in all.
-    #[must_use]
-    pub fn configuration(&self) -> Option<&str> {
-        self.configuration.as_deref()
-    }
-}
-
-/// The id in `ovf:/disk/ID`, and in the `/disk/ID` of older tools.
-fn resource_id<'a>(resource: &'a str, kind: &str) -> Option<&'a str> {
-    let path = resource.strip_prefix("ovf:").unwrap_or(resource);
-    path.strip_prefix('/')?.strip_prefix(kind)?.strip_prefix('/')
 }
