@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Show what is in a package, or about a machine on a server
     Inspect(InspectArgs),
-    /// Check a package: digests, and the structure of every disk
+    /// Check a package: digests, signature, and the structure of every disk
     Verify(VerifyArgs),
     /// Print what can be chosen for an import, for import --options
     Spec(SpecArgs),
@@ -140,6 +140,11 @@ pub(crate) struct ImportArgs {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) transfer: TransferArgs,
+    /// Trust signatures by these authorities and signers (PEM) instead of the system's
+    #[arg(long, value_name = "FILE", help_heading = SIGNATURE)]
+    pub(crate) signer_ca_cert: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) signature: SignatureArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
@@ -187,9 +192,26 @@ pub(crate) struct ExportArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
+    pub(crate) signing: SigningArgs,
+    #[command(flatten)]
     pub(crate) transfer: TransferArgs,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+}
+
+/// The key that signs a package.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = SIGNATURE)]
+pub(crate) struct SigningArgs {
+    /// Sign the package with this key: PEM or PKCS#12, with its certificate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) private_key: Option<PathBuf>,
+    /// File with the password of the key
+    #[arg(long, value_name = "FILE", requires = "private_key")]
+    pub(crate) private_key_password_file: Option<PathBuf>,
+    /// Certificate of the key (PEM), if it is not in the same file
+    #[arg(long, value_name = "FILE", requires = "private_key")]
+    pub(crate) certificate: Option<PathBuf>,
 }
 
 /// Arguments of `inspect`.
@@ -258,8 +280,25 @@ pub(crate) enum ListedType {
 pub(crate) struct VerifyArgs {
     /// x.ovf, x.ova, a folder with one .ovf, https://..., or - for an OVA on stdin
     pub(crate) package: PathBuf,
+    /// Trust signatures by these authorities and signers (PEM) instead of the system's
+    #[arg(long, value_name = "FILE", alias = "signer-ca-cert", help_heading = SIGNATURE)]
+    pub(crate) ca_cert: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) signature: SignatureArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+}
+
+/// How the signature of a package is judged.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = SIGNATURE)]
+pub(crate) struct SignatureArgs {
+    /// Refuse a package that nobody who is trusted has signed
+    #[arg(long)]
+    pub(crate) require_signature: bool,
+    /// Let signatures count that can be forged: by SHA-1, or by short RSA keys
+    #[arg(long)]
+    pub(crate) allow_legacy_sha1: bool,
 }
 
 /// The web server that a package is fetched from.
@@ -476,6 +515,9 @@ const WAIT_S_MAX: i64 = 24 * 60 * 60;
 
 /// A terminal's usual width.
 const HELP_COLUMNS: usize = 80;
+
+/// The heading of the options about signatures.
+const SIGNATURE: &str = "Signature of the package";
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 login or permission, 4 not found,

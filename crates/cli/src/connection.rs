@@ -166,7 +166,7 @@ fn password(
 }
 
 /// Reads a password; line ends after it do not belong to it.
-fn password_file(path: &Path) -> Result<Secret, Failure> {
+pub(crate) fn password_file(path: &Path) -> Result<Secret, Failure> {
     let what = || format!("cannot read the password from {}", path.display());
     let limited = fs::metadata(path).map_err(|error| Failure::local(what(), &error))?;
     if limited.len() > SECRET_BYTES_MAX {

@@ -12,6 +12,7 @@ use ovftransfer::Options;
 use ovftransfer::Report;
 use ovftransfer::Secret;
 use ovftransfer::Server;
+use ovftransfer::SignaturePolicy;
 use ovftransfer::Transfer;
 use ovftransfer::Trust;
 use ovftransfer::check_package;
@@ -186,17 +187,18 @@ impl Demo<'_> {
         let cancel = CancellationToken::new();
         let (_no_events, events) = Mailbox::new();
         let started = Instant::now();
+        let policy = SignaturePolicy::default();
         let watched = Watched {
-            work: check_package(package, Arc::clone(&meter), &cancel),
+            work: check_package(package, &policy, Arc::clone(&meter), &cancel),
             meter,
             cancel: cancel.clone(),
             events,
             cleans_up: "interrupted",
             left_behind: format!("temporary files may be in {}", self.folder.display()),
         };
-        let files = watched.finish(self.console, self.interrupts).await?;
+        let checked = watched.finish(self.console, self.interrupts).await?;
         let took = started.elapsed();
-        for file in files {
+        for file in checked.files {
             rows.push(vec![
                 "verify".to_owned(),
                 file.file.to_string(),

@@ -146,6 +146,8 @@ fn hint_for(error: &Error, code: Code) -> Option<String> {
         "check the user and the password; --username and --password-file set them"
     } else if is_fault(error, "DuplicateName") {
         "choose another name with --name"
+    } else if let Error::Unsigned { .. } = error {
+        "take the package from its maker, or leave out --require-signature if you trust its origin"
     } else if let Error::Eulas { .. } = error {
         "read what they say with inspect -v PACKAGE, and agree with --accept-eulas"
     } else if stands_against(error, Check::Name) {

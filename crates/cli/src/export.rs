@@ -3,6 +3,7 @@
 use std::io;
 use std::io::IsTerminal;
 use std::path::Path;
+use std::sync::Arc;
 
 use ovftransfer::DigestAlgorithm;
 use ovftransfer::Export;
@@ -20,6 +21,7 @@ use crate::console::Console;
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::signals::Interrupts;
+use crate::signing;
 use crate::tell;
 use crate::transfer;
 
@@ -34,21 +36,23 @@ pub(crate) async fn run(
     // The archive has standard output for itself.
     let console = &if is_piped { console.to_stderr() } else { console.clone() };
     let connection = Connection::resolve(&args.source, Root::Vm, &args.connection, environment)?;
+    let key = interrupts.race(signing::key(&args.signing, environment)).await?;
     let server = interrupts.race(connection.connect()).await?;
-    let outcome = export(&args, output, &server, &connection, console, interrupts).await;
+    let mut request = request(&args, &connection.path, output);
+    request.signing_key = key.map(Arc::new);
+    let outcome = export(&args, request, &server, &connection, console, interrupts).await;
     transfer::logout(&server, &outcome, interrupts).await;
     outcome
 }
 
 async fn export(
     args: &ExportArgs,
-    output: Output,
+    request: Export,
     server: &Server,
     connection: &Connection,
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    let request = request(args, &connection.path, output);
     let plan = async { Ok(request.plan(server).await?) };
     let plan = interrupts.race(plan).await?;
     if args.dry_run {

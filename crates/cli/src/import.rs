@@ -26,6 +26,7 @@ use crate::exit::Failure;
 use crate::package::Origin;
 use crate::place::Place;
 use crate::signals::Interrupts;
+use crate::signature;
 use crate::tell;
 use crate::transfer;
 
@@ -44,8 +45,10 @@ pub(crate) async fn run(
     for field in options.iter().flat_map(ImportSpecOptions::unknown) {
         console.note(format_args!("warning: {field} in the options has no meaning"));
     }
+    let policy = signature::policy(args.signer_ca_cert.as_deref(), &args.signature)?;
     let package = interrupts.race(origin.open()).await?;
-    let request = request(&args, options.as_ref(), package, &connection, environment)?;
+    let mut request = request(&args, options.as_ref(), package, &connection, environment)?;
+    request.signature = policy;
     let server = interrupts.race(connection.connect()).await?;
     let importing = import(request, &args, &server, &connection, console, interrupts);
     let outcome = Box::pin(importing).await;
@@ -61,7 +64,7 @@ async fn import(
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    let plan = async { Ok(request.plan(server).await?) };
+    let plan = Box::pin(async { Ok(request.plan(server).await?) });
     let plan = interrupts.race(plan).await?;
     if args.dry_run {
         show(&plan, console);
@@ -191,13 +194,14 @@ fn show(plan: &ImportPlan, console: &Console) {
     let fields = json!({
         "command": "import",
         "name": plan.name(),
+        "signature": plan.signature().map(signature::object),
         "datastore": plan.datastore(),
         "files": files,
         "warnings": plan.warnings(),
         "findings": plan.findings().iter().map(tell::finding_object).collect::<Vec<_>>(),
         "text": text.trim_end(),
     });
-    console.object("plan", fields);
+    console.object("plan", console::without_nulls(fields));
 }
 
 /// The largest file of options; real ones have a line for each property and network.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::args::InspectArgs;
+use crate::args::SignatureArgs;
 use crate::connection::Connection;
 use crate::connection::Root;
 use crate::console::Console;
@@ -19,6 +20,7 @@ use crate::exit::Failure;
 use crate::format;
 use crate::package::Origin;
 use crate::signals::Interrupts;
+use crate::signature;
 use crate::transfer;
 
 pub(crate) async fn run(
@@ -41,10 +43,17 @@ pub(crate) async fn run(
         console.object("warning", json!({ "message": warning }));
         console.note(format_args!("warning: {warning}"));
     }
+    let trusted = args.connection.ca_cert.as_deref();
+    let policy = signature::policy(trusted, &SignatureArgs::default())?;
+    let signature = overview.signature(&policy)?;
+    if let Some(signature) = &signature {
+        signature::warn(signature, console);
+    }
+    let signature = signature.as_ref();
     if console.json {
-        console.object("package", without_nulls(object::package(&overview)));
+        console.object("package", without_nulls(object::package(&overview, signature)));
     } else {
-        text::package(&overview, console);
+        text::package(&overview, signature, console);
     }
     Ok(())
 }

@@ -26,6 +26,8 @@ mod package;
 mod place;
 mod progress;
 mod signals;
+mod signature;
+mod signing;
 mod simulate;
 mod spec;
 mod tell;

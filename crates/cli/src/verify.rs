@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ovftransfer::CheckedFile;
+use ovftransfer::CheckedPackage;
 use ovftransfer::Meter;
 use ovftransfer::Package;
 use ovftransfer::check_package;
@@ -13,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::VerifyArgs;
 use crate::console::Console;
+use crate::console::without_nulls;
 use crate::exit::Failure;
 use crate::format;
 use crate::package::Origin;
 use crate::signals::Interrupts;
+use crate::signature;
 use crate::tell;
 use crate::tell::Mailbox;
 use crate::watch::Watched;
@@ -27,37 +30,40 @@ pub(crate) async fn run(
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
     let origin = Origin::of(&args.package, &args.source)?;
+    let policy = signature::policy(args.ca_cert.as_deref(), &args.signature)?;
     let started = Instant::now();
     let package = Arc::new(interrupts.race(origin.open()).await?);
     let meter = Arc::new(Meter::default());
     let cancel = CancellationToken::new();
     let (_no_events, events) = Mailbox::new();
     let watched = Watched {
-        work: check_package(Arc::clone(&package), Arc::clone(&meter), &cancel),
+        work: check_package(Arc::clone(&package), &policy, Arc::clone(&meter), &cancel),
         meter,
         cancel: cancel.clone(),
         events,
         cleans_up: "interrupted",
         left_behind: "nothing was changed".to_owned(),
     };
-    let files = watched.finish(console, interrupts).await?;
-    show(&package, &files, started, console);
+    let checked = watched.finish(console, interrupts).await?;
+    show(&package, &checked, started, console);
     Ok(())
 }
 
-fn show(package: &Package, files: &[CheckedFile], started: Instant, console: &Console) {
+fn show(package: &Package, checked: &CheckedPackage, started: Instant, console: &Console) {
+    let CheckedPackage { files, signature, .. } = checked;
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
     let took = started.elapsed();
     console.object(
         "report",
-        json!({
+        without_nulls(json!({
             "command": "verify",
             "package": package.location(),
             "has_manifest": package.manifest().is_some(),
+            "signature": signature.as_ref().map(signature::object),
             "files": files.iter().map(file_object).collect::<Vec<_>>(),
             "bytes": bytes,
             "took_ms": tell::millis(took),
-        }),
+        })),
     );
     for warning in package.warnings() {
         console.object("warning", json!({ "message": warning }));
@@ -66,7 +72,13 @@ fn show(package: &Package, files: &[CheckedFile], started: Instant, console: &Co
     if package.manifest().is_none() {
         console.note("warning: the package has no manifest: only the structure was checked");
     }
+    if let Some(signature) = signature {
+        signature::warn(signature, console);
+    }
     console.result(format_args!("{}: valid", package.location()));
+    if let Some(signature) = signature {
+        console.result(signature::line(signature));
+    }
     let rows: Vec<Vec<String>> = files.iter().map(file_row).collect();
     for line in format::table(&rows, &[1]) {
         console.result(line);

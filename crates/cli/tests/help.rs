@@ -74,6 +74,7 @@ fn every_exit_code_and_variable_is_in_the_readme() {
     }
     let mut source = fs::read_to_string("src/connection.rs").unwrap();
     source.push_str(&fs::read_to_string("src/import.rs").unwrap());
+    source.push_str(&fs::read_to_string("src/signing.rs").unwrap());
     for (start, prefix) in [("ours(\"", "OVFTRANSFER_"), ("govc(\"", "GOVC_")] {
         for rest in source.split(start).skip(1) {
             let name = rest.split('"').next().unwrap();

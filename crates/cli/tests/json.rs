@@ -4,9 +4,14 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
 
 mod support;
 
+use ovftransfer::DigestAlgorithm;
+use ovftransfer::FileName;
+use ovftransfer::certificate::SigningKey;
 use serde_json::Value;
 use support::Done;
 use support::Lab;
@@ -77,6 +82,7 @@ fn json_is_what_its_documentation_says() {
                            "initialize_delay_ms": 800}"#,
     );
     let package = lab.package();
+    let cert = sign(&package);
     run(lab.run(&[
         "import",
         text(&package),
@@ -104,6 +110,9 @@ fn json_is_what_its_documentation_says() {
     run(lab.run(&["export", "/DC0/vm/small", text(&ova), "--json"]));
     run(lab.run(&["verify", text(&ova), "--json"]));
     run(lab.run(&["export", "/DC0/vm/small", "https://h/small.ova", "--json"]));
+    run(lab.run(&["verify", text(&package), "--json"]));
+    run(lab.run(&["inspect", text(&package), "--json"]));
+    fs::remove_file(cert).unwrap();
     fs::remove_file(package.with_extension("mf")).unwrap();
     run(lab.import(&package, "bare"));
 
@@ -146,6 +155,19 @@ fn troubled_runs() -> [Done; 2] {
                            "faults": [{"on": "import", "kind": "wrong_digest", "times": 9}]}"#,
     );
     [slow, lab.import(&lab.package(), "web")]
+}
+
+/// Signs the package beside a descriptor with a key that nobody knows.
+fn sign(descriptor: &Path) -> PathBuf {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+    let pem = key.serialize_pem() + &certificate.pem();
+    let (manifest, cert) = (descriptor.with_extension("mf"), descriptor.with_extension("cert"));
+    let name = FileName::new(manifest.file_name().unwrap().to_str().unwrap()).unwrap();
+    let key = SigningKey::read(pem.as_bytes(), None, None).unwrap();
+    let signed = key.sign(&name, &fs::read(manifest).unwrap(), DigestAlgorithm::Sha256);
+    fs::write(&cert, signed.unwrap()).unwrap();
+    cert
 }
 
 /// A package with all that `inspect` tells, but for what only a vApp has; one reference is to elsewhere.

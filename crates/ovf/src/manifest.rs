@@ -25,12 +25,24 @@ use crate::name::NameError;
 /// assert!(manifest.to_bytes().starts_with(b"SHA1(disk (1).vmdk)= abab"));
 /// # Ok::<(), ovftransfer_ovf::ManifestError>(())
 /// ```
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+///
+/// Two manifests are equal if they have the same entries, however these are written.
+#[derive(Clone, Debug, Default)]
 pub struct Manifest {
     entries: Vec<ManifestEntry>,
     /// Where in `entries` a file stands.
     places: BTreeMap<FileName, usize>,
+    /// What it was read from: signatures are over these bytes.
+    source: Option<Vec<u8>>,
 }
+
+impl PartialEq for Manifest {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
+impl Eq for Manifest {}
 
 impl Manifest {
     /// A manifest without entries.
@@ -49,10 +61,10 @@ impl Manifest {
         if bytes.len() > MANIFEST_BYTES_MAX {
             return Err(ManifestError { line: 1, fault: ManifestFault::TooLarge });
         }
-        let mut manifest = Self::new();
         if is_utf16(bytes) {
             return Err(ManifestError { line: 1, fault: ManifestFault::Utf16 });
         }
+        let mut manifest = Self { source: Some(bytes.to_vec()), ..Self::new() };
         // An editor's byte order mark is not part of the first algorithm's name.
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         for (line, text) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
@@ -74,6 +86,13 @@ impl Manifest {
     #[must_use]
     pub fn entries(&self) -> &[ManifestEntry] {
         &self.entries
+    }
+
+    /// The bytes that it was read from, which is what a signature is over; nothing of one that was
+    /// made here.
+    #[must_use]
+    pub fn source(&self) -> Option<&[u8]> {
+        self.source.as_deref()
     }
 
     /// The digest that is promised for a file.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::certificate::SigningKey;
 
 use crate::error::Error;
 use crate::store::Destination;
@@ -20,6 +21,7 @@ use crate::store::file::partial_path;
 use crate::store::folder::PackageFolder;
 use crate::store::folder::check_name;
 use crate::store::folder::safe_base;
+use crate::store::papers::Papers;
 use crate::store::pipe::PackagePipe;
 use crate::store::pipe::Pipe;
 use crate::transfer::Moved;
@@ -208,9 +210,10 @@ impl Artefact {
         descriptor: &FileName,
         files: Vec<FileName>,
         algorithm: DigestAlgorithm,
+        key: Option<&SigningKey>,
     ) -> Result<(), Error> {
         match self {
-            Self::Archive(archive) => archive.reserve(descriptor, &files, algorithm),
+            Self::Archive(archive) => archive.reserve(descriptor, &files, algorithm, key)?,
             Self::Folder(folder) => folder.check(files).await?,
             Self::Pipe(_) | Self::Store(_) => {}
         }
@@ -249,22 +252,17 @@ impl Artefact {
         }
     }
 
-    /// Writes manifest and descriptor, not yet under their final names, and makes all durable.
-    pub(crate) async fn stage(
-        &self,
-        name: FileName,
-        manifest: Vec<u8>,
-        descriptor: Vec<u8>,
-    ) -> Result<(), Error> {
+    /// Writes the small files, not yet under their final names, and makes all durable.
+    pub(crate) async fn stage(&self, papers: Papers) -> Result<(), Error> {
         match self {
-            Self::Archive(archive) => archive.seal(name, manifest, descriptor).await,
-            Self::Folder(folder) => folder.stage(manifest, descriptor).await,
-            Self::Pipe(pipe) => pipe.stage(&name, &manifest, &descriptor),
-            Self::Store(store) => store.stage(name, manifest, descriptor).await,
+            Self::Archive(archive) => archive.seal(papers).await,
+            Self::Folder(folder) => folder.stage(papers).await,
+            Self::Pipe(pipe) => pipe.stage(&papers),
+            Self::Store(store) => store.stage(papers).await,
         }
     }
 
-    /// Makes the package visible: files first, then the manifest, then the descriptor.
+    /// Makes the package visible: files first, then manifest and certificate, then the descriptor.
     ///
     /// If that stops half-way, what was moved is removed again.  Returns the file that leads to
     /// the package, if there is one.

@@ -14,6 +14,7 @@ use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::ManifestEntry;
+use ovftransfer_ovf::certificate::Signature;
 use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vmdk::Summary;
 use tokio::sync::Semaphore;
@@ -27,6 +28,7 @@ use crate::inspect::Inspection;
 use crate::inspect::Position;
 use crate::meter::FileMeter;
 use crate::meter::Meter;
+use crate::signature::SignaturePolicy;
 use crate::store::Sink;
 use crate::store::Source;
 use crate::store::in_order::End;
@@ -51,19 +53,33 @@ pub struct CheckedFile {
     pub disk: Option<Summary>,
 }
 
-/// Reads every file of a package and compares it with the manifest; checks the structure of disks.
+/// What was found about a package.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CheckedPackage {
+    /// Its files, in the order of the references.
+    pub files: Vec<CheckedFile>,
+    /// Its signature, if it has one.  It holds; whether the signer is trusted is its verdict.
+    pub signature: Option<Signature>,
+}
+
+/// Reads every file of a package and compares it with the manifest; checks the structure of disks,
+/// and the signature over the manifest.
 ///
 /// Several files are read at once, one for each core; those of a stream one after the other.
 ///
 /// # Errors
 ///
-/// The first of [`Error::DigestMismatch`], [`Error::Structure`], [`Error::Package`] and
-/// [`Error::Stream`]; [`Error::Cancelled`] if `cancel` came first.
+/// The first of [`Error::Certificate`], [`Error::DigestMismatch`], [`Error::Structure`],
+/// [`Error::Package`], [`Error::Stream`] and [`Error::Unsigned`]; [`Error::Cancelled`] if `cancel`
+/// came first.
 pub async fn check_package(
     package: Arc<Package>,
+    policy: &SignaturePolicy,
     meter: Arc<Meter>,
     cancel: &CancellationToken,
-) -> Result<Vec<CheckedFile>, Error> {
+) -> Result<CheckedPackage, Error> {
+    let signature = package.signature(policy)?;
     check_sizes(&package)?;
     if let Some(manifest) = package.manifest() {
         check_manifest_covers(&package, manifest)?;
@@ -74,11 +90,14 @@ pub async fn check_package(
     let scope = cancel.child_token();
     match package.in_order() {
         Some(in_order) => {
-            let checking = Box::pin(check_in_order(&package, in_order, &meter, &scope));
+            let checking = Box::pin(check_in_order(&package, policy, in_order, &meter, &scope));
             // Where it waits for the next file, nothing else would end it.
             scope.run_until_cancelled(checking).await.unwrap_or(Err(Error::Cancelled))
         }
-        None => check_at_once(&package, &meter, &scope).await,
+        None => {
+            let files = check_at_once(&package, &meter, &scope).await?;
+            Ok(CheckedPackage { files, signature })
+        }
     }
 }
 
@@ -133,10 +152,11 @@ async fn check_at_once(
 /// Checks files as they come; a manifest at the end is compared at the end.
 async fn check_in_order(
     package: &Package,
+    policy: &SignaturePolicy,
     in_order: &InOrder,
     meter: &Meter,
     scope: &CancellationToken,
-) -> Result<Vec<CheckedFile>, Error> {
+) -> Result<CheckedPackage, Error> {
     // All of them from the beginning: a percentage counts what is still to come.
     let meters: Vec<Arc<FileMeter>> = package
         .envelope()
@@ -165,6 +185,8 @@ async fn check_in_order(
     }
     let end = in_order.end().await?;
     check_end(package, &end)?;
+    let signature =
+        policy.judge(&package.sealed(end.manifest.as_ref(), end.certificate.as_ref()))?;
     let late = end.manifest.as_ref().map(|manifest| manifest_strays(package, manifest));
     if let Some(problem) = late.into_iter().flatten().next() {
         return Err(package.wrong(problem));
@@ -173,7 +195,8 @@ async fn check_in_order(
         let promised = end.manifest.as_ref().and_then(|manifest| manifest.digest(&file)).copied();
         checked(file, bytes, seen, promised.as_ref())
     };
-    files.into_iter().map(of).collect()
+    let files = files.into_iter().map(of).collect::<Result<_, _>>()?;
+    Ok(CheckedPackage { files, signature })
 }
 
 /// The digests to compute of a file that comes in its order: the manifest may come after it.
@@ -192,6 +215,9 @@ pub(crate) fn check_end(package: &Package, end: &End) -> Result<(), Error> {
     if let Some(file) = references.iter().find(|file| !has(file.href())) {
         let problem = format!("the descriptor names {}, which is not in the OVA", file.href());
         return Err(package.wrong(problem));
+    }
+    if package.certificate().is_some_and(|first| end.certificate.as_ref() != Some(first)) {
+        return Err(package.wrong("there are two certificates"));
     }
     let Some(manifest) = &end.manifest else { return Ok(()) };
     if package.manifest().is_some_and(|first| first != manifest) {

@@ -6,10 +6,12 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ovftransfer_ovf::CertificateError;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::EnvelopeError;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::ManifestError;
+use ovftransfer_ovf::certificate::KeyError;
 use ovftransfer_ovf::ova::OvaError;
 use ovftransfer_vim::ErrorKind as VimErrorKind;
 use ovftransfer_vim::VimError;
@@ -131,6 +133,30 @@ pub enum Error {
         /// What is wrong, and where.
         #[source]
         source: Box<ManifestError>,
+    },
+    /// The package's signature does not fit its manifest, or its certificate cannot be used.
+    #[error("{package}: the signature is not valid")]
+    Certificate {
+        /// The certificate.
+        package: String,
+        /// What is wrong.
+        #[source]
+        source: Box<CertificateError>,
+    },
+    /// The package could not be signed.
+    #[error("the package cannot be signed")]
+    Signing {
+        /// What the key says.
+        #[source]
+        source: Box<KeyError>,
+    },
+    /// A signature by somebody who is trusted was asked for, and the package has none.
+    #[error("{package}: a signature is required, but {problem}")]
+    Unsigned {
+        /// The package.
+        package: String,
+        /// What is missing, and what to do.
+        problem: String,
     },
     /// The package is not a sound OVA.
     #[error("{package}: not a sound OVA")]
@@ -277,16 +303,24 @@ impl Error {
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } | Self::Unproven { .. } => {
                 ErrorKind::DigestMismatch
             }
+            Self::Certificate { source, .. }
+                if matches!(**source, CertificateError::Mismatch { .. }) =>
+            {
+                ErrorKind::DigestMismatch
+            }
             Self::Structure { .. }
             | Self::Package { .. }
             | Self::Envelope { .. }
             | Self::Manifest { .. }
+            | Self::Certificate { .. }
+            | Self::Unsigned { .. }
             | Self::Ova { .. } => ErrorKind::Package,
             Self::Host { source, .. } => transport_kind(source),
             Self::Local { source, .. } => local_kind(source),
             Self::Stream { source, .. } => stream_kind(source),
             Self::Server(error) => server_kind(error),
             Self::NoAddress { .. } => ErrorKind::Network,
+            Self::Signing { .. } => ErrorKind::Unexpected,
             Self::Preflight { findings, .. } => {
                 let error = findings.iter().find(|one| one.severity == Severity::Error);
                 error.map_or(ErrorKind::Refused, |error| error.kind)

@@ -8,13 +8,17 @@ mod temporary;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use ovftransfer_ovf::DigestAlgorithm;
+use ovftransfer_ovf::certificate::SigningKey;
 
 use self::running::Running;
 use self::subject::Subject;
 use crate::artefact::Output;
 use crate::artefact::Place;
+use crate::error::Check;
 use crate::error::Error;
 use crate::error::Finding;
 use crate::error::check_findings;
@@ -39,6 +43,8 @@ pub struct Export {
     pub live: bool,
     /// The algorithm of the package's manifest.
     pub algorithm: DigestAlgorithm,
+    /// The key that signs the package; `None` leaves it unsigned.
+    pub signing_key: Option<Arc<SigningKey>>,
     /// Whether a package of the same name is replaced.
     pub overwrite: bool,
     /// Whether the NVRAM belongs to the package.  Without it a machine with EFI may not start.
@@ -65,6 +71,7 @@ impl Export {
             snapshot: None,
             live: false,
             algorithm: DigestAlgorithm::Sha256,
+            signing_key: None,
             overwrite: false,
             nvram: true,
             images: false,
@@ -86,13 +93,23 @@ impl Export {
         check_options(server, &self.options).await?;
         let place = Place::resolve(self.destination.clone(), subject.name());
         place.check(self.existing()).await?;
-        let findings = preflight::look(server, &subject, &place).await?;
+        let mut findings = preflight::look(server, &subject, &place).await?;
+        findings.extend(self.signing_key.as_deref().and_then(key_finding));
         Ok(ExportPlan { server: server.clone(), request: self, subject, place, findings })
     }
 
     const fn existing(&self) -> Existing {
         if self.overwrite { Existing::Replace } else { Existing::Keep }
     }
+}
+
+/// A signature by a certificate that is not valid now is one that nobody trusts.
+fn key_finding(key: &SigningKey) -> Option<Finding> {
+    let (from, until) = (key.not_before(), key.not_after());
+    let problem = format!("the certificate is valid from {from} to {until}, which is not now");
+    let finding = Finding::warning(Check::Signature, key.subject(), problem);
+    (!key.is_valid_at(SystemTime::now()))
+        .then(|| finding.advise("sign with a certificate that is valid, or check the clock"))
 }
 
 /// Refuses options that the server does not have.
@@ -129,6 +146,9 @@ impl fmt::Display for ExportPlan {
         writeln!(f, "\n  to {}", self.place)?;
         if let Subject::Live(_) = self.subject {
             writeln!(f, "  by a snapshot that is made for it and removed after it")?;
+        }
+        if let Some(key) = &self.request.signing_key {
+            writeln!(f, "  signed by {}", key.subject())?;
         }
         for machine in self.subject.machines() {
             for disk in &machine.disks {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::certificate::Signature;
 use ovftransfer_vim::EntityKind;
 use ovftransfer_vim::VimError;
 use ovftransfer_vim::inventory::DatastoreFacts;
@@ -34,10 +35,12 @@ use crate::import::options::Described;
 use crate::import::package::PlannedFile;
 use crate::import::package::check_package;
 use crate::import::package::plan_files;
+use crate::import::package::signature_findings;
 use crate::import::preflight::Preflight;
 use crate::import::run::Running;
 use crate::server::Options;
 use crate::server::Server;
+use crate::signature::SignaturePolicy;
 use crate::store::package::Package;
 
 /// A package to import, and where to.
@@ -49,6 +52,8 @@ use crate::store::package::Package;
 pub struct Import {
     /// The package.
     pub package: Arc<Package>,
+    /// How the signature of the package is judged.
+    pub signature: SignaturePolicy,
     /// A host, a cluster, a resource pool or a vApp: `/datacenter/host/cluster[/Resources/pool]`.
     pub target: String,
     /// The name of the new machine; `None` takes the descriptor's.
@@ -123,6 +128,7 @@ impl Import {
     pub fn new(package: impl Into<Arc<Package>>, target: impl Into<String>) -> Self {
         Self {
             package: package.into(),
+            signature: SignaturePolicy::default(),
             target: target.into(),
             name: None,
             datastore: None,
@@ -156,6 +162,7 @@ impl Import {
     /// # Errors
     ///
     /// [`Error::Package`] if the package cannot be imported or its manifest leaves a file out,
+    /// [`Error::Certificate`] and [`Error::Unsigned`] if its signature is not as it should be,
     /// [`Error::Eulas`] if its licences were not agreed to, [`Error::Server`] and
     /// [`Error::NotFound`] if something that the request names is not there,
     /// [`Error::Preflight`] if the server does not take the descriptor, and [`Error::Refused`] if
@@ -168,6 +175,8 @@ impl Import {
         }
         let mut findings = check_package(&self.package)?;
         findings.extend(descriptor::findings(self.package.envelope()));
+        let signature = self.package.signature(&self.signature)?;
+        findings.extend(signature.iter().flat_map(signature_findings));
         let place = self.find_place(server).await?;
         let mut preflight = Preflight { server, request: &self, place: &place, findings };
         let described = Described::read(&self, server).await?;
@@ -216,8 +225,18 @@ impl Import {
             wait_for_ip: self.wait_for_ip,
             template: self.template,
         };
-        let (server, package) = (server.clone(), self.package);
-        Ok(ImportPlan { server, package, spec, place, files, findings, afterwards })
+        let (server, package, policy) = (server.clone(), self.package, self.signature);
+        Ok(ImportPlan {
+            server,
+            package,
+            policy,
+            signature,
+            spec,
+            place,
+            files,
+            findings,
+            afterwards,
+        })
     }
 
     /// What contradicts itself.
@@ -306,6 +325,8 @@ impl Place {
 pub struct ImportPlan {
     server: Server,
     package: Arc<Package>,
+    policy: SignaturePolicy,
+    signature: Option<Signature>,
     spec: ImportSpec,
     place: Place,
     files: Vec<PlannedFile>,
@@ -351,6 +372,12 @@ impl ImportPlan {
     /// its own order are not known yet.
     pub fn files(&self) -> impl Iterator<Item = (&FileName, Option<u64>)> {
         self.files.iter().map(|file| (&file.file, file.size_bytes))
+    }
+
+    /// The signature of the package, if it has one and it has come.
+    #[must_use]
+    pub const fn signature(&self) -> Option<&Signature> {
+        self.signature.as_ref()
     }
 
     /// What was found: errors, which stop the import, warnings and notes.

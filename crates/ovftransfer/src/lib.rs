@@ -191,17 +191,20 @@ mod rights;
 #[cfg(test)]
 mod scenarios;
 mod server;
+mod signature;
 mod spec;
 mod store;
 mod transfer;
 mod verify;
 mod worker;
 
+pub use ovftransfer_ovf::CertificateError;
 pub use ovftransfer_ovf::Digest;
 pub use ovftransfer_ovf::DigestAlgorithm;
 pub use ovftransfer_ovf::Envelope;
 pub use ovftransfer_ovf::FileName;
 pub use ovftransfer_ovf::Manifest;
+pub use ovftransfer_ovf::certificate;
 pub use ovftransfer_ovf::envelope;
 pub use ovftransfer_vim::Endpoint;
 pub use ovftransfer_vim::Entity;
@@ -219,6 +222,7 @@ pub use ovftransfer_vim::transport::TransportError;
 
 pub use crate::artefact::Output;
 pub use crate::check::CheckedFile;
+pub use crate::check::CheckedPackage;
 pub use crate::check::check_package;
 pub use crate::error::Check;
 pub use crate::error::DeviceStatus;
@@ -245,6 +249,7 @@ pub use crate::report::FileReport;
 pub use crate::report::Report;
 pub use crate::server::Options;
 pub use crate::server::Server;
+pub use crate::signature::SignaturePolicy;
 pub use crate::spec::ImportSpecOptions;
 pub use crate::spec::NetworkMapping;
 pub use crate::spec::PropertyMapping;

@@ -10,12 +10,16 @@ use futures::TryStreamExt;
 use ovftransfer_ovf::Envelope;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
+use ovftransfer_ovf::certificate::Signature;
 use ovftransfer_ovf::envelope::Disk;
 use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_ovf::ova::Member;
 use ovftransfer_ovf::ova::Ova;
 
 use crate::error::Error;
+use crate::signature::Sealed;
+use crate::signature::SignaturePolicy;
+use crate::signature::StoredCertificate;
 use crate::store::ByteStream;
 use crate::store::PackageFiles;
 use crate::store::fetch;
@@ -25,11 +29,13 @@ use crate::store::file::FileSource;
 use crate::store::in_order;
 use crate::store::local::file_name;
 use crate::store::local::only_descriptor;
+use crate::store::local::open_certificate;
 use crate::store::local::open_file;
 use crate::store::local::open_manifest;
 use crate::store::local::read_limited;
 use crate::store::local::reading;
 use crate::store::package::check_descriptor;
+use crate::store::parts::CERTIFICATE_BYTES_MAX;
 use crate::store::parts::DESCRIPTOR_BYTES_MAX;
 use crate::store::parts::MANIFEST_BYTES_MAX;
 use crate::store::parts::parse_manifest;
@@ -55,7 +61,7 @@ pub struct Overview {
     descriptor: FileName,
     envelope: Envelope,
     manifest: Option<Manifest>,
-    has_certificate: bool,
+    certificate: Option<StoredCertificate>,
     is_ova: bool,
     is_whole: bool,
     files: BTreeMap<FileName, u64>,
@@ -104,6 +110,7 @@ impl Overview {
                 let mut overview = Self::of_members(location, &archive.ova, envelope);
                 overview.size_bytes = archive.size_bytes;
                 overview.manifest = archive.manifest;
+                overview.certificate = archive.certificate;
                 overview.checked()
             }
         }
@@ -132,7 +139,7 @@ impl Overview {
             location,
             descriptor: front.descriptor.clone(),
             manifest: front.manifest.take(),
-            has_certificate: front.has_certificate(),
+            certificate: front.certificate.take(),
             is_ova: true,
             is_whole: next.is_none(),
             files: next.into_iter().collect(),
@@ -166,11 +173,14 @@ impl Overview {
                 break;
             }
         }
-        let mut certificate_bytes = None;
+        let mut certificate = None;
         for file in beside(descriptor, ["cert", "CERT"]) {
-            certificate_bytes = certificate_bytes.or(size_of(files, &file).await?);
+            if let Some(bytes) = small(files, &file, CERTIFICATE_BYTES_MAX).await? {
+                size_bytes += bytes.len() as u64;
+                certificate = Some(StoredCertificate { file, bytes });
+                break;
+            }
         }
-        size_bytes = size_bytes.saturating_add(certificate_bytes.unwrap_or_default());
         let wanted: Vec<FileName> =
             envelope.references().iter().map(|file| file.href().clone()).collect();
         let found: Vec<(FileName, Option<u64>)> = futures::stream::iter(wanted)
@@ -187,7 +197,7 @@ impl Overview {
             size_bytes: Some(files.values().copied().fold(size_bytes, u64::saturating_add)),
             descriptor: descriptor.clone(),
             manifest,
-            has_certificate: certificate_bytes.is_some(),
+            certificate,
             is_ova: false,
             is_whole: true,
             files,
@@ -222,10 +232,25 @@ impl Overview {
         self.manifest.as_ref()
     }
 
-    /// Whether the package has a certificate.  It has not been checked.
+    /// Whether the package has a certificate.
     #[must_use]
     pub const fn has_certificate(&self) -> bool {
-        self.has_certificate
+        self.certificate.is_some()
+    }
+
+    /// The signature of the package, if it has one and it has been seen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Package::signature`](crate::Package::signature).
+    pub fn signature(&self, policy: &SignaturePolicy) -> Result<Option<Signature>, Error> {
+        let manifest = self.manifest.as_ref();
+        if !self.is_whole && (manifest.is_none() || self.certificate.is_none()) {
+            return Ok(None);
+        }
+        let certificate = self.certificate.as_ref();
+        let (package, descriptor) = (self.location.as_str(), &self.descriptor);
+        policy.judge(&Sealed { package, descriptor, manifest, certificate })
     }
 
     /// Whether the package is one file.
@@ -294,14 +319,13 @@ impl Overview {
         let files: BTreeMap<FileName, u64> = references
             .filter_map(|href| Some((href.clone(), size(&folder.join(href.as_str()))?)))
             .collect();
-        let certificate = here(["cert", "CERT"]);
-        let around = [size(path), here(["mf", "MF"]), certificate];
+        let around = [size(path), here(["mf", "MF"]), here(["cert", "CERT"])];
         let sizes = around.into_iter().flatten().chain(files.values().copied());
         Ok(Self {
             location,
             descriptor: file_name(path)?,
             manifest,
-            has_certificate: certificate.is_some(),
+            certificate: open_certificate(path)?,
             is_ova: false,
             is_whole: true,
             size_bytes: Some(sizes.fold(0, u64::saturating_add)),
@@ -329,22 +353,28 @@ impl Overview {
             }
             None => None,
         };
+        let certificate = match ova.certificate() {
+            Some(member) => {
+                let (file, bytes) = (member.name().clone(), read(member, CERTIFICATE_BYTES_MAX)?);
+                Some(StoredCertificate { file, bytes })
+            }
+            None => None,
+        };
         let overview = Self::of_members(location, &ova, envelope);
-        Ok(Self { manifest, size_bytes: Some(size_bytes), ..overview })
+        Ok(Self { manifest, certificate, size_bytes: Some(size_bytes), ..overview })
     }
 
-    /// An OVA, but for its manifest and its size.
+    /// An OVA, but for its manifest, its certificate and its size.
     fn of_members(location: String, ova: &Ova, envelope: Envelope) -> Self {
         let sizes = envelope.references().iter().filter_map(|file| {
             let member = ova.member(file.href())?;
             Some((file.href().clone(), member.size_bytes()))
         });
-        let is_certificate = |member: &Member| member.name().has_extension("cert");
         Self {
             location,
             descriptor: ova.descriptor().name().clone(),
             manifest: None,
-            has_certificate: ova.members().iter().any(is_certificate),
+            certificate: None,
             is_ova: true,
             is_whole: true,
             files: sizes.collect(),

@@ -13,6 +13,7 @@ pub(crate) mod in_order;
 pub(crate) mod local;
 pub(crate) mod lock;
 pub(crate) mod package;
+pub(crate) mod papers;
 pub(crate) mod parts;
 pub(crate) mod pipe;
 pub(crate) mod spool;

@@ -12,6 +12,7 @@ const LAYERS: [&str; 26] = [
     "worker",
     "inspect",
     "verify",
+    "signature",
     "store",
     "overview",
     "governor",

@@ -99,7 +99,8 @@ impl World {
 
     async fn check(&self) -> Result<Vec<CheckedFile>, Error> {
         let package = Arc::new(Package::open(&self.path("x.ovf"))?);
-        check_package(package, Arc::new(Meter::default()), &Default::default()).await
+        let meter = Arc::new(Meter::default());
+        Ok(check_package(package, &Default::default(), meter, &Default::default()).await?.files)
     }
 
     /// Changes the lines of the manifest.
@@ -297,7 +298,8 @@ async fn a_check_says_where_a_file_broke_off() {
     let disk = fs::File::options().write(true).open(world.path("x-disk-1.vmdk")).unwrap();
     disk.set_len(2 * MIB + 1).unwrap();
     let meter = Arc::new(Meter::default());
-    let error = check_package(package, meter, &Default::default()).await.unwrap_err();
+    let (policy, cancel) = Default::default();
+    let error = check_package(package, &policy, meter, &cancel).await.unwrap_err();
     // The place of the read that failed.
     assert!(matches!(error, Error::Stream { at_byte, .. } if at_byte == 2 * MIB), "{error}");
 }

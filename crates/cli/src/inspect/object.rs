@@ -1,6 +1,7 @@
 //! A package as an object of the JSON format.
 
 use ovftransfer::Overview;
+use ovftransfer::certificate::Signature;
 use ovftransfer::envelope::Disk;
 use ovftransfer::envelope::EnvelopeVersion;
 use ovftransfer::envelope::FileRef;
@@ -14,9 +15,10 @@ use serde_json::json;
 
 use super::hardware::Machine;
 use super::hardware::kind;
+use crate::signature;
 
 /// The package as the object of the JSON format.
-pub(super) fn package(overview: &Overview) -> Value {
+pub(super) fn package(overview: &Overview, signature: Option<&Signature>) -> Value {
     let envelope = overview.envelope();
     let machines = Machine::all(overview);
     let properties = envelope.products().flat_map(|product| {
@@ -32,6 +34,7 @@ pub(super) fn package(overview: &Overview) -> Value {
         "is_whole": overview.is_whole(),
         "has_manifest": known(overview, overview.manifest().is_some()),
         "has_certificate": known(overview, overview.has_certificate()),
+        "signature": signature.map(signature::object),
         "missing": texts(overview.missing().map(ToString::to_string).collect()),
         "outside": texts(envelope.outside().to_vec()),
         "products": envelope.products().map(product_object).collect::<Vec<_>>(),

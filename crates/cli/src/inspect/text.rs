@@ -1,6 +1,7 @@
 //! A package as tables for people.
 
 use ovftransfer::Overview;
+use ovftransfer::certificate::Signature;
 use ovftransfer::envelope::Disk;
 use ovftransfer::envelope::Product;
 use ovftransfer::envelope::Property;
@@ -12,14 +13,18 @@ use super::hardware::kind;
 use super::hardware::short_format;
 use crate::console::Console;
 use crate::format;
+use crate::signature;
 
 /// Prints everything that an administrator wants to know.
-pub(super) fn package(overview: &Overview, console: &Console) {
+pub(super) fn package(overview: &Overview, signature: Option<&Signature>, console: &Console) {
     let envelope = overview.envelope();
     for product in envelope.products().filter(|product| product.name.is_some()) {
         console.data(format::printable(&title(product)));
     }
-    console.data(about(overview));
+    console.data(about(overview, signature));
+    if let Some(signature) = signature {
+        console.data(format::printable(&signature::line(signature)));
+    }
     let machines = Machine::all(overview);
     let rows = envelope.collections().iter().map(collection_row).collect();
     section(console, "vApps", rows, &[]);
@@ -124,7 +129,7 @@ fn title(product: &Product) -> String {
     title
 }
 
-fn about(overview: &Overview) -> String {
+fn about(overview: &Overview, signature: Option<&Signature>) -> String {
     let form = if overview.is_ova() { "OVA" } else { "folder" };
     let size = overview.size_bytes().map(format::size);
     let size = size.unwrap_or_else(|| "unknown size".to_owned());
@@ -135,7 +140,7 @@ fn about(overview: &Overview) -> String {
     };
     let manifest = there(overview.manifest().is_some(), "manifest");
     let mut certificate = there(overview.has_certificate(), "certificate");
-    if overview.has_certificate() {
+    if overview.has_certificate() && signature.is_none() {
         certificate.push_str(" (not checked)");
     }
     format!("{}: {form} of {size}, {manifest}, {certificate}", overview.location())

@@ -1,6 +1,7 @@
 //! Signs manifests.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature;
@@ -169,6 +170,12 @@ impl SigningKey {
     #[must_use]
     pub const fn not_after(&self) -> Moment {
         self.signer.not_after
+    }
+
+    /// Whether the certificate is valid at this time.
+    #[must_use]
+    pub fn is_valid_at(&self, time: SystemTime) -> bool {
+        (self.signer.not_before..=self.signer.not_after).contains(&Moment::of(time))
     }
 
     /// The SHA-256 fingerprint of the certificate.

@@ -130,8 +130,10 @@ pub(super) fn judge(
         return Verdict::Weak;
     }
     let now = Moment::of(now);
-    // Whether he would be trusted is asked for the nearest time at which he could be.
-    let valid_at = now.clamp(signer.not_before, signer.not_after.max(signer.not_before));
+    let is_valid = (signer.not_before..=signer.not_after).contains(&now);
+    // Whether he would be trusted is asked for the time at which he got his certificate: those above
+    // him were valid then.
+    let valid_at = if is_valid { now } else { signer.not_before };
     if !anchors.known.contains(&signer.fingerprint) {
         if signer.is_self_issued {
             return Verdict::SelfSigned;

@@ -36,6 +36,7 @@ pub struct Ova {
     descriptor: Member,
     members: Vec<Member>,
     manifest: Option<Member>,
+    certificate: Option<Member>,
     /// Where in `members` a name stands.
     places: BTreeMap<FileName, usize>,
     warnings: Vec<OvaWarning>,
@@ -81,7 +82,8 @@ impl Ova {
         if let Some(first) = members.first().filter(|first| **first != descriptor) {
             warnings.push(OvaWarning::DescriptorNotFirst { file: first.name.clone() });
         }
-        let manifest = the_manifest(&members, &descriptor);
+        let manifest = the_only(&members, "mf", &descriptor);
+        let certificate = the_only(&members, "cert", &descriptor);
         if let Some(Member { name, .. }) = &manifest
             && name.stem() != descriptor.name.stem()
         {
@@ -89,7 +91,7 @@ impl Ova {
         }
         let places = (0..).zip(&members).map(|(place, member)| (member.name.clone(), place));
         let places = places.collect();
-        Ok(Self { descriptor, members, manifest, places, warnings })
+        Ok(Self { descriptor, members, manifest, certificate, places, warnings })
     }
 
     /// All members in the order of the archive; folders are left out.
@@ -108,6 +110,12 @@ impl Ova {
     #[must_use]
     pub fn manifest(&self) -> Option<&Member> {
         self.manifest.as_ref()
+    }
+
+    /// The certificate: the `.cert` with the name of the descriptor, else the only `.cert`.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Member> {
+        self.certificate.as_ref()
     }
 
     /// The member with a name.
@@ -135,11 +143,12 @@ fn the_descriptor(members: &[Member]) -> Result<Member, OvaError> {
     }
 }
 
-/// A manifest under another name is used too: to overlook it would be to verify nothing.
-fn the_manifest(members: &[Member], descriptor: &Member) -> Option<Member> {
-    let mut manifests = members.iter().filter(|member| member.name.has_extension("mf"));
-    let named = manifests.clone().find(|member| member.name.stem() == descriptor.name.stem());
-    match (named, manifests.next(), manifests.next()) {
+/// A manifest or a certificate under another name is used too: to overlook it would be to verify
+/// nothing.
+fn the_only(members: &[Member], extension: &str, descriptor: &Member) -> Option<Member> {
+    let mut found = members.iter().filter(|member| member.name.has_extension(extension));
+    let named = found.clone().find(|member| member.name.stem() == descriptor.name.stem());
+    match (named, found.next(), found.next()) {
         (Some(named), ..) => Some(named.clone()),
         (None, Some(only), None) => Some(only.clone()),
         _ => None,

@@ -129,6 +129,8 @@ pub enum Check {
     Place,
     /// What the session may do.
     Privileges,
+    /// The signature of the package, and who has made it.
+    Signature,
     /// Free space.
     Space,
 }
@@ -149,6 +151,7 @@ impl Check {
             Self::Package => "package",
             Self::Place => "place",
             Self::Privileges => "privileges",
+            Self::Signature => "signature",
             Self::Space => "space",
         }
     }

@@ -39,6 +39,7 @@ use crate::server::Options;
 use crate::server::server_algorithm;
 use crate::server::warn;
 use crate::server::warn_of;
+use crate::store::papers::Papers;
 use crate::transfer::Job;
 use crate::transfer::Moved;
 use crate::transfer::discard;
@@ -193,7 +194,9 @@ impl Running {
         let descriptor = small_file(plan.place.base(), "ovf")?;
         if exporting.chosen.is_empty() {
             exporting.chosen = self.choose(offered)?;
-            artefact.reserve(&descriptor, exporting.names(), request.algorithm).await?;
+            let key = request.signing_key.as_deref();
+            let names = exporting.names();
+            artefact.reserve(&descriptor, names, request.algorithm, key).await?;
             for exported in &exporting.chosen {
                 let weight_bytes = self.weight_of(exported);
                 exporting.meters.push(self.meter.add_file(&exported.file, weight_bytes));
@@ -279,7 +282,7 @@ impl Running {
         }
     }
 
-    /// Writes descriptor and manifest, not yet under their final names, while the lease is held.
+    /// Writes descriptor, manifest and certificate, not yet under their final names, while the lease is held.
     async fn describe(
         &self,
         descriptor: FileName,
@@ -316,7 +319,11 @@ impl Running {
         for (file, digest) in contents.digests {
             add(&mut manifest, &file, digest)?;
         }
-        artefact.stage(descriptor, manifest.to_bytes(), bytes).await
+        let mut papers = Papers::new(descriptor, bytes, manifest.to_bytes())?;
+        if let Some(key) = &plan.request.signing_key {
+            papers = papers.sign(key, algorithm)?;
+        }
+        artefact.stage(papers).await
     }
 }
 

@@ -16,11 +16,13 @@ use crate::error::Error;
 use crate::import::package::NO_MANIFEST;
 use crate::import::package::PlannedFile;
 use crate::import::package::not_proven;
+use crate::import::package::signature_findings;
 use crate::import::run::Running;
 use crate::inspect::Inspection;
 use crate::lease::LeaseApi;
 use crate::meter::FileMeter;
 use crate::server::warn;
+use crate::server::warn_of;
 use crate::store::Source;
 use crate::store::in_order::Arrived;
 use crate::store::in_order::InOrder;
@@ -101,6 +103,14 @@ impl Running {
         }
         let package = &self.plan.package;
         check_end(package, &end)?;
+        if package.may_be_signed_later() {
+            let sealed = package.sealed(end.manifest.as_ref(), end.certificate.as_ref());
+            let signature = self.plan.policy.judge(&sealed)?;
+            warn_of(
+                &self.options,
+                &signature.iter().flat_map(signature_findings).collect::<Vec<_>>(),
+            );
+        }
         let is_moved = |name: &FileName| moved.iter().any(|file| file.proof.file() == name);
         if let Some(file) = self.plan.files.iter().find(|file| !is_moved(&file.file)) {
             return Err(package.wrong(format!("{} has not come", file.file)));

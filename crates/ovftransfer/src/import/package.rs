@@ -2,6 +2,7 @@
 
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
+use ovftransfer_ovf::certificate::Signature;
 use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vim::ovf::FileItem;
 
@@ -42,6 +43,24 @@ pub(super) fn check_package(package: &Package) -> Result<Vec<Finding>, Error> {
     let mut texts = package.warnings().to_vec();
     texts.extend(manifest_warnings(package));
     Ok(texts.into_iter().map(|text| Finding::warning(Check::Package, "", text)).collect())
+}
+
+/// What a signature says, and what stands against trusting it.
+pub(super) fn signature_findings(signature: &Signature) -> Vec<Finding> {
+    let warning = |text: String| Finding::warning(Check::Signature, "", text);
+    let told = match signature.problem() {
+        Some(problem) => warning(problem),
+        None => {
+            let (subject, algorithm) = (&signature.subject, signature.algorithm);
+            Finding::note(
+                Check::Signature,
+                "",
+                format!("signed by {subject} ({algorithm}), trusted"),
+            )
+        }
+    };
+    let odd = signature.warnings.iter().cloned().map(warning);
+    std::iter::once(told).chain(odd).collect()
 }
 
 /// What is not proven by a manifest, if there is one.

@@ -14,6 +14,7 @@ use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
+use ovftransfer_ovf::certificate::SigningKey;
 
 use self::assembly::Assembly;
 use crate::error::Error;
@@ -31,7 +32,8 @@ use crate::store::folder::remove_folders;
 use crate::store::folder::take;
 use crate::store::folder::writing;
 use crate::store::lock::PackageLock;
-use crate::store::pipe::small_members;
+use crate::store::papers::Papers;
+use crate::store::papers::certificate_bytes;
 
 /// An OVA under its `.partial` name.
 ///
@@ -47,7 +49,8 @@ use crate::store::pipe::small_members;
 ///
 /// The sizes of disks are known only when they have come.  So one file at a time streams to its
 /// place; the others, which come at the same time, wait in spools, and are moved in while more
-/// still stream.  Descriptor and manifest, which must be first, have slots that were left free.
+/// still stream.  Descriptor, manifest and certificate, which must be first, have slots that were
+/// left free.
 #[derive(Debug)]
 pub(crate) struct PackageArchive {
     path: PathBuf,
@@ -112,13 +115,15 @@ impl PackageArchive {
         .await
     }
 
-    /// Leaves room for the descriptor and for a manifest of exactly `files`.
+    /// Leaves room for the descriptor, for a manifest of exactly `files`, and for the certificate of
+    /// a key.
     pub(crate) fn reserve(
         &self,
         descriptor: &FileName,
         files: &[FileName],
         algorithm: DigestAlgorithm,
-    ) {
+        key: Option<&SigningKey>,
+    ) -> Result<(), Error> {
         let slot_bytes = DESCRIPTOR_BYTES + DESCRIPTOR_FILE_BYTES * files.len() as u64;
         let blank = vec![0; algorithm.len_bytes()];
         let digest = Digest::new(algorithm, &blank).ok();
@@ -127,7 +132,10 @@ impl PackageArchive {
             // Names that cannot stand in a manifest are refused when it is made.
             let _refused_later = digest.map(|digest| manifest.push(file.clone(), digest));
         }
-        self.assembly.reserve(slot_bytes, manifest.to_bytes().len() as u64);
+        let certificate = key.map(|key| certificate_bytes(key, descriptor)).transpose()?;
+        let fixed = [Some(manifest.to_bytes().len()), certificate];
+        self.assembly.reserve(slot_bytes, fixed.into_iter().flatten());
+        Ok(())
     }
 
     /// Where the bytes of a file go.
@@ -161,16 +169,11 @@ impl PackageArchive {
         .await
     }
 
-    /// Writes manifest and descriptor into their slots and makes everything durable.
-    pub(crate) async fn seal(
-        &self,
-        name: FileName,
-        manifest: Vec<u8>,
-        descriptor: Vec<u8>,
-    ) -> Result<(), Error> {
+    /// Writes the small files into their slots and makes everything durable.
+    pub(crate) async fn seal(&self, papers: Papers) -> Result<(), Error> {
         let (assembly, path) = (Arc::clone(&self.assembly), self.lock.path().to_owned());
         blocking(move || {
-            let small = small_members(&name, &manifest, &descriptor)?;
+            let small = papers.members()?;
             assembly.seal(&small).map_err(writing(&path))
         })
         .await

@@ -18,6 +18,7 @@ use crate::inspect::Inspection;
 use crate::store::Destination;
 use crate::store::Sink;
 use crate::store::Store;
+use crate::store::papers::Papers;
 use crate::verify::Verification;
 use crate::verify::Verified;
 
@@ -25,7 +26,7 @@ use crate::verify::Verified;
 #[derive(Debug)]
 pub(crate) struct PackageStore {
     store: Arc<dyn Store>,
-    /// Manifest and descriptor, in this order.
+    /// Manifest, certificate if there is one, and descriptor, in this order.
     small: Mutex<Vec<(Box<dyn Sink>, Verified)>>,
 }
 
@@ -39,16 +40,11 @@ impl PackageStore {
         Arc::new(StoreDestination { store: Arc::clone(&self.store), file: file.clone() })
     }
 
-    /// Writes manifest and descriptor, and makes them durable.
-    pub(crate) async fn stage(
-        &self,
-        descriptor_name: FileName,
-        manifest: Vec<u8>,
-        descriptor: Vec<u8>,
-    ) -> Result<(), Error> {
-        let manifest_name = FileName::new(format!("{}.mf", descriptor_name.stem()))
-            .map_err(|error| Error::Refused { problem: error.to_string() })?;
-        for (file, content) in [(manifest_name, manifest), (descriptor_name, descriptor)] {
+    /// Writes the small files, and makes them durable.
+    pub(crate) async fn stage(&self, papers: Papers) -> Result<(), Error> {
+        let Papers { descriptor, manifest, certificate } = papers;
+        for (file, content) in [Some(manifest), certificate, Some(descriptor)].into_iter().flatten()
+        {
             let proof = proof_of(&file, &content)?;
             let mut sink = self.store.create(&file).await.map_err(writing(&file))?;
             let written = async {

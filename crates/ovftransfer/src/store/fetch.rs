@@ -21,9 +21,11 @@ use ovftransfer_vim::tls::Trust;
 use ovftransfer_vim::transport::ByteStream;
 
 use crate::error::Error;
+use crate::signature::StoredCertificate;
 use crate::store::PackageFiles;
 use crate::store::Source;
 use crate::store::in_order;
+use crate::store::parts::CERTIFICATE_BYTES_MAX;
 use crate::store::parts::DESCRIPTOR_BYTES_MAX;
 use crate::store::parts::HEAD_BYTES;
 use crate::store::parts::MANIFEST_BYTES_MAX;
@@ -176,6 +178,7 @@ async fn open_ova(
         }
         None => None,
     };
+    let certificate = certificate(&mut blocks, &ova, &location).await?;
     let mut files = BTreeMap::new();
     for file in envelope.references() {
         let member = ova.member(file.href()).ok_or_else(|| Error::Package {
@@ -192,7 +195,17 @@ async fn open_ova(
     let warnings = ova.warnings().iter().map(ToString::to_string).collect();
     let missing = missing(manifest.as_ref(), |file| ova.member(file).is_some());
     let (descriptor, in_order) = (member.name().clone(), None);
-    Ok(Parts { location, descriptor, envelope, manifest, files, missing, warnings, in_order })
+    Ok(Parts {
+        location,
+        descriptor,
+        envelope,
+        manifest,
+        certificate,
+        files,
+        missing,
+        warnings,
+        in_order,
+    })
 }
 
 /// What an address leads to, for those who only look.
@@ -211,6 +224,7 @@ pub(crate) struct Indexed {
     pub(crate) size_bytes: Option<u64>,
     pub(crate) descriptor: Bytes,
     pub(crate) manifest: Option<Manifest>,
+    pub(crate) certificate: Option<StoredCertificate>,
 }
 
 /// Finds out what an address leads to, and reads the headers and the small files of an OVA.
@@ -235,6 +249,16 @@ pub(crate) async fn reach(url: &PackageUrl, options: &FetchOptions) -> Result<Re
     }
 }
 
+async fn certificate(
+    blocks: &mut Blocks,
+    ova: &Ova,
+    location: &str,
+) -> Result<Option<StoredCertificate>, Error> {
+    let Some(member) = ova.certificate() else { return Ok(None) };
+    let bytes = blocks.small(member, CERTIFICATE_BYTES_MAX, location).await?;
+    Ok(Some(StoredCertificate { file: member.name().clone(), bytes: bytes.to_vec() }))
+}
+
 async fn index(mut blocks: Blocks, location: &str, archive: &FileName) -> Result<Indexed, Error> {
     let unsound = |source| in_order::unsound(location, archive, source);
     let mut walk = Walk::new(blocks.file.size_bytes());
@@ -253,7 +277,8 @@ async fn index(mut blocks: Blocks, location: &str, archive: &FileName) -> Result
         }
         None => None,
     };
-    Ok(Indexed { ova, size_bytes: blocks.file.size_bytes(), descriptor, manifest })
+    let certificate = certificate(&mut blocks, &ova, location).await?;
+    Ok(Indexed { ova, size_bytes: blocks.file.size_bytes(), descriptor, manifest, certificate })
 }
 
 fn head_bytes(member: &Member) -> u64 {

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use ovftransfer_ovf::FileName;
 
@@ -17,6 +19,7 @@ use crate::store::file::partial_path;
 use crate::store::file::sync_folder;
 use crate::store::file::write_partial;
 use crate::store::lock::PackageLock;
+use crate::store::papers::Papers;
 use crate::verify::Verified;
 
 /// A folder that takes a package, and keeps other exports out of it meanwhile.
@@ -39,6 +42,8 @@ pub(crate) struct PackageFolder {
     made: Vec<PathBuf>,
     /// The descriptor under its `.partial` name.
     lock: Arc<PackageLock>,
+    /// Whether a certificate was written.
+    is_signed: AtomicBool,
     /// What got its final name and took nobody's place, in this order.
     published: Vec<PathBuf>,
 }
@@ -60,7 +65,8 @@ impl PackageFolder {
     }
 
     /// Refuses final names of a package that cannot be given: those of the descriptor, of the
-    /// manifest and of `files`.
+    /// manifest, of the certificate and of `files`.  A certificate that stayed would be taken for
+    /// that of a package which is not signed.
     ///
     /// # Errors
     ///
@@ -71,7 +77,7 @@ impl PackageFolder {
         files: &[FileName],
         existing: Existing,
     ) -> Result<(), Error> {
-        let own = ["ovf", "mf"].map(|extension| format!("{base}.{extension}"));
+        let own = ["ovf", "mf", "cert"].map(|extension| format!("{base}.{extension}"));
         let names = own.iter().map(String::as_str).chain(files.iter().map(FileName::as_str));
         names.map(|name| folder.join(name)).try_for_each(|path| check_name(path, existing))
     }
@@ -102,7 +108,8 @@ impl PackageFolder {
             match taken {
                 Ok(lock) => {
                     let (lock, published) = (Arc::new(lock), Vec::new());
-                    Ok(Self { folder, base, existing, made, lock, published })
+                    let is_signed = AtomicBool::new(false);
+                    Ok(Self { folder, base, existing, made, lock, is_signed, published })
                 }
                 Err(error) => {
                     remove_folders(made);
@@ -129,12 +136,20 @@ impl PackageFolder {
         blocking(move || Self::check_names(&folder, &base, &files, existing)).await
     }
 
-    /// Writes manifest and descriptor under their `.partial` names and makes them durable.
-    pub(crate) async fn stage(&self, manifest: Vec<u8>, descriptor: Vec<u8>) -> Result<(), Error> {
-        let (path, lock) = (self.own("mf"), Arc::clone(&self.lock));
+    /// Writes the small files under their `.partial` names and makes them durable.
+    pub(crate) async fn stage(&self, papers: Papers) -> Result<(), Error> {
+        self.is_signed.store(papers.certificate.is_some(), Ordering::Relaxed);
+        let paths = (self.own("mf"), self.own("cert"));
+        let lock = Arc::clone(&self.lock);
         blocking(move || {
-            write_partial(&path, &manifest).map_err(writing(&partial_path(&path)))?;
-            lock.write(&descriptor).map_err(writing(lock.path()))
+            let write = |path: &Path, bytes: &[u8]| {
+                write_partial(path, bytes).map_err(writing(&partial_path(path)))
+            };
+            write(&paths.0, &papers.manifest.1)?;
+            if let Some((_, certificate)) = &papers.certificate {
+                write(&paths.1, certificate)?;
+            }
+            lock.write(&papers.descriptor.1).map_err(writing(lock.path()))
         })
         .await
     }
@@ -145,7 +160,8 @@ impl PackageFolder {
         if self.existing == Existing::Keep {
             return Ok(());
         }
-        let (folder, old) = (self.folder.clone(), [self.own("ovf"), self.own("mf")]);
+        let old = ["ovf", "cert", "mf"].map(|extension| self.own(extension));
+        let folder = self.folder.clone();
         blocking(move || {
             for path in old {
                 match fs::remove_file(&path) {
@@ -175,11 +191,15 @@ impl PackageFolder {
         Ok(())
     }
 
-    /// Gives the manifest its final name, then the descriptor, and makes all names durable.
+    /// Gives the manifest its final name, then the certificate, then the descriptor, and makes all
+    /// names durable.
     ///
     /// Returns the path of the descriptor.
     pub(crate) async fn publish(&mut self) -> Result<PathBuf, Error> {
-        for path in [self.own("mf"), self.own("ovf")] {
+        let is_signed = self.is_signed.load(Ordering::Relaxed);
+        let extensions = ["mf", "cert", "ovf"].into_iter();
+        for extension in extensions.filter(|extension| *extension != "cert" || is_signed) {
+            let path = self.own(extension);
             let (given, existing) = (path.clone(), self.existing);
             blocking(move || {
                 give_name(&partial_path(&given), &given, existing).map_err(naming(&given))
@@ -200,6 +220,7 @@ impl PackageFolder {
             for path in self.published.iter().rev() {
                 remove(path);
             }
+            remove(&partial_path(&self.own("cert")));
             remove(&partial_path(&self.own("mf")));
             // The last of the files: once it is gone the names belong to somebody else.
             remove(self.lock.path());
@@ -362,6 +383,10 @@ mod tests {
         names
     }
 
+    fn papers() -> Papers {
+        Papers::new(name("x.ovf"), b"<>".to_vec(), b"mf".to_vec()).unwrap()
+    }
+
     async fn create(folder: &Path, existing: Existing) -> Result<PackageFolder, Error> {
         PackageFolder::create(folder.to_owned(), "x".to_owned(), existing).await
     }
@@ -383,7 +408,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("a/b");
         let package = create(&folder, Existing::Keep).await.unwrap();
-        package.stage(b"mf".to_vec(), b"<>".to_vec()).await.unwrap();
+        package.stage(papers()).await.unwrap();
         assert_eq!(names_in(&folder), ["x.mf.partial", "x.ovf.partial"]);
         package.discard().await;
         assert!(!temp.path().join("a").exists());
@@ -397,7 +422,7 @@ mod tests {
         let error = create(temp.path(), Existing::Replace).await.unwrap_err();
         assert!(error.to_string().contains(&temp.path().display().to_string()), "{error}");
         assert!(matches!(error, Error::Refused { .. }), "{error}");
-        first.stage(b"mf".to_vec(), b"<>".to_vec()).await.unwrap();
+        first.stage(papers()).await.unwrap();
         first.publish().await.unwrap();
         drop(first);
         let error = create(temp.path(), Existing::Keep).await.unwrap_err();
@@ -448,7 +473,7 @@ mod tests {
         }
         let mut package = create(temp.path(), Existing::Replace).await.unwrap();
         let (first, second) = (written(&package, "a").await, written(&package, "b").await);
-        package.stage(b"mf".to_vec(), b"<>".to_vec()).await.unwrap();
+        package.stage(papers()).await.unwrap();
         assert_eq!(fs::read(temp.path().join("x.ovf")).unwrap(), b"old");
         package.make_way().await.unwrap();
         package.commit(first.0, &first.1).await.unwrap();

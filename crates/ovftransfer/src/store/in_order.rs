@@ -28,8 +28,10 @@ use tokio::sync::mpsc;
 
 use crate::error::Error;
 use crate::error::StreamEnded;
+use crate::signature::StoredCertificate;
 use crate::store::ByteStream;
 use crate::store::Source;
+use crate::store::parts::CERTIFICATE_BYTES_MAX;
 use crate::store::parts::DESCRIPTOR_BYTES_MAX;
 use crate::store::parts::MANIFEST_BYTES_MAX;
 use crate::store::parts::Parts;
@@ -40,11 +42,22 @@ use crate::store::parts::too_large;
 
 /// Reads descriptor and manifest from the beginning of an archive.
 pub(crate) async fn open(stream: ByteStream, location: String) -> Result<Parts, Error> {
-    let Front { reader, descriptor, bytes, manifest } = front(stream, &location).await?;
+    let Front { reader, descriptor, bytes, manifest, certificate } =
+        front(stream, &location).await?;
     let envelope = parse_envelope(&location, bytes)?;
     let in_order = Some(Arc::new(InOrder { reader: Arc::new(Mutex::new(reader)) }));
     let (files, missing, warnings) = (BTreeMap::new(), Vec::new(), Vec::new());
-    Ok(Parts { location, descriptor, envelope, manifest, files, missing, warnings, in_order })
+    Ok(Parts {
+        location,
+        descriptor,
+        envelope,
+        manifest,
+        certificate,
+        files,
+        missing,
+        warnings,
+        in_order,
+    })
 }
 
 /// An archive that has been read up to the header of its first file.
@@ -55,17 +68,13 @@ pub(crate) struct Front {
     /// The descriptor.
     pub(crate) bytes: Vec<u8>,
     pub(crate) manifest: Option<Manifest>,
+    pub(crate) certificate: Option<StoredCertificate>,
 }
 
 impl Front {
     /// The file that comes next; none if the archive has ended.
     pub(crate) fn next(&self) -> Option<&Member> {
         self.reader.next.as_ref()
-    }
-
-    /// Whether a certificate has come.
-    pub(crate) const fn has_certificate(&self) -> bool {
-        self.reader.has_certificate
     }
 }
 
@@ -80,7 +89,7 @@ pub(crate) async fn front(stream: ByteStream, location: &str) -> Result<Front, E
         member: None,
         next: None,
         small: BTreeMap::new(),
-        has_certificate: false,
+        certificates: BTreeMap::new(),
         stall: None,
     };
     let Some(first) = reader.member().await? else {
@@ -96,7 +105,10 @@ pub(crate) async fn front(stream: ByteStream, location: &str) -> Result<Front, E
         Some((name, bytes)) => Some(parse_manifest(&format!("{location}: {name}"), bytes)?),
         None => None,
     };
-    Ok(Front { reader, descriptor, bytes, manifest })
+    let mut certificates = reader.certificates.iter();
+    let named = certificates.find(|(name, _)| name.stem() == descriptor.stem());
+    let certificate = named.map(|(file, bytes)| stored(file, bytes));
+    Ok(Front { reader, descriptor, bytes, manifest, certificate })
 }
 
 /// The files of an archive, as they come.
@@ -141,7 +153,11 @@ impl InOrder {
             }
             None => None,
         };
-        Ok(End { ova, manifest })
+        let certificate = ova.certificate().and_then(|member| {
+            let bytes = reader.certificates.get(member.name())?;
+            Some(stored(member.name(), bytes))
+        });
+        Ok(End { ova, manifest, certificate })
     }
 }
 
@@ -150,6 +166,11 @@ impl InOrder {
 pub(crate) struct End {
     pub(crate) ova: Ova,
     pub(crate) manifest: Option<Manifest>,
+    pub(crate) certificate: Option<StoredCertificate>,
+}
+
+fn stored(file: &FileName, bytes: &[u8]) -> StoredCertificate {
+    StoredCertificate { file: file.clone(), bytes: bytes.to_vec() }
 }
 
 /// A file whose bytes come next.
@@ -217,7 +238,7 @@ struct Reader {
     next: Option<Member>,
     /// Manifests.
     small: BTreeMap<FileName, Vec<u8>>,
-    has_certificate: bool,
+    certificates: BTreeMap<FileName, Vec<u8>>,
     /// How long the stream may give nothing.
     stall: Option<Duration>,
 }
@@ -230,7 +251,7 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// The next file; manifests are kept on the way, and certificates left out.
+    /// The next file; manifests and certificates are kept on the way.
     async fn file(&mut self) -> Result<Option<Member>, Error> {
         while let Some(member) = self.member().await? {
             if member.name().has_extension("mf") {
@@ -239,7 +260,9 @@ impl Reader {
                 let content = self.content(&member, MANIFEST_BYTES_MAX - kept).await?;
                 self.small.insert(member.name().clone(), content);
             } else if member.name().has_extension("cert") {
-                self.has_certificate = true;
+                let kept: u64 = self.certificates.values().map(|bytes| bytes.len() as u64).sum();
+                let content = self.content(&member, CERTIFICATE_BYTES_MAX - kept).await?;
+                self.certificates.insert(member.name().clone(), content);
             } else {
                 return Ok(Some(member));
             }

@@ -17,7 +17,9 @@ use ovftransfer_ovf::ova::Member;
 use ovftransfer_ovf::ova::Ova;
 
 use crate::error::Error;
+use crate::signature::StoredCertificate;
 use crate::store::file::FileSource;
+use crate::store::parts::CERTIFICATE_BYTES_MAX;
 use crate::store::parts::DESCRIPTOR_BYTES_MAX;
 use crate::store::parts::HEAD_BYTES;
 use crate::store::parts::MANIFEST_BYTES_MAX;
@@ -50,6 +52,7 @@ fn open_descriptor(path: &Path) -> Result<Parts, Error> {
     let envelope = parse_envelope(&location, read_limited(path, DESCRIPTOR_BYTES_MAX)?)?;
     let descriptor = file_name(path)?;
     let manifest = open_manifest(path)?;
+    let certificate = open_certificate(path)?;
     let mut files = BTreeMap::new();
     for file in envelope.references() {
         let path = folder.join(file.href().as_str());
@@ -59,7 +62,17 @@ fn open_descriptor(path: &Path) -> Result<Parts, Error> {
     }
     let missing = missing(manifest.as_ref(), |file| folder.join(file.as_str()).exists());
     let (warnings, in_order) = (Vec::new(), None);
-    Ok(Parts { location, descriptor, envelope, manifest, files, missing, warnings, in_order })
+    Ok(Parts {
+        location,
+        descriptor,
+        envelope,
+        manifest,
+        certificate,
+        files,
+        missing,
+        warnings,
+        in_order,
+    })
 }
 
 fn open_ova(path: &Path) -> Result<Parts, Error> {
@@ -85,6 +98,13 @@ fn open_ova(path: &Path) -> Result<Parts, Error> {
         }
         None => None,
     };
+    let certificate = match ova.certificate() {
+        Some(member) => {
+            let (file, bytes) = (member.name().clone(), read(member, CERTIFICATE_BYTES_MAX)?);
+            Some(StoredCertificate { file, bytes })
+        }
+        None => None,
+    };
     let mut files = BTreeMap::new();
     for file in envelope.references() {
         let member = ova.member(file.href()).ok_or_else(|| Error::Package {
@@ -97,7 +117,17 @@ fn open_ova(path: &Path) -> Result<Parts, Error> {
     let warnings = ova.warnings().iter().map(ToString::to_string).collect();
     let missing = missing(manifest.as_ref(), |file| ova.member(file).is_some());
     let (descriptor, in_order) = (member.name().clone(), None);
-    Ok(Parts { location, descriptor, envelope, manifest, files, missing, warnings, in_order })
+    Ok(Parts {
+        location,
+        descriptor,
+        envelope,
+        manifest,
+        certificate,
+        files,
+        missing,
+        warnings,
+        in_order,
+    })
 }
 
 /// A file with its size and, for disks, its first bytes.
@@ -140,6 +170,23 @@ pub(crate) fn open_manifest(descriptor: &Path) -> Result<Option<Manifest>, Error
             Ok(_) => {
                 let bytes = read_limited(&path, MANIFEST_BYTES_MAX)?;
                 return parse_manifest(&path.display().to_string(), &bytes).map(Some);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(reading(&path, error)),
+        }
+    }
+    Ok(None)
+}
+
+/// The certificate beside a descriptor.
+pub(crate) fn open_certificate(descriptor: &Path) -> Result<Option<StoredCertificate>, Error> {
+    for extension in ["cert", "CERT"] {
+        let path = descriptor.with_extension(extension);
+        match fs::metadata(&path) {
+            Ok(_) => {
+                let (file, bytes) =
+                    (file_name(&path)?, read_limited(&path, CERTIFICATE_BYTES_MAX)?);
+                return Ok(Some(StoredCertificate { file, bytes }));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(reading(&path, error)),

@@ -8,10 +8,14 @@ use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::Envelope;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
+use ovftransfer_ovf::certificate::Signature;
 use ovftransfer_ovf::envelope::FileRef;
 
 use crate::error::Error;
 use crate::inspect::Hasher;
+use crate::signature::Sealed;
+use crate::signature::SignaturePolicy;
+use crate::signature::StoredCertificate;
 use crate::store::ByteStream;
 use crate::store::PackageFiles;
 use crate::store::fetch;
@@ -39,6 +43,7 @@ pub struct Package {
     descriptor: FileName,
     envelope: Envelope,
     manifest: Option<Manifest>,
+    certificate: Option<StoredCertificate>,
     /// What the descriptor refers to; empty if it comes in its own order.
     files: BTreeMap<FileName, PackageFile>,
     /// Files that the manifest names and the package does not have.
@@ -134,6 +139,50 @@ impl Package {
         self.manifest.as_ref()
     }
 
+    /// Whether the package has a certificate.
+    ///
+    /// Of an OVA that is read in its order: if it stands before the first file.
+    #[must_use]
+    pub const fn has_certificate(&self) -> bool {
+        self.certificate.is_some()
+    }
+
+    /// The signature of the package, if it has one.
+    ///
+    /// Of an OVA that is read in its order: if certificate and manifest stand before the first file.
+    /// The files are not compared with the manifest by this.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Certificate`] if it does not fit the manifest, or cannot be read; [`Error::Package`]
+    /// if there is no manifest, or one that leaves the descriptor out; [`Error::Unsigned`] if the
+    /// policy requires more than there is.
+    pub fn signature(&self, policy: &SignaturePolicy) -> Result<Option<Signature>, Error> {
+        if self.may_be_signed_later() {
+            return Ok(None);
+        }
+        policy.judge(&self.sealed(self.manifest.as_ref(), self.certificate.as_ref()))
+    }
+
+    /// Whether only the end of a stream tells whether and how the package is signed.
+    pub(crate) const fn may_be_signed_later(&self) -> bool {
+        self.in_order.is_some() && (self.manifest.is_none() || self.certificate.is_none())
+    }
+
+    /// The certificate that has come.
+    pub(crate) const fn certificate(&self) -> Option<&StoredCertificate> {
+        self.certificate.as_ref()
+    }
+
+    /// What a signature is about, with what the end of a stream has told.
+    pub(crate) fn sealed<'s>(
+        &'s self,
+        manifest: Option<&'s Manifest>,
+        certificate: Option<&'s StoredCertificate>,
+    ) -> Sealed<'s> {
+        Sealed { package: &self.location, descriptor: &self.descriptor, manifest, certificate }
+    }
+
     /// What is odd about the package but does no harm.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
@@ -187,10 +236,19 @@ impl Package {
     }
 
     fn new(parts: Parts) -> Result<Self, Error> {
-        let Parts { location, descriptor, envelope, manifest, .. } = parts;
+        let Parts { location, descriptor, envelope, manifest, certificate, .. } = parts;
         let Parts { files, missing, warnings, in_order, .. } = parts;
-        let package =
-            Self { location, descriptor, envelope, manifest, files, missing, warnings, in_order };
+        let package = Self {
+            location,
+            descriptor,
+            envelope,
+            manifest,
+            certificate,
+            files,
+            missing,
+            warnings,
+            in_order,
+        };
         if let Some(manifest) = &package.manifest {
             package.check_descriptor(manifest)?;
         }

@@ -13,6 +13,7 @@ use ovftransfer_ovf::ManifestEntry;
 use ovftransfer_ovf::envelope::FileRef;
 
 use crate::error::Error;
+use crate::signature::StoredCertificate;
 use crate::store::PackageFiles;
 use crate::store::Source;
 use crate::store::in_order::InOrder;
@@ -53,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) descriptor: FileName,
     pub(crate) envelope: Envelope,
     pub(crate) manifest: Option<Manifest>,
+    pub(crate) certificate: Option<StoredCertificate>,
     pub(crate) files: BTreeMap<FileName, PackageFile>,
     pub(crate) missing: Vec<FileName>,
     pub(crate) warnings: Vec<String>,
@@ -71,6 +73,7 @@ impl Parts {
         let bytes = reader.all(descriptor, &*source, DESCRIPTOR_BYTES_MAX).await?;
         let envelope = parse_envelope(&location, bytes)?;
         let manifest = reader.manifest(descriptor).await?;
+        let certificate = reader.certificate(descriptor).await?;
         let wanted: Vec<(FileName, bool)> = envelope
             .references()
             .iter()
@@ -92,7 +95,17 @@ impl Parts {
         }
         let (descriptor, files) = (descriptor.clone(), found);
         let (warnings, in_order) = (Vec::new(), None);
-        Ok(Self { location, descriptor, envelope, manifest, files, missing, warnings, in_order })
+        Ok(Self {
+            location,
+            descriptor,
+            envelope,
+            manifest,
+            certificate,
+            files,
+            missing,
+            warnings,
+            in_order,
+        })
     }
 }
 
@@ -151,6 +164,19 @@ impl Reader<'_> {
             if let Some(source) = self.find(&file).await? {
                 let bytes = self.all(&file, &*source, MANIFEST_BYTES_MAX).await?;
                 return parse_manifest(&format!("{}: {file}", self.location), &bytes).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn certificate(&self, descriptor: &FileName) -> Result<Option<StoredCertificate>, Error> {
+        for extension in ["cert", "CERT"] {
+            let Ok(file) = FileName::new(format!("{}.{extension}", descriptor.stem())) else {
+                continue;
+            };
+            if let Some(source) = self.find(&file).await? {
+                let bytes = self.all(&file, &*source, CERTIFICATE_BYTES_MAX).await?;
+                return Ok(Some(StoredCertificate { file, bytes }));
             }
         }
         Ok(None)
@@ -228,6 +254,9 @@ pub(crate) const DESCRIPTOR_BYTES_MAX: u64 = 4 << 20;
 
 /// The largest manifest that is read: 30,000 lines.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+
+/// The largest certificate that is read, as far as `ovftransfer_ovf` reads it.
+pub(crate) const CERTIFICATE_BYTES_MAX: u64 = 256 << 10;
 
 /// How much of a disk is read beforehand: enough to tell what it is.
 pub(crate) const HEAD_BYTES: usize = 4;

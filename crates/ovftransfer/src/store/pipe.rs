@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::store::Destination;
 use crate::store::Sink;
 use crate::store::file::blocking;
+use crate::store::papers::Papers;
 use crate::store::spool::Collect;
 use crate::store::spool::SpoolSink;
 use crate::store::spool::Spooled;
@@ -49,7 +50,7 @@ pub(crate) struct PackagePipe {
     pipe: Pipe,
     spools: PathBuf,
     parts: Parts,
-    /// Descriptor and manifest as members of the archive.
+    /// The small files as members of the archive.
     small: Mutex<Vec<u8>>,
 }
 
@@ -81,14 +82,9 @@ impl PackagePipe {
         &self.spools
     }
 
-    /// Keeps descriptor and manifest.
-    pub(crate) fn stage(
-        &self,
-        name: &FileName,
-        manifest: &[u8],
-        descriptor: &[u8],
-    ) -> Result<(), Error> {
-        let small = small_members(name, manifest, descriptor)?;
+    /// Keeps the small files.
+    pub(crate) fn stage(&self, papers: &Papers) -> Result<(), Error> {
+        let small = papers.members()?;
         *self.small.lock().unwrap_or_else(PoisonError::into_inner) = small;
         Ok(())
     }
@@ -129,33 +125,6 @@ fn write_all(pipe: &mut dyn Write, small: &[u8], parts: &mut [Spooled]) -> io::R
     }
     pipe.write_all(&ova::END)?;
     pipe.flush()
-}
-
-/// The first members of an archive: the descriptor called `name`, and the manifest beside it.
-///
-/// # Errors
-///
-/// [`Error::Refused`] if the name is too long for an archive.
-pub(crate) fn small_members(
-    name: &FileName,
-    manifest: &[u8],
-    descriptor: &[u8],
-) -> Result<Vec<u8>, Error> {
-    let refused = |reason: String| Error::Refused {
-        problem: format!("the archive cannot have a file called {name}: {reason}"),
-    };
-    let beside =
-        FileName::new(format!("{}.mf", name.stem())).map_err(|error| refused(error.to_string()))?;
-    let mut bytes = Vec::new();
-    for (file, content) in [(name, descriptor), (&beside, manifest)] {
-        let size_bytes = content.len() as u64;
-        let header =
-            ova::member_header(file, size_bytes).map_err(|error| refused(error.to_string()))?;
-        bytes.extend_from_slice(&header);
-        bytes.extend_from_slice(content);
-        bytes.extend_from_slice(ova::member_padding(size_bytes));
-    }
-    Ok(bytes)
 }
 
 /// One file on its way into a spool.

@@ -14,7 +14,6 @@ use ovftransfer::CheckedFile;
 use ovftransfer::Error;
 use ovftransfer::ErrorKind;
 use ovftransfer::FetchOptions;
-use ovftransfer::Meter;
 use ovftransfer::Package;
 use ovftransfer::PackageUrl;
 use ovftransfer::Trust;
@@ -63,7 +62,8 @@ async fn fetch(url: &str, options: &FetchOptions) -> Result<Package, Error> {
 }
 
 async fn check(package: Package) -> Result<Vec<CheckedFile>, Error> {
-    check_package(Arc::new(package), Arc::new(Meter::default()), &Default::default()).await
+    let (meter, policy, cancel) = Default::default();
+    Ok(check_package(Arc::new(package), &policy, meter, &cancel).await?.files)
 }
 
 /// Fetches and checks an OVA.

@@ -51,8 +51,8 @@ pub(super) struct Assembly {
 struct State {
     /// Room for the content of the descriptor.
     descriptor_bytes: u64,
-    /// Room for the content of the manifest.
-    manifest_bytes: u64,
+    /// Room for what stands between the descriptor and the first file, with its headers.
+    fixed_bytes: u64,
     /// Where the header of the next file goes.
     end: u64,
     /// Whether somebody writes at the end: a file that streams to its place, or the mover.
@@ -75,12 +75,12 @@ impl Assembly {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves room for descriptor and manifest.
-    pub(super) fn reserve(&self, descriptor_bytes: u64, manifest_bytes: u64) {
+    /// Leaves room for the descriptor, and for small files of these sizes behind it.
+    pub(super) fn reserve(&self, descriptor_bytes: u64, fixed: impl Iterator<Item = usize>) {
         let mut state = self.lock();
         state.descriptor_bytes = descriptor_bytes.next_multiple_of(BLOCK_BYTES);
-        state.manifest_bytes = manifest_bytes;
-        state.end = member_bytes(state.descriptor_bytes) + member_bytes(manifest_bytes);
+        state.fixed_bytes = fixed.map(|size_bytes| member_bytes(size_bytes as u64)).sum();
+        state.end = member_bytes(state.descriptor_bytes) + state.fixed_bytes;
     }
 
     /// Takes a file: to its place if nobody else is there, into a spool otherwise.
@@ -172,7 +172,7 @@ impl Assembly {
         let mut state = self.lock();
         let wanted = (len_bytes + 1).next_multiple_of(BLOCK_BYTES);
         if let Some(more) = wanted.checked_sub(state.descriptor_bytes).filter(|more| *more > 0) {
-            let from = member_bytes(state.descriptor_bytes) + member_bytes(state.manifest_bytes);
+            let from = member_bytes(state.descriptor_bytes) + state.fixed_bytes;
             self.shift(from, state.end, more)?;
             state.descriptor_bytes = wanted;
             state.end += more;
@@ -201,7 +201,7 @@ impl Assembly {
     pub(super) fn seal(&self, small: &[u8]) -> io::Result<()> {
         let (reserved, end) = {
             let state = self.lock();
-            let small = member_bytes(state.descriptor_bytes) + member_bytes(state.manifest_bytes);
+            let small = member_bytes(state.descriptor_bytes) + state.fixed_bytes;
             (small, state.end)
         };
         if small.len() as u64 != reserved {

@@ -19,7 +19,7 @@ fn content(file: &str) -> Bytes {
 async fn archive(path: &Path, files: &[&str]) -> PackageArchive {
     let archive = PackageArchive::create(path.to_owned(), None, Existing::Keep).await.unwrap();
     let files: Vec<FileName> = files.iter().map(|file| name(file)).collect();
-    archive.reserve(&name("x.ovf"), &files, DigestAlgorithm::Sha256);
+    archive.reserve(&name("x.ovf"), &files, DigestAlgorithm::Sha256, None).unwrap();
     archive
 }
 
@@ -31,7 +31,8 @@ async fn seal(archive: PackageArchive, order: &[FileName], len: usize) -> Vec<u8
     for file in std::iter::once(&name("x.ovf")).chain(order) {
         manifest.push(file.clone(), digest).unwrap();
     }
-    archive.seal(name("x.ovf"), manifest.to_bytes(), descriptor).await.unwrap();
+    let papers = Papers::new(name("x.ovf"), descriptor, manifest.to_bytes()).unwrap();
+    archive.seal(papers).await.unwrap();
     fs::read(archive.publish().await.unwrap()).unwrap()
 }
 
