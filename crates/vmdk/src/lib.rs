@@ -14,6 +14,7 @@
 //!   inflating anything, and knows how far the disk has come;
 //! - [`GrainDecoder`] is pushed the same bytes and hands on the grains, [`GrainReader`] reads them
 //!   from a source;
+//! - [`DeepCheck`] does both, and inflates with all cores;
 //! - [`ParallelWriter`] writes a file with all cores, [`StreamWriter`] grain by grain with one.
 //!
 //! Disks that are read by position, of whatever format, are [`DiskImage`]s: [`RawImage`],
@@ -53,6 +54,7 @@ mod batch;
 mod check;
 mod convert;
 mod decode;
+mod deep;
 mod descriptor;
 mod error;
 mod front;
@@ -84,6 +86,8 @@ pub use convert::to_raw;
 pub use convert::to_stream;
 pub use decode::GrainDecoder;
 pub use decode::OnGrain;
+pub use deep::DeepCheck;
+pub use deep::OnAnyGrain;
 pub use descriptor::Descriptor;
 pub use descriptor::Extent;
 pub use error::ConvertError;

@@ -51,9 +51,12 @@ impl<J> Pool<J> {
         self.lock().row.len()
     }
 
-    /// Puts a job at the end of the row.
+    /// Puts a job at the end of the row; drops it if the pool is closed.
     pub(crate) fn put(&self, job: J) {
         let mut state = self.lock();
+        if state.closed {
+            return;
+        }
         let number = state.first + u64::try_from(state.row.len()).unwrap_or(u64::MAX);
         state.row.push_back(None);
         state.waiting.push_back((number, job));
@@ -74,11 +77,12 @@ impl<J> Pool<J> {
         self.lock().take()
     }
 
-    /// No more jobs will come, and those that nobody has begun are dropped.
+    /// No more jobs will come, and those in the row are dropped; those under way when they are done.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         state.waiting.clear();
+        state.row.clear();
         self.work.notify_all();
     }
 
@@ -201,6 +205,15 @@ mod tests {
             worker.join()
         });
         assert!(lost.is_err());
+    }
+
+    #[test]
+    fn a_closed_pool_is_empty() {
+        let pool = Pool::new();
+        pool.put(1);
+        pool.close();
+        pool.put(2);
+        assert_eq!((pool.take(), pool.in_flight()), (None, 0));
     }
 
     #[test]

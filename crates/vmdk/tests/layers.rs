@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Modules of this crate, lowest first.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "error",
     "header",
     "marker",
@@ -31,6 +31,7 @@ const LAYERS: [&str; 27] = [
     "qcow2",
     "open",
     "convert",
+    "deep",
 ];
 
 #[test]
