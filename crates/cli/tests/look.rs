@@ -28,6 +28,8 @@ const WIRES: [&str; 2] = ["json", "soap"];
 /// A package with everything that can be told about one; its disk is not there.
 const RICH: &str = include_str!("data/rich.ovf");
 
+const VMW: &str = "http://www.vmware.com/schema/ovf";
+
 fn run(args: &[&str]) -> Done {
     Done::of(&ours().args(args).output().unwrap())
 }
@@ -65,9 +67,14 @@ fn inspect_tells_what_an_administrator_wants_to_know() {
             "disks": ["d1"],
             "adapters": [{ "name": "Ethernet 1", "adapter": "VmxNet3", "networks": ["lan"] }],
             "controllers": [
-                { "name": "SCSI 0", "kind": "scsi", "model": "VirtualSCSI", "address": "0" },
+                { "name": "SCSI 0", "kind": "scsi", "model": "VirtualSCSI", "address": "0", "description": "VMware paravirtual SCSI" },
             ],
             "devices": [{ "name": "CD 1", "kind": "cd" }],
+            "ranges": [{ "resource": "Processor", "bound": "max", "quantity": 16 }],
+            "transports": ["iso"],
+            "settings": [{ "key": "firmware", "value": "efi", "is_required": false }],
+            "boot_order": [{ "kind": "disk", "instance": "3" }],
+            "install": { "initial_boot": true, "stop_delay_s": 0 },
         }],
         "files": [
             { "id": "f1", "file": "disk.vmdk", "promised_bytes": 1_048_576 },
@@ -79,7 +86,7 @@ fn inspect_tells_what_an_administrator_wants_to_know() {
                 "populated_bytes": 4096, "download_bytes": 1_048_576,
                 "format": "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized",
             },
-            { "id": "d2", "capacity_bytes": 1_073_741_824 },
+            { "id": "d2", "capacity_bytes": 1_073_741_824, "capacity_property": "app.size" },
         ],
         "networks": [{ "name": "lan", "description": "Inside" }],
         "properties": [
@@ -87,6 +94,10 @@ fn inspect_tells_what_an_administrator_wants_to_know() {
                 "key": "app.port", "kind": "uint16", "default": "80", "defaults": [{ "configuration": "large", "default": "8080" }],
                 "is_user_configurable": true, "is_password": false, "category": "Access",
                 "label": "Port\u{9b}31m",
+            },
+            {
+                "key": "app.size", "kind": "uint16", "default": "1", "is_user_configurable": false,
+                "is_password": false, "category": "Access",
             },
             {
                 "key": "app.secret", "kind": "string", "is_user_configurable": false,
@@ -99,6 +110,15 @@ fn inspect_tells_what_an_administrator_wants_to_know() {
         ],
         "eulas": [{ "info": "Terms", "bytes": 4 }],
         "ip_assignment": { "protocols": ["IPv4"], "schemes": ["dhcp", "ovfenv"] },
+        "sections": [
+            { "name": "IpAssignmentSection", "namespace": VMW, "is_required": true },
+            { "name": "BootOrderSection", "namespace": VMW, "is_required": true },
+            {
+                "name": "AuditSection", "namespace": "urn:example", "is_required": true,
+                "info": "Who may read",
+            },
+        ],
+        "languages": ["de-DE"],
     });
     assert_eq!(done.objects(), [expected]);
 
@@ -120,6 +140,7 @@ fn inspect_tells_what_an_administrator_wants_to_know() {
         "Port 31m",
         "(password)",
         "Terms  4 B",
+        "AuditSection         Who may read  must be understood, and is not of VMware",
         "missing files",
     ] {
         assert!(done.stdout.contains(words), "no {words:?} in {}", done.stdout);

@@ -2,12 +2,14 @@
 
 use ovftransfer::Overview;
 use ovftransfer::certificate::Signature;
+use ovftransfer::envelope::Bound;
 use ovftransfer::envelope::Disk;
 use ovftransfer::envelope::EnvelopeVersion;
 use ovftransfer::envelope::FileRef;
 use ovftransfer::envelope::HardwareItem;
 use ovftransfer::envelope::Product;
 use ovftransfer::envelope::Property;
+use ovftransfer::envelope::Setting;
 use ovftransfer::envelope::StartupItem;
 use ovftransfer::envelope::VirtualSystemCollection;
 use serde_json::Value;
@@ -61,6 +63,13 @@ pub(super) fn package(overview: &Overview, signature: Option<&Signature>) -> Val
             "protocols": ip.protocols,
             "schemes": ip.schemes,
         })),
+        "sections": list(envelope.vendor_sections().iter().map(|one| json!({
+            "name": one.name,
+            "namespace": one.namespace,
+            "is_required": one.is_required,
+            "info": one.info,
+        }))),
+        "languages": texts(envelope.bundles().iter().filter_map(|one| one.language.clone()).collect()),
     })
 }
 
@@ -98,6 +107,7 @@ fn collections(overview: &Overview) -> Vec<Value> {
             "name": one.name,
             "collection": one.collection.and_then(|at| collections.get(at)).map(|up| &up.id),
             "startup": list(one.startup.iter().map(startup_object)),
+            "resources": list(one.resources.iter().map(amount_object)),
         })
     };
     collections.iter().map(object).collect()
@@ -141,7 +151,41 @@ fn machine_object(machine: &Machine<'_>, overview: &Overview) -> Value {
         })).collect::<Vec<_>>(),
         "controllers": machine.controllers().map(device_object).collect::<Vec<_>>(),
         "devices": list(machine.devices().map(device_object)),
+        "ranges": list(system.ranges().iter().map(amount_object)),
+        "transports": Some(system.transports()).filter(|all| !all.is_empty()),
+        "settings": list(system.config().iter().map(setting_object)),
+        "extra_settings": list(system.extra_config().iter().map(setting_object)),
+        "boot_order": list(system.boot_order().iter().map(|one| json!({
+            "kind": one.kind,
+            "instance": one.instance_id,
+        }))),
+        "install": system.install().map(|install| json!({
+            "initial_boot": install.initial_boot,
+            "stop_delay_s": install.stop_delay_s,
+        })),
     })
+}
+
+/// What is said about the amount of a resource.
+fn amount_object(item: &HardwareItem) -> Value {
+    let bound = match item.bound() {
+        Bound::Max => Some("max"),
+        Bound::Min => Some("min"),
+        _ => None,
+    };
+    json!({
+        "resource": item.resource_name(),
+        "bound": bound,
+        "quantity": item.quantity(),
+        "reservation": item.reservation(),
+        "limit": item.limit(),
+        "units": item.allocation_units(),
+        "configuration": item.configuration(),
+    })
+}
+
+fn setting_object(setting: &Setting) -> Value {
+    json!({ "key": setting.key, "value": setting.value, "is_required": setting.is_required })
 }
 
 fn device_object(item: &HardwareItem) -> Value {
@@ -149,6 +193,7 @@ fn device_object(item: &HardwareItem) -> Value {
         "name": item.element_name(),
         "kind": kind(item),
         "model": item.resource_sub_type(),
+        "description": item.sub_type_name(),
         "address": item.address(),
     })
 }
@@ -170,6 +215,7 @@ fn disk_object(disk: &Disk, overview: &Overview) -> Value {
         "id": disk.id(),
         "file": file.map(|file| file.href().as_str()),
         "capacity_bytes": disk.capacity_bytes(),
+        "capacity_property": disk.capacity_property(),
         "populated_bytes": disk.populated_bytes(),
         "download_bytes": overview.download_bytes(disk),
         "format": Some(disk.format()).filter(|format| !format.is_empty()),

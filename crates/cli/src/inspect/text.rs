@@ -6,6 +6,7 @@ use ovftransfer::envelope::Disk;
 use ovftransfer::envelope::Product;
 use ovftransfer::envelope::Property;
 use ovftransfer::envelope::StartupItem;
+use ovftransfer::envelope::VendorSection;
 use ovftransfer::envelope::VirtualSystemCollection;
 
 use super::hardware::Machine;
@@ -52,6 +53,8 @@ pub(super) fn package(overview: &Overview, signature: Option<&Signature>, consol
         .flat_map(|product| product.properties.iter().map(move |one| property_row(product, one)));
     section(console, "properties", properties.collect(), &[]);
     licences(overview, console);
+    let sections = envelope.vendor_sections().iter().map(section_row);
+    section(console, "sections of vendors", sections.collect(), &[]);
     files(overview, console);
 }
 
@@ -115,6 +118,12 @@ fn files(overview: &Overview, console: &Console) {
     section(console, "missing files", missing.collect(), &[]);
     let outside = envelope.outside().iter().map(|href| vec![href.clone()]);
     section(console, "files outside of the package", outside.collect(), &[]);
+}
+
+fn section_row(section: &VendorSection) -> Vec<String> {
+    let is_unknown = section.is_required && !section.is_of_vmware();
+    let mark = if is_unknown { "must be understood, and is not of VMware" } else { "" };
+    vec![section.name.clone(), section.info.clone().unwrap_or_default(), mark.to_owned()]
 }
 
 fn title(product: &Product) -> String {
