@@ -168,11 +168,8 @@ fn machine_object(machine: &Machine<'_>, overview: &Overview) -> Value {
 
 /// What is said about the amount of a resource.
 fn amount_object(item: &HardwareItem) -> Value {
-    let bound = match item.bound() {
-        Bound::Max => Some("max"),
-        Bound::Min => Some("min"),
-        _ => None,
-    };
+    let words = [(Bound::Max, "max"), (Bound::Min, "min")];
+    let bound = words.iter().find(|(bound, _)| *bound == item.bound()).map(|(_, word)| word);
     json!({
         "resource": item.resource_name(),
         "bound": bound,
