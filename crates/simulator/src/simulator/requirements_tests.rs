@@ -9,7 +9,8 @@ use sha2::Sha256;
 
 use super::tests::{Bench, settle};
 use super::wires::{
-    Peer, WIRES, disk_0, download, open, pause, start, start_json, upload, url_of, vmdk,
+    Peer, WIRES, disk_0, download, open, over_both_wires, pause, start, start_json, upload, url_of,
+    vmdk,
 };
 use super::*;
 use crate::client::Client;
@@ -50,7 +51,7 @@ async fn leases_time_out() {
 
 #[tokio::test]
 async fn a_lease_that_timed_out_says_so_on_both_wires() {
-    for wire in WIRES {
+    over_both_wires(async |wire| {
         let simulator = start_json(r#"{"lease_timeout_s":1}"#).await;
         let peer = Peer::login(&simulator, wire).await;
         let (lease, info) = peer.export("small").await;
@@ -63,12 +64,13 @@ async fn a_lease_that_timed_out_says_so_on_both_wires() {
         let beat = json!({ "percent": 1 });
         assert_eq!(peer.fault(&lease, "HttpNfcLeaseProgress", beat).await, "Timedout");
         assert_eq!(download(&simulator, &disk_0(&info)).await.unwrap().0, 404);
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn leases_end_when_no_data_moves() {
-    for wire in WIRES {
+    over_both_wires(async |wire| {
         let simulator = start_json(r#"{"no_data_timeout_s":1}"#).await;
         let peer = Peer::login(&simulator, wire).await;
         let (lease, _) = peer.export("small").await;
@@ -80,7 +82,8 @@ async fn leases_end_when_no_data_moves() {
         };
         assert_eq!(fault.kind, "Timedout");
         assert!(simulator.leases()[0].heartbeats > 0);
-    }
+    })
+    .await;
     assert_eq!(Scenario::default().no_data_timeout_s, None, "the time is published nowhere");
 }
 
@@ -239,7 +242,7 @@ async fn manifests_are_real_in_both_directions() {
 
 #[tokio::test]
 async fn ended_leases_are_readable_for_a_while_or_vanish() {
-    for wire in WIRES {
+    over_both_wires(async |wire| {
         for (vanishes, grace_s) in [(false, 300), (true, 300), (false, 0)] {
             let scenario = Scenario {
                 lease_vanishes: vanishes,
@@ -270,7 +273,8 @@ async fn ended_leases_are_readable_for_a_while_or_vanish() {
                 assert_eq!(again, "ManagedObjectNotFound");
             }
         }
-    }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use serde_json::json;
 use sha1::{Digest as _, Sha1};
 
 use super::wires::{
-    Peer, WIRES, disk_0, download, open, pause, start, start_json, upload, url_of, vmdk,
+    Peer, WIRES, disk_0, download, open, over_both_wires, pause, start, start_json, upload, url_of,
+    vmdk,
 };
 use super::*;
 use crate::client;
@@ -140,7 +141,7 @@ async fn without_a_version_the_oldest_api_is_served() {
 #[tokio::test]
 async fn idle_sessions_end() {
     assert_eq!(Scenario::default().session_idle_s, 1800);
-    for wire in WIRES {
+    over_both_wires(async |wire| {
         let simulator = start_json(r#"{"session_idle_s":1}"#).await;
         let peer = Peer::login(&simulator, wire).await;
         let vm = peer.vm("small");
@@ -151,7 +152,8 @@ async fn idle_sessions_end() {
         }
         tokio::time::sleep(Duration::from_millis(1200)).await;
         assert_eq!(peer.try_get(&vm, "name").await.unwrap_err().kind, "NotAuthenticated");
-    }
+    })
+    .await;
 }
 
 #[tokio::test]

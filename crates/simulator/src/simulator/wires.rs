@@ -16,6 +16,11 @@ use crate::client::{self, Client};
 /// Both wires.
 pub(super) const WIRES: [Wire; 2] = [Wire::Json, Wire::Soap];
 
+/// Runs a test that mostly waits over both wires at the same time.
+pub(super) async fn over_both_wires(run: impl AsyncFn(Wire)) {
+    tokio::join!(run(Wire::Json), run(Wire::Soap));
+}
+
 /// A fault as it came over a wire.
 #[derive(Debug)]
 pub(super) struct Failure {
