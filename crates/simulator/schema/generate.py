@@ -29,6 +29,8 @@ def wire_type(go, optional):
     go = go.removeprefix("types.")
     if array and go == "byte":
         return "base64Binary" + "?" * optional
+    if array and go == "[]byte":
+        return "base64Binary[]" + "?" * optional
     name = PRIMITIVES.get(go)
     if name is None:
         name = go[4:] if go.startswith("Base") and go[4:5].isupper() and go not in REAL_BASE else go

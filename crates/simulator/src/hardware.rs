@@ -132,9 +132,18 @@ pub(crate) fn spec_of(machine: &Machine, networks: &[(Value, String)]) -> Value 
         for (unit, disk) in disks.iter().enumerate() {
             let capacity = disk.capacity.bytes();
             let unit = scsi_place(unit).unit;
-            add(disk_device(next_key, controller_key, unit, capacity, true));
+            let mut device = disk_device(next_key, controller_key, unit, capacity, true);
+            if disk.encrypted {
+                device["backing"]["keyId"] = key_id();
+            }
+            add(device);
             next_key -= 1;
         }
+    }
+    if machine.tpm {
+        let label = json!({ "label": "Virtual TPM", "summary": "Trusted Platform Module" });
+        add(json!({ "_typeName": "VirtualTPM", "key": next_key, "deviceInfo": label }));
+        next_key -= 1;
     }
     for name in &machine.networks {
         if let Some((backing, _)) = networks.iter().find(|(_, known)| known == name) {
@@ -142,13 +151,24 @@ pub(crate) fn spec_of(machine: &Machine, networks: &[(Value, String)]) -> Value 
             next_key -= 1;
         }
     }
+    let key = json!({ "_typeName": "CryptoSpecEncrypt", "cryptoKeyId": key_id() });
     json!({
         "_typeName": "VirtualMachineConfigSpec",
+        "crypto": (machine.encrypted || machine.tpm).then_some(key),
         "name": machine.name,
         "guestId": machine.guest_id,
         "numCPUs": machine.cpus,
         "memoryMB": machine.memory_mib,
         "deviceChange": changes,
+    })
+}
+
+/// The key that everything encrypted is encrypted with (`CryptoKeyId`).
+fn key_id() -> Value {
+    json!({
+        "_typeName": "CryptoKeyId",
+        "keyId": "2f1d0a86-6b5c-4c8e-9e0f-54a3c1b7d290",
+        "providerId": { "_typeName": "KeyProviderId", "id": "provider-1" },
     })
 }
 
@@ -275,6 +295,8 @@ fn free_key(devices: &[Value], device: &Value) -> Option<i64> {
         4000
     } else if kind == "VirtualFloppy" {
         8000
+    } else if kind == "VirtualTPM" {
+        11000
     } else if kind == "VirtualDisk" || kind == "VirtualCdrom" {
         match device["controllerKey"].as_i64()? {
             parent @ 200..=201 => 3000 + (parent - 200) * 2 + unit,

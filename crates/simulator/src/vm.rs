@@ -247,6 +247,7 @@ impl Vm {
             "extraConfig": spec["extraConfig"],
             "bootOptions": { "bootDelay": 0, "enterBIOSSetup": false },
             "changeTrackingEnabled": false,
+            "keyId": spec["crypto"]["cryptoKeyId"],
             "firmware": spec["firmware"].as_str().unwrap_or("bios"),
             "vAppConfig": vapp_config(&spec["vAppConfig"]),
         })

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ovftransfer_vim::inventory::VmFacts;
+
 use super::Subject;
 use crate::artefact::Place;
 use crate::error::Check;
@@ -29,6 +31,7 @@ pub(super) async fn look(
     let mut findings = rights::missing(server, wanted).await?;
     findings.extend(refused(subject));
     findings.extend(space(subject, place).await);
+    findings.extend(subject.machines().iter().flat_map(encryption));
     // A bare host serves its disks itself.
     if !server.session().about().is_host() {
         findings.push(hosts::not_known_yet());
@@ -53,6 +56,36 @@ fn refused(subject: &Subject) -> Option<Finding> {
     let problem = format!("the server does not allow {method} at present: something is under way");
     let finding = Finding::error(Check::Place, ErrorKind::Refused, subject.name(), problem);
     Some(finding.advise(advice))
+}
+
+/// What of a machine is encrypted.  vSphere documents that it exports no such machine, but not which
+/// call refuses it, and releases differ: the server has the last word.
+fn encryption(machine: &VmFacts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut parts: Vec<&str> =
+        machine.disks.iter().filter(|disk| disk.is_encrypted).map(|disk| &*disk.label).collect();
+    // With a virtual TPM the configuration is always encrypted.
+    if machine.is_encrypted && !machine.has_tpm {
+        parts.insert(0, "its configuration");
+    }
+    let warning = |problem: String| Finding::warning(Check::Encryption, &machine.name, problem);
+    if !parts.is_empty() {
+        let problem = format!(
+            "is encrypted ({}): the server may refuse to export it, and what it exports is not \
+             encrypted",
+            parts.join(", ")
+        );
+        let advice = "if it refuses, decrypt the machine, or a clone of it, by a storage policy \
+                      without encryption";
+        findings.push(warning(problem).advise(advice));
+    }
+    if machine.has_tpm {
+        let problem = "has a virtual TPM: what it keeps does not go along, and the server may \
+                       refuse to export the machine";
+        let advice = "have the recovery key at hand if the guest is encrypted with the TPM";
+        findings.push(warning(problem.to_owned()).advise(advice));
+    }
+    findings
 }
 
 /// A guess: what the disks take on their datastores is more than what moves, as that is compressed.

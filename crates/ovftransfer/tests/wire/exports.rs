@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use ovftransfer::Check;
 use ovftransfer::DigestAlgorithm;
 use ovftransfer::Severity;
 use ovftransfer_ovf::ova::Ova;
@@ -175,6 +176,41 @@ async fn what_the_session_may_not_do_is_found_before_a_lease_is_taken() {
             assert_eq!(error.kind(), ErrorKind::Permission, "{}", error.chain());
             assert!(world.simulator.leases().is_empty());
             assert_eq!(world.files(), Vec::<PathBuf>::new());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_encrypted_is_warned_of() {
+    type Change = fn(&mut Machine);
+    let cases: [(Change, &[&str]); 5] = [
+        (|_| {}, &[]),
+        (|machine| machine.encrypted = true, &["is encrypted (its configuration): the server may"]),
+        (|machine| machine.disks[1].encrypted = true, &["is encrypted (Hard disk 2): the server"]),
+        (|machine| machine.tpm = true, &["has a virtual TPM"]),
+        (
+            |machine| {
+                machine.tpm = true;
+                machine.disks.iter_mut().for_each(|disk| disk.encrypted = true);
+            },
+            &["is encrypted (Hard disk 1, Hard disk 2)", "has a virtual TPM"],
+        ),
+    ];
+    for wire in [Wire::Json, Wire::Soap] {
+        for (change, expected) in &cases {
+            let world = World::over(wire, |scenario| change(&mut scenario.machines[0])).await;
+            let plan = Export::new("/DC0/vm/web", world.folder.path()).plan(&world.server);
+            let plan = plan.await.unwrap();
+            plan.check().unwrap();
+            let found = plan.findings().iter().filter(|one| one.check == Check::Encryption);
+            let found: Vec<String> = found
+                .inspect(|one| assert_eq!(one.severity, Severity::Warning))
+                .map(ToString::to_string)
+                .collect();
+            assert_eq!(found.len(), expected.len(), "{found:?}");
+            for (found, words) in found.iter().zip(*expected) {
+                assert!(found.starts_with("web: ") && found.contains(words), "{found}");
+            }
         }
     }
 }

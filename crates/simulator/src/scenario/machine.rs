@@ -31,6 +31,11 @@ pub struct Machine {
     pub networks: Vec<String>,
     /// Size of its NVRAM file; 0 means that it has none.
     pub nvram: Size,
+    /// Its configuration files are encrypted.  Servers document no export of such a machine, but
+    /// not how they refuse it; this one exports it.
+    pub encrypted: bool,
+    /// It has a virtual TPM; its configuration files are encrypted then, too.
+    pub tpm: bool,
     /// Names of its snapshots, oldest first, each the child of the one before.
     pub snapshots: Vec<String>,
 }
@@ -44,6 +49,8 @@ pub struct DiskSpec {
     pub capacity: Size,
     /// What is on it.
     pub data: Data,
+    /// It is encrypted on its datastore.
+    pub encrypted: bool,
 }
 
 /// Content of a disk, made from a seed: the same fields give the same bytes everywhere.
@@ -141,7 +148,8 @@ impl DiskSpec {
     /// A disk of `capacity_bytes` on which nothing was written.
     #[must_use]
     pub fn new(capacity_bytes: u64) -> Self {
-        Self { capacity: Size::from_bytes(capacity_bytes), data: Data::default() }
+        let (capacity, data) = (Size::from_bytes(capacity_bytes), Data::default());
+        Self { capacity, data, encrypted: false }
     }
 
     /// The same disk with `data` on it.
@@ -193,6 +201,8 @@ impl Default for Machine {
             disks: Vec::new(),
             networks: Vec::new(),
             nvram: Size::from_bytes(0),
+            encrypted: false,
+            tpm: false,
             snapshots: Vec::new(),
         }
     }

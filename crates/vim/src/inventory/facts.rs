@@ -27,6 +27,11 @@ pub struct VmFacts {
     /// Bytes that its files take on datastores, not shared with other machines; a guess at the
     /// size of an export.
     pub unshared_bytes: Option<u64>,
+    /// Whether its configuration files are encrypted (`config.keyId`, since 6.5), as those of every
+    /// machine with a virtual TPM are.
+    pub is_encrypted: bool,
+    /// Whether it has a virtual TPM (`VirtualTPM`, since 6.7).
+    pub has_tpm: bool,
 }
 
 /// Whether a machine runs (`VirtualMachinePowerState`).
@@ -79,6 +84,8 @@ pub struct VmDisk {
     /// Where it is plugged in, `VirtualLsiLogicController0:0`: the end of its device key in a
     /// lease of a real server.
     pub slot: Option<String>,
+    /// Whether it is encrypted on its datastore (`backing.keyId`, since 6.5).
+    pub is_encrypted: bool,
 }
 
 /// A snapshot of a machine.
@@ -157,15 +164,18 @@ impl Session {
     ///
     /// The fault `ManagedObjectNotFound`; [`VimError::Protocol`] for a disk without a capacity.
     pub async fn vm_facts(&self, vm: &MoRef) -> Result<VmFacts, VimError> {
-        const PATHS: [&str; 6] = [
+        const PATHS: [&str; 7] = [
             "name",
             "runtime.powerState",
             "config.hardware.device",
             "snapshot",
             "disabledMethod",
             "summary.storage",
+            "config.keyId",
         ];
-        let read = self.read(vm, &PATHS).await?;
+        // An older server refuses the read for the name that it does not know.
+        let known = PATHS.len() - usize::from(self.needs("config.keyId", "6.5").is_err());
+        let read = self.read(vm, &PATHS[..known]).await?;
         // A machine that is not accessible has no configuration.
         let devices = read.value("config.hardware.device");
         let disks = devices.map_or_else(|| Some(Vec::new()), disks).ok_or_else(|| {
@@ -182,6 +192,11 @@ impl Session {
             snapshots: read.value("snapshot").map(snapshots).unwrap_or_default(),
             disabled_methods: methods.filter_map(|m| Some(m.text()?.into_owned())).collect(),
             unshared_bytes: storage.and_then(|s| s.unsigned_of("unshared")),
+            is_encrypted: read.value("config.keyId").is_some(),
+            has_tpm: devices
+                .into_iter()
+                .flat_map(Value::items)
+                .any(|device| device.type_name() == Some("VirtualTPM")),
         })
     }
 
@@ -327,6 +342,7 @@ fn disks(devices: &Value) -> Option<Vec<VmDisk>> {
             label: label.map_or_else(|| format!("disk {key}"), |label| label.into_owned()),
             capacity_bytes: capacity_bytes?,
             slot,
+            is_encrypted: device.at(&["backing", "keyId"]).is_some(),
         });
     }
     disks.sort_by_key(|disk| disk.key);
@@ -382,6 +398,8 @@ mod tests {
             snapshots: snapshots(&info.into()),
             disabled_methods: vec!["ExportVm".to_owned()],
             unshared_bytes: None,
+            is_encrypted: false,
+            has_tpm: false,
         }
     }
 
