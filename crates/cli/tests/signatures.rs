@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 
 mod support;
 
@@ -13,7 +14,9 @@ use ovftransfer::certificate::SigningKey;
 use rcgen::CertificateParams;
 use rcgen::DnType;
 use rcgen::KeyPair;
+use support::Done;
 use support::Lab;
+use support::files;
 use support::import_args;
 use support::text;
 
@@ -191,4 +194,100 @@ fn a_key_that_cannot_sign_is_told_before_the_server_is_asked() {
     }
     assert_eq!(lab.simulator.leases().len(), 0);
     assert!(!dest.exists());
+}
+
+/// Small files at the end: only then is known whether the machine may stay.
+#[test]
+fn a_signature_at_the_end_of_a_stream_counts_before_the_machine_is_complete() {
+    let lab = Lab::new(EMPTY);
+    let package = lab.package();
+    let (cert, signer) = sign(&lab, &package);
+    let folder = package.parent().unwrap();
+    let import = |extra: &[&str]| {
+        let mut names: Vec<String> = files(folder)
+            .iter()
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        let rank =
+            |name: &String| ["ovf", "vmdk", "mf", "cert"].iter().position(|e| name.ends_with(e));
+        names.sort_by_key(rank);
+        let tar = Command::new("tar")
+            .args(["--format=ustar", "-C", text(folder), "-cf", "-"])
+            .args(&names)
+            .output()
+            .unwrap();
+        assert!(tar.status.success(), "{tar:?}");
+        let path = lab.path("late.ova");
+        fs::write(&path, tar.stdout).unwrap();
+        let args = [&import_args(Path::new("-"), "web")[..], extra].concat();
+        let output = lab.command(&args).stdin(fs::File::open(path).unwrap()).output();
+        Done::of(&output.unwrap())
+    };
+    let trusted = ["--require-signature", "--signer-ca-cert", text(&signer)];
+    import(&["--require-signature"]).expect(6, &["CN=packer"]);
+    let good = fs::read_to_string(&cert).unwrap();
+    let digit = good.find("= ").unwrap() + 20;
+    let mut bent = good.clone();
+    bent.replace_range(digit..=digit, if &good[digit..=digit] == "1" { "2" } else { "1" });
+    fs::write(&cert, bent).unwrap();
+    import(&[]).expect(7, &["does not fit the manifest"]);
+    fs::remove_file(&cert).unwrap();
+    import(&trusted).expect(6, &["nobody has signed it"]);
+    lab.expect_untouched();
+    fs::write(&cert, good).unwrap();
+    import(&trusted).expect(0, &[]);
+    lab.expect_machines(1);
+}
+
+/// Runs openssl in a folder; nothing if it is not there.
+fn openssl(folder: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
+    let Ok(output) = Command::new("openssl").current_dir(folder).args(arguments).output() else {
+        let required = std::env::var("OVFTRANSFER_REQUIRE_PEERS").is_ok_and(|value| value == "1");
+        assert!(!required, "openssl is missing, and OVFTRANSFER_REQUIRE_PEERS=1");
+        return None;
+    };
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(output.stdout)
+}
+
+#[test]
+fn openssl_checks_an_export_that_was_signed_with_its_keys() {
+    let lab = Lab::new(SMALL);
+    let folder = lab.folder.path();
+    let make = "req -x509 -newkey rsa:2048 -nodes -subj /CN=packer -keyout key.pem -out cert.pem";
+    let run = |command: &str| openssl(folder, &command.split(' ').collect::<Vec<_>>());
+    if run(make).is_none() {
+        return;
+    }
+    run("pkey -in key.pem -aes256 -passout pass:open -out encrypted.pem");
+    run("pkcs12 -export -inkey key.pem -in cert.pem -passout pass:open -out key.p12");
+    fs::write(lab.path("password"), "open\n").unwrap();
+    let (password, cert) = (lab.path("password"), lab.path("cert.pem"));
+    let file = ["--private-key-password-file", text(&password)];
+    for (key, extra) in [
+        ("encrypted.pem", &[&file[..], &["--certificate", text(&cert)]].concat()[..]),
+        ("key.p12", &file),
+        ("key.p12", &[]),
+    ] {
+        let (key, dest) = (lab.path(key), lab.path("x.ovf"));
+        let args =
+            ["export", "/DC0/vm/small", text(&dest), "--overwrite", "--private-key", text(&key)];
+        let mut command = lab.command(&[&args[..], extra].concat());
+        if extra.is_empty() {
+            let unread = Done::of(&command.output().unwrap());
+            unread.expect(2, &["OVFTRANSFER_PRIVATE_KEY_PASSWORD"]);
+            command.env("OVFTRANSFER_PRIVATE_KEY_PASSWORD", "open");
+        }
+        Done::of(&command.output().unwrap()).expect(0, &[]);
+        let signed = fs::read_to_string(lab.path("x.cert")).unwrap();
+        let (line, certificate) = signed.split_once('\n').unwrap();
+        let hex = line.strip_prefix("SHA256(x.mf)= ").unwrap();
+        let digit = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
+        let bytes: Vec<u8> = hex.as_bytes().chunks(2).map(digit).collect();
+        fs::write(lab.path("x.sig"), bytes).unwrap();
+        assert_eq!(certificate, fs::read_to_string(&cert).unwrap());
+        run("x509 -in cert.pem -pubkey -noout -out public.pem");
+        let said = run("dgst -sha256 -verify public.pem -signature x.sig x.mf").unwrap();
+        assert_eq!(String::from_utf8_lossy(&said).trim(), "Verified OK");
+    }
 }
