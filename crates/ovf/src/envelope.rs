@@ -7,10 +7,10 @@ mod hardware;
 mod items;
 mod messages;
 mod read;
-mod scan;
+pub(crate) mod scan;
 mod sections;
 mod tree;
-mod units;
+pub(crate) mod units;
 mod view;
 
 pub use edit::Edit;

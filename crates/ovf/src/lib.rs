@@ -51,6 +51,7 @@
 
 pub mod certificate;
 pub mod envelope;
+pub mod lint;
 pub mod ova;
 
 mod digest;

@@ -11,7 +11,7 @@ use super::error::EnvelopeFault;
 ///
 /// The tree parser keeps every node and every namespace in scope, and looks for duplicate
 /// attributes by comparing each with each.
-pub(super) fn check(text: &str) -> Result<(), EnvelopeError> {
+pub(crate) fn check(text: &str) -> Result<(), EnvelopeError> {
     let mut reader = Reader::from_str(text);
     // Declarations of namespaces on each open element.
     let mut open: Vec<usize> = Vec::new();
