@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Check a package: digests, signature, and the structure of every disk
     Verify(VerifyArgs),
+    /// Check a descriptor by the rules of OVF
+    Lint(LintArgs),
     /// Print what can be chosen for an import, for import --options
     Spec(SpecArgs),
     /// List the inventory of a server
@@ -299,6 +301,14 @@ pub(crate) struct SignatureArgs {
     /// Let signatures count that can be forged: by SHA-1, or by short RSA keys
     #[arg(long)]
     pub(crate) allow_legacy_sha1: bool,
+}
+
+/// Arguments of `lint`.
+#[derive(Args, Debug)]
+pub(crate) struct LintArgs {
+    /// x.ovf, x.ova, a folder with one .ovf, or - for a descriptor on stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) packages: Vec<PathBuf>,
 }
 
 /// The web server that a package is fetched from.

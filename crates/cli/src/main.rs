@@ -8,6 +8,7 @@
 //! ovftransfer export vi://administrator%40vsphere.local@vc/DC0/vm/web backup/
 //! ovftransfer inspect appliance.ova
 //! ovftransfer verify backup/web/web.ovf
+//! ovftransfer lint appliance.ovf
 //! ```
 
 mod args;
@@ -20,6 +21,7 @@ mod export;
 mod format;
 mod import;
 mod inspect;
+mod lint;
 mod log;
 mod ls;
 mod package;
@@ -91,6 +93,7 @@ async fn dispatch(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Inspect(args) => {
             Box::pin(inspect::run(args, &environment, console, &mut interrupts)).await
         }
+        Command::Lint(args) => Box::pin(lint::run(args, console, &mut interrupts)).await,
         Command::Spec(args) => Box::pin(spec::run(args, console, &mut interrupts)).await,
         Command::Ls(args) => Box::pin(ls::run(args, &environment, console, &mut interrupts)).await,
         Command::Verify(args) => Box::pin(verify::run(args, console, &mut interrupts)).await,

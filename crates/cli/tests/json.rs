@@ -102,6 +102,7 @@ fn json_is_what_its_documentation_says() {
         let path = lab.path("looked-at.ovf");
         fs::write(&path, descriptor).unwrap();
         run(lab.run(&["inspect", text(&path), "--json"]));
+        run(lab.run(&["lint", text(&path), "--json"]));
     }
     run(lab.run(&["inspect", &format!("{}/DC0/vm/small", lab.locator()), "--json"]));
     run(lab.run(&["ls", "/", "--json"]));
@@ -187,13 +188,14 @@ const ELSEWHERE: [&str; 6] = [
 ];
 
 /// Words that stand between the fields: commands, and values of fields.
-const NO_FIELDS: [&str; 12] = [
+const NO_FIELDS: [&str; 13] = [
     "--dry-run",
     "demo",
     "export",
     "import",
     "inject_ovf_env",
     "inspect",
+    "lint",
     "ls",
     "power_on",
     "replace",

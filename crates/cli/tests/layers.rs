@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Lowest first.  A module may use only those before it.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "args",
     "format",
     "exit",
@@ -22,6 +22,7 @@ const LAYERS: [&str; 24] = [
     "import",
     "export",
     "verify",
+    "lint",
     "inspect",
     "spec",
     "ls",

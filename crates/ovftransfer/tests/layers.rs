@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "meter",
     "event",
     "error",
@@ -15,6 +15,7 @@ const LAYERS: [&str; 27] = [
     "signature",
     "store",
     "overview",
+    "linted",
     "governor",
     "lease",
     "copy",
