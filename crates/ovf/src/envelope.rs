@@ -203,15 +203,14 @@ impl Envelope {
 
     /// Starts to change it.  It stays as it is itself: [`Edit::apply`] gives another.
     pub fn edit(&self) -> Edit<'_> {
-        let (references, disks) = (self.references(), self.disks());
         let (source, outside) = (self.source.as_str(), self.outside);
-        Edit { source, outside, references, disks, changes: Changes::default() }
+        Edit { source, outside, parts: &self.parts, changes: Changes::default() }
     }
 
     /// The file with an id.
     #[must_use]
     pub fn file(&self, id: &str) -> Option<&FileRef> {
-        self.references().iter().find(|file| file.id() == id)
+        self.parts.file(id)
     }
 
     /// The disks, in order; those that machines share (OVF 2) come last.
@@ -223,7 +222,7 @@ impl Envelope {
     /// The disk with an id.
     #[must_use]
     pub fn disk(&self, id: &str) -> Option<&Disk> {
-        self.disks().iter().find(|disk| disk.id() == id)
+        self.parts.disk(id)
     }
 
     /// The networks, in order.

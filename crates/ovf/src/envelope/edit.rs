@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use roxmltree::Node;
@@ -10,6 +11,7 @@ use super::error::EnvelopeError;
 use super::error::EnvelopeFault;
 use super::read;
 use super::read::Outside;
+use super::read::Parts;
 use super::tree::Reader;
 use super::tree::fail;
 use super::units;
@@ -47,8 +49,7 @@ pub struct Edit<'a> {
     /// The text with its byte order mark.
     pub(super) source: &'a str,
     pub(super) outside: Outside,
-    pub(super) references: &'a [FileRef],
-    pub(super) disks: &'a [Disk],
+    pub(super) parts: &'a Parts,
     pub(super) changes: Changes,
 }
 
@@ -187,11 +188,11 @@ impl Edit<'_> {
     }
 
     fn file(&self, id: &str) -> Option<&FileRef> {
-        self.references.iter().find(|file| file.id() == id)
+        self.parts.file(id)
     }
 
     fn disk(&self, id: &str) -> Option<&Disk> {
-        self.disks.iter().find(|disk| disk.id() == id)
+        self.parts.disk(id)
     }
 
     fn change_file(&mut self, id: &str) -> &mut Change {
@@ -215,17 +216,18 @@ impl Changes {
             return Err(fail(reader.root, EnvelopeFault::Draft));
         }
         let mut splices = Splices { text, all: Vec::new() };
+        let by_id = |name| move |node| Some((reader.attribute(node, name)?, node));
+        let nodes: HashMap<_, _> = reader.file_nodes().filter_map(by_id("id")).collect();
         for (id, change) in &self.files {
-            let mut nodes = reader.file_nodes();
-            let node = nodes.find(|node| reader.attribute(*node, "id") == Some(id));
             let missing = || EnvelopeFault::UnknownFile { from: EDIT, id: shown(id) };
-            splices.change(reader, node.ok_or_else(|| fail(reader.root, missing()))?, change);
+            let node = nodes.get(id.as_str()).ok_or_else(|| fail(reader.root, missing()))?;
+            splices.change(reader, *node, change);
         }
+        let nodes: HashMap<_, _> = reader.disk_nodes().filter_map(by_id("diskId")).collect();
         for (id, change) in &self.disks {
-            let mut nodes = reader.disk_nodes();
-            let node = nodes.find(|node| reader.attribute(*node, "diskId") == Some(id));
             let missing = || EnvelopeFault::UnknownDisk { from: EDIT, id: shown(id) };
-            splices.change(reader, node.ok_or_else(|| fail(reader.root, missing()))?, change);
+            let node = nodes.get(id.as_str()).ok_or_else(|| fail(reader.root, missing()))?;
+            splices.change(reader, *node, change);
         }
         Ok(splices.made())
     }
@@ -233,10 +235,12 @@ impl Changes {
 
 /// The text with its references in the order of `names`, then the others as they were.
 pub(super) fn ordered(text: &str, references: &[FileRef], names: &[FileName]) -> String {
-    let rank =
-        |file: &&FileRef| names.iter().position(|name| name == file.href()).unwrap_or(names.len());
+    // Of a name that is there twice the first place counts.
+    let places = names.iter().enumerate().rev().map(|(place, name)| (name, place));
+    let places: HashMap<&FileName, usize> = places.collect();
+    let rank = |file: &&FileRef| places.get(file.href()).copied().unwrap_or(names.len());
     let mut sorted: Vec<&FileRef> = references.iter().collect();
-    sorted.sort_by_cached_key(rank);
+    sorted.sort_by_key(rank);
     let mut splices = Splices { text, all: Vec::new() };
     for (place, file) in references.iter().zip(sorted) {
         splices.put(place.at.clone(), text.get(file.at.clone()).unwrap_or_default().to_owned());

@@ -42,7 +42,10 @@ use crate::name::shown;
 pub(super) struct Parts {
     pub(super) version: EnvelopeVersion,
     pub(super) references: Vec<FileRef>,
+    /// Places of the references by their ids: a hostile descriptor has 100,000 of them.
+    file_places: HashMap<String, usize>,
     pub(super) disks: Vec<Disk>,
+    disk_places: HashMap<String, usize>,
     pub(super) networks: Vec<Network>,
     pub(super) systems: Vec<VirtualSystem>,
     pub(super) collections: Vec<VirtualSystemCollection>,
@@ -52,6 +55,18 @@ pub(super) struct Parts {
     pub(super) bundles: Vec<Bundle>,
     /// References to what is no file of the package, as they stand in the descriptor.
     pub(super) outside: Vec<String>,
+}
+
+impl Parts {
+    /// The file with an id.
+    pub(super) fn file(&self, id: &str) -> Option<&FileRef> {
+        self.references.get(*self.file_places.get(id)?)
+    }
+
+    /// The disk with an id.
+    pub(super) fn disk(&self, id: &str) -> Option<&Disk> {
+        self.disks.get(*self.disk_places.get(id)?)
+    }
 }
 
 /// What becomes of a reference to something that is no file of the package.
@@ -92,7 +107,9 @@ pub(super) fn read(
     let systems = reader.systems(describer, &places, &ids, &disks)?;
     Ok(Parts {
         version,
+        file_places: places_of(files.iter().map(FileRef::id)),
         references: files,
+        disk_places: places_of(disks.iter().map(Disk::id)),
         disks,
         networks,
         systems,
@@ -128,6 +145,10 @@ pub(super) fn envelope<'a, 'input>(
         }
     };
     Ok((version, Reader { root, ovf, is_draft: version == EnvelopeVersion::Draft }))
+}
+
+fn places_of<'i>(ids: impl Iterator<Item = &'i str>) -> HashMap<String, usize> {
+    ids.enumerate().map(|(place, id)| (id.to_owned(), place)).collect()
 }
 
 /// The configuration of a user who chooses none.
@@ -284,15 +305,19 @@ impl<'a, 'input> Reader<'a, 'input> {
                 let full_key = format!("{class}.{key}.{instance}");
                 let full_key = full_key.trim_matches('.');
                 let Some(key) = wanted.get(full_key) else { continue };
-                let in_configuration = |value: Node<'a, 'input>| {
-                    let configuration = self.attribute(value, "configuration")?;
-                    Some((configuration.to_owned(), self.attribute(value, "value")?.to_owned()))
-                };
-                let property = CapacityProperty {
+                let mut property = CapacityProperty {
                     key: (*key).to_owned(),
                     value: self.property_value(node).map(str::to_owned),
-                    values: self.children(node, "Value").filter_map(in_configuration).collect(),
+                    values: HashMap::new(),
                 };
+                for special in self.children(node, "Value") {
+                    let configuration = self.attribute(special, "configuration");
+                    if let (Some(id), Some(value)) =
+                        (configuration, self.attribute(special, "value"))
+                    {
+                        property.values.entry(id.to_owned()).or_insert_with(|| value.to_owned());
+                    }
+                }
                 if property.value.is_some() || !property.values.is_empty() {
                     values.entry(*key).or_insert_with(|| Arc::new(property));
                 }

@@ -1,5 +1,6 @@
 //! The parts of a descriptor, as values.
 
+use std::collections::HashMap;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -149,13 +150,13 @@ pub(super) struct CapacityProperty {
     pub(super) key: String,
     pub(super) value: Option<String>,
     /// Ids of configurations, and the values in them.
-    pub(super) values: Vec<(String, String)>,
+    pub(super) values: HashMap<String, String>,
 }
 
 impl CapacityProperty {
     pub(super) fn value_in(&self, configuration: Option<&str>) -> Option<&str> {
-        let special = self.values.iter().find(|(id, _)| Some(id.as_str()) == configuration);
-        special.map(|(_, value)| value.as_str()).or(self.value.as_deref())
+        let special = configuration.and_then(|id| self.values.get(id));
+        special.or(self.value.as_ref()).map(String::as_str)
     }
 }
 
