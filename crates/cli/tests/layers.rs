@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Lowest first.  A module may use only those before it.
-const LAYERS: [&str; 25] = [
+const LAYERS: [&str; 27] = [
     "args",
     "format",
     "exit",
@@ -12,6 +12,8 @@ const LAYERS: [&str; 25] = [
     "connection",
     "console",
     "log",
+    "signature",
+    "signing",
     "package",
     "place",
     "signals",
