@@ -157,6 +157,8 @@ fn hint_for(error: &Error, code: Code) -> Option<String> {
     } else if let Error::Host { .. } = error {
         "files move between this machine and the ESXi hosts directly: it must know their names and \
          reach their port; check name resolution, firewalls, HTTPS_PROXY and NO_PROXY"
+    } else if let Error::EmptyDisk { .. } = error {
+        "--lease-per-disk takes a lease for each disk"
     } else if is_unreached(error) {
         "check the host's name and port, the network between, and HTTPS_PROXY and NO_PROXY"
     } else {

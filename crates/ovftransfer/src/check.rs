@@ -1,14 +1,10 @@
 //! Checks a package without a server: digests, and the structure of every disk.
 
-use std::io;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
@@ -29,12 +25,11 @@ use crate::inspect::Position;
 use crate::meter::FileMeter;
 use crate::meter::Meter;
 use crate::signature::SignaturePolicy;
-use crate::store::Sink;
+use crate::store::Nowhere;
 use crate::store::Source;
 use crate::store::in_order::End;
 use crate::store::in_order::InOrder;
 use crate::store::package::Package;
-use crate::verify::Verified;
 use crate::verify::check_promise;
 
 /// What was found about one file of a package.
@@ -331,28 +326,6 @@ fn checked(
         reason: "was not asked, and no digest was computed",
     })?;
     Ok(CheckedFile { file, bytes, digest, in_manifest: promised.is_some(), disk: seen.disk })
-}
-
-/// Takes what is only looked at.
-#[derive(Debug)]
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn write(&mut self, _batch: Vec<Bytes>) -> BoxFuture<'_, io::Result<()>> {
-        std::future::ready(Ok(())).boxed()
-    }
-
-    fn finish(&mut self) -> BoxFuture<'_, io::Result<()>> {
-        std::future::ready(Ok(())).boxed()
-    }
-
-    fn commit(self: Box<Self>, _proof: &Verified) -> BoxFuture<'static, io::Result<()>> {
-        std::future::ready(Ok(())).boxed()
-    }
-
-    fn abort(self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
-        std::future::ready(Ok(())).boxed()
-    }
 }
 
 /// How long a source may give nothing: as long as in a transfer.

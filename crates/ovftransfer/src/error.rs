@@ -108,6 +108,17 @@ pub enum Error {
         #[source]
         source: Box<VmdkError>,
     },
+    /// A host answered with success, and sent nothing where a disk should come.
+    #[error(
+        "{file}: {host} sent nothing for this disk; some servers serve one disk of a lease only, so \
+         try a lease for each disk"
+    )]
+    EmptyDisk {
+        /// The file.
+        file: FileName,
+        /// The host as `name:port`.
+        host: String,
+    },
     /// The package cannot be used as it is.
     #[error("{package}: {problem}")]
     Package {
@@ -308,7 +319,8 @@ impl Error {
             {
                 ErrorKind::DigestMismatch
             }
-            Self::Structure { .. }
+            Self::EmptyDisk { .. }
+            | Self::Structure { .. }
             | Self::Package { .. }
             | Self::Envelope { .. }
             | Self::Manifest { .. }

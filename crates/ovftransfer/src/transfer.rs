@@ -38,10 +38,12 @@ use crate::lease::lost;
 use crate::meter::FileMeter;
 use crate::meter::Meter;
 use crate::store::Destination;
+use crate::store::Nowhere;
 use crate::store::Sink;
 use crate::store::Source;
 use crate::verify::Verification;
 use crate::verify::Verified;
+use crate::verify::check_promise;
 
 /// One file to move.
 #[derive(Debug)]
@@ -314,7 +316,7 @@ impl Job {
             }
             let is_last = attempts >= ATTEMPTS_MAX || shared.repeats == Repeats::Never;
             if is_last || !may_pass(&error) {
-                return Err(error);
+                return Err(self.blame_package(error, scope).await);
             }
             if scope.is_cancelled() {
                 return Err(Error::Cancelled);
@@ -327,6 +329,33 @@ impl Job {
                 return Err(Error::Cancelled);
             }
         }
+    }
+
+    /// If a file was refused for its data, and is not what the package's manifest says either, that
+    /// is the cause to report: a host refuses the first grain that is not sound, long before the last
+    /// byte has been hashed.
+    async fn blame_package(&self, error: Error, scope: &CancellationToken) -> Error {
+        let Some(promised) = self.promised.as_ref().filter(|_| is_about_data(&error)) else {
+            return error;
+        };
+        let inspect = Inspect { algorithms: vec![promised.algorithm()], disk: false };
+        // Not the counters of the transfer: nothing moves.
+        let meter = Meter::default().add_file(&self.file, 0);
+        let copy = Copy {
+            file: &self.file,
+            source: &*self.source,
+            source_at: &self.source_at,
+            sink_at: "",
+            inspect: &inspect,
+            position: Position::Bytes,
+            meter: &meter,
+            stall: VERDICT_LIMIT,
+        };
+        let mut nowhere = Nowhere;
+        let read = tokio::time::timeout(VERDICT_LIMIT, copy.run(&mut nowhere, scope)).await;
+        // A source that cannot be read again, or not in time, leaves it at what the host said.
+        let Ok(Ok((_, seen))) = read else { return error };
+        check_promise(&self.file, &seen, promised).err().unwrap_or(error)
     }
 
     /// Moves the file once, from its first byte to its last.
@@ -500,6 +529,14 @@ fn may_pass(error: &Error) -> bool {
     error.kind() == ErrorKind::Network
 }
 
+/// Whether it was the data that could not be used: by the host, or by our own look at the disk.
+fn is_about_data(error: &Error) -> bool {
+    let Error::Stream { source, side, .. } = error else {
+        return matches!(error, Error::Structure { .. });
+    };
+    *side == "writing to" && DeviceStatus::of(source).is_some_and(|answer| answer.status() == 500)
+}
+
 fn is_read_only_once(error: &Error) -> bool {
     let Error::Stream { source, side, .. } = error else { return false };
     *side == "reading from" && source.kind() == std::io::ErrorKind::Unsupported
@@ -533,6 +570,10 @@ const MANIFEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How long one call for the manifest may take.
 const MANIFEST_CALL: Duration = Duration::from_secs(10);
+
+/// How long the digest of a file that was refused may take: for a file of this machine that is tens
+/// of GiB, and somebody waits for the message.
+const VERDICT_LIMIT: Duration = Duration::from_secs(60);
 
 /// The pause before the manifest is asked for again.
 const MANIFEST_PAUSE: Duration = Duration::from_millis(500);

@@ -9,6 +9,7 @@ use ovftransfer_vim::inventory::VmFacts;
 use ovftransfer_vim::lease::LeaseDevice;
 use ovftransfer_vim::ovf::DescriptorParams;
 use ovftransfer_vim::value::MoRef;
+use ovftransfer_vmdk::VmdkError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -217,7 +218,9 @@ impl Running {
         // The largest first: it decides when all are done.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.meter.weight_bytes()));
         let lanes = jobs.into_iter().map(|job| vec![job]).collect();
-        let moved = move_all(lanes, lease, &self.options.shared(), scope).await?;
+        let moved = move_all(lanes, lease, &self.options.shared(), scope).await;
+        let moved =
+            moved.map_err(|error| self.blame_lease_of_several(error, offered, exporting))?;
         exporting.streamed = Instant::now();
         if exporting.moved.len() + moved.len() < exporting.chosen.len() {
             return Ok(moved);
@@ -241,6 +244,28 @@ impl Running {
                 discard(moved).await;
                 Err(described.err().unwrap_or(Error::Cancelled))
             }
+        }
+    }
+
+    /// A disk that comes empty beside another one is a habit of some servers (an empty 200 for the
+    /// second disk of a lease on vSAN), with a way around it.
+    fn blame_lease_of_several(
+        &self,
+        error: Error,
+        offered: &[LeaseDevice],
+        exporting: &Exporting,
+    ) -> Error {
+        let Error::Structure { file, source } = &error else { return error };
+        let disks = exporting.chosen.iter().filter(|one| one.is_disk).count();
+        let is_empty = matches!(**source, VmdkError::Truncated { at_byte: 0, .. });
+        let exported = exporting.chosen.iter().find(|one| one.file == *file);
+        let device = exported.and_then(|one| devices::same(one, offered).ok());
+        match device {
+            Some(device) if is_empty && disks > 1 && !self.plan.request.lease_per_disk => {
+                let host = format!("{}:{}", device.url.host(), device.url.port());
+                Error::EmptyDisk { file: file.clone(), host }
+            }
+            _ => error,
         }
     }
 

@@ -7,6 +7,7 @@ use ovftransfer::Check;
 use ovftransfer::ImportPlan;
 use ovftransfer::NetworkMap;
 use ovftransfer::Severity;
+use ovftransfer_simulator::scenario::Size;
 use ovftransfer_vim::InventoryPath;
 use ovftransfer_vim::Session;
 use ovftransfer_vim::Value;
@@ -164,6 +165,37 @@ async fn what_is_asked_for_arrives() {
         let names: Vec<_> = devices.each("device").filter_map(Value::type_name).collect();
         assert!(names.contains(&"VirtualDisk"), "{names:?}");
     }
+}
+
+/// Descriptors name sizes of NVRAM that it does not have: what is there counts, on the way and in
+/// the machine.
+#[tokio::test]
+async fn a_wrong_size_of_nvram_in_a_descriptor_does_no_harm() {
+    for wire in WIRES {
+        let folder = tempfile::tempdir().unwrap();
+        let mut machine = Machine::new("web");
+        machine.disks = vec![DiskSpec::new(MIB)];
+        machine.nvram = Size::from_bytes(8_684);
+        let package = Appliance::new(machine).write_folder(folder.path()).unwrap();
+        let descriptor = package.path().to_owned();
+        let text = fs::read_to_string(&descriptor).unwrap();
+        assert!(text.contains("ovf:size=\"8684\""), "{text}");
+        let wrong = text.replace("ovf:size=\"8684\"", "ovf:size=\"270840\"");
+        fs::write(&descriptor, wrong).unwrap();
+        fs::remove_file(descriptor.with_extension("mf")).unwrap();
+        let world = World::over(wire, |_| {}).await;
+        let outcome = world.import(&descriptor, "again").await;
+        check_nvram(&world, outcome);
+    }
+}
+
+fn check_nvram(world: &World, outcome: Result<Report, Error>) {
+    let report = outcome.unwrap();
+    let nvram = report.files.iter().find(|file| file.file.as_str().ends_with(".nvram")).unwrap();
+    assert_eq!((nvram.bytes, nvram.by_server), (8_684, true));
+    let vms = world.simulator.vms();
+    let again = vms.iter().find(|vm| vm.name == "again").unwrap();
+    assert_eq!(again.files[0].len_bytes().unwrap(), 8_684);
 }
 
 #[tokio::test]

@@ -309,6 +309,37 @@ async fn an_import_that_fails_leaves_no_machine() {
     .await;
 }
 
+/// A host refuses a grain that is not sound at once; the package's manifest knows why it is not.
+#[tokio::test]
+async fn a_damaged_package_is_told_as_such_also_if_the_host_refuses_it_first() {
+    let (_folder, package) = package().await;
+    let disk = package.with_file_name("web-disk-0.vmdk");
+    let mut bytes = fs::read(&disk).unwrap();
+    // Early in the file, so that what the host says comes long before the last byte.
+    bytes[200_000..200_016].fill(0xFF);
+    fs::write(&disk, bytes).unwrap();
+    side_by_side([Wire::Json, Wire::Soap], async |wire| {
+        let slow = |scenario: &mut Scenario| {
+            for host in &mut scenario.hosts {
+                host.throttle_mb_per_s_per_stream = Some(4.0);
+            }
+        };
+        let world = World::over(wire, slow).await;
+        let error = world.import(&package, "again").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{}", error.chain());
+        assert!(error.to_string().contains("web-disk-0.vmdk: the package's manifest"), "{error}");
+        world.assert_clean();
+    })
+    .await;
+    // With a manifest that agrees, it is a disk that is not sound.
+    fs::remove_file(package.with_extension("mf")).unwrap();
+    let world = World::new([]).await;
+    let error = world.import(&package, "again").await.unwrap_err();
+    let kinds = [ErrorKind::Network, ErrorKind::Package];
+    assert!(kinds.contains(&error.kind()), "{}", error.chain());
+    world.assert_clean();
+}
+
 #[tokio::test]
 async fn an_upload_that_breaks_is_sent_again() {
     let (_folder, package) = package().await;

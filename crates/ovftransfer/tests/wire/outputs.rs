@@ -397,6 +397,8 @@ async fn check_one_disk_per_lease(wire: Wire) {
     let world = World::over(wire, one_disk).await;
     let error = world.export().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Package, "{}", error.chain());
+    assert!(matches!(error, Error::EmptyDisk { .. }), "{}", error.chain());
+    assert!(error.to_string().contains("a lease for each disk"), "{error}");
     world.assert_clean();
     let mut export = Export::new("/DC0/vm/web", world.folder.path().join("x.ova"));
     export.lease_per_disk = true;
