@@ -82,6 +82,17 @@ impl Envelope {
         Self::read(bytes.into(), Outside::Aside)
     }
 
+    /// Reads a descriptor of which files may be on web servers (DSP0243 1.1.0 §7.1).
+    ///
+    /// [`FileRef::url`] tells which.  Nothing is fetched.
+    ///
+    /// # Errors
+    ///
+    /// An [`EnvelopeError`] that says where and what, and by which section of DSP0243.
+    pub fn parse_with_urls(bytes: impl Into<Vec<u8>>) -> Result<Self, EnvelopeError> {
+        Self::read(bytes.into(), Outside::Remote)
+    }
+
     fn read(bytes: Vec<u8>, outside: Outside) -> Result<Self, EnvelopeError> {
         if bytes.len() > DESCRIPTOR_BYTES_MAX {
             let fault = EnvelopeFault::Limit { what: "bytes", max: DESCRIPTOR_BYTES_MAX };

@@ -8,6 +8,7 @@ use crate::digest::DigestAlgorithm;
 use crate::digest::DigestError;
 use crate::name::FileName;
 use crate::name::NameError;
+use crate::name::NameFault;
 
 /// The digests that a package promises.
 ///
@@ -32,13 +33,15 @@ pub struct Manifest {
     entries: Vec<ManifestEntry>,
     /// Where in `entries` a file stands.
     places: BTreeMap<FileName, usize>,
+    /// What is said about files on web servers, by their addresses.
+    urls: BTreeMap<String, Digest>,
     /// What it was read from: signatures are over these bytes.
     source: Option<Vec<u8>>,
 }
 
 impl PartialEq for Manifest {
     fn eq(&self, other: &Self) -> bool {
-        self.entries == other.entries
+        self.entries == other.entries && self.urls == other.urls
     }
 }
 
@@ -76,8 +79,17 @@ impl Manifest {
             if text.is_empty() || text.starts_with('#') {
                 continue;
             }
-            let (file, digest) = parse_line(text).map_err(at)?;
-            manifest.push(file, digest).map_err(|error| at(error.fault))?;
+            let (name, digest) = parse_line(text).map_err(at)?;
+            match FileName::from_relative(name) {
+                Ok(file) => manifest.push(file, digest).map_err(|error| at(error.fault))?,
+                Err(error) if error.fault() == NameFault::Url => {
+                    let known = manifest.urls.insert(name.to_owned(), digest);
+                    if known.is_some_and(|known| known != digest) {
+                        return Err(at(ManifestFault::Name(error)));
+                    }
+                }
+                Err(error) => return Err(at(ManifestFault::Name(error))),
+            }
         }
         Ok(manifest)
     }
@@ -99,6 +111,15 @@ impl Manifest {
     #[must_use]
     pub fn digest(&self, file: &FileName) -> Option<&Digest> {
         self.places.get(file).and_then(|place| self.entries.get(*place)).map(|entry| &entry.digest)
+    }
+
+    /// The digest that is promised for a file on a web server, by its address as it stands in the
+    /// descriptor (DSP0243 1.1.0 §5.1).
+    ///
+    /// These are no [`entries`](Self::entries), and [`to_bytes`](Self::to_bytes) leaves them out.
+    #[must_use]
+    pub fn digest_of_url(&self, url: &str) -> Option<&Digest> {
+        self.urls.get(url)
     }
 
     /// Adds an entry at the end.  The same entry twice is one entry.
@@ -216,15 +237,14 @@ pub(crate) fn is_utf16(bytes: &[u8]) -> bool {
 }
 
 /// Splits at the first `(` and at the last `)` that stands before a `=`: both may be in names.
-fn parse_line(text: &str) -> Result<(FileName, Digest), ManifestFault> {
+fn parse_line(text: &str) -> Result<(&str, Digest), ManifestFault> {
     let (algorithm, rest) = text.split_once('(').ok_or(ManifestFault::Form)?;
     // Hex has no `=`, so the last one is the separator.
     let (name, hex) = rest.rsplit_once('=').ok_or(ManifestFault::Form)?;
     let name = name.trim_end().strip_suffix(')').ok_or(ManifestFault::Form)?;
     let algorithm: DigestAlgorithm = algorithm.parse().map_err(ManifestFault::Digest)?;
     let digest = Digest::from_hex(algorithm, hex.trim()).map_err(ManifestFault::Digest)?;
-    let file = FileName::from_relative(name).map_err(ManifestFault::Name)?;
-    Ok((file, digest))
+    Ok((name, digest))
 }
 
 /// Largest manifest.  About 20,000 files with SHA-512; real ones are below 100 KiB.
@@ -259,6 +279,19 @@ mod tests {
             assert_eq!(manifest.digest(&name("a b.vmdk")).unwrap().hex(), HEX, "{line:?}");
             assert_eq!(manifest.to_bytes(), format!("SHA1(a b.vmdk)= {HEX}\n").into_bytes());
         }
+    }
+
+    #[test]
+    fn addresses_are_told_apart_from_files() {
+        let (url, other) = ("https://host/a(1)=.vmdk?x=1", HEX.replace('0', "1"));
+        let text = format!("SHA1({url})= {HEX}\nSHA1(a)= {HEX}\n");
+        let manifest = Manifest::parse(text.as_bytes()).unwrap();
+        assert_eq!(manifest.digest_of_url(url).unwrap().hex(), HEX);
+        assert_eq!(manifest.digest_of_url("https://host/"), None);
+        assert_eq!(manifest.entries().len(), 1);
+        Manifest::parse(format!("{text}{text}").as_bytes()).unwrap();
+        let twice = format!("{text}SHA1({url})= {other}\n");
+        assert_eq!(Manifest::parse(twice.as_bytes()).unwrap_err().line(), 3);
     }
 
     #[test]

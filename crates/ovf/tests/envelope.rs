@@ -220,3 +220,38 @@ proptest! {
         let _checked = Envelope::parse(text);
     }
 }
+
+#[test]
+fn files_on_web_servers_are_references_for_those_who_want_them() {
+    let text = r#"<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"
+                            xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1">
+        <References>
+            <File ovf:id="1" ovf:href="https://u:p@host/a/disk.vmdk?sig=a/b"/>
+            <File ovf:id="2" ovf:href="HTTP://host/a/disk.vmdk"/>
+            <File ovf:id="3" ovf:href="http://host/"/>
+            <File ovf:id="4" ovf:href="remote-1"/>
+            <File ovf:id="5" ovf:href="https://host/sub/other.vmdk"/>
+            <File ovf:id="6" ovf:href="other.vmdk"/>
+        </References><VirtualSystem ovf:id="vm"/></Envelope>"#;
+    let envelope = Envelope::parse_with_urls(text).unwrap();
+    let files: Vec<_> =
+        envelope.references().iter().map(|file| (file.href().as_str(), file.url())).collect();
+    assert_eq!(files[0], ("disk.vmdk", Some("https://u:p@host/a/disk.vmdk?sig=a/b")));
+    assert_eq!(files[1], ("remote-2", Some("HTTP://host/a/disk.vmdk")));
+    assert_eq!(files[2], ("remote-3", Some("http://host/")));
+    assert_eq!(files[3], ("remote-1", None));
+    assert_eq!(files[4], ("remote-4", Some("https://host/sub/other.vmdk")));
+    assert_eq!(files[5], ("other.vmdk", None));
+    let name = envelope.references()[0].href().clone();
+    let edited = envelope.edit().file_href("1", &name).apply().unwrap();
+    assert!(edited.text().contains(r#"<File ovf:id="1" ovf:href="disk.vmdk"/>"#));
+    assert_eq!(edited.references()[0].url(), None);
+
+    assert!(Envelope::parse(text).is_err());
+    for href in ["ftp://host/x", "file:///etc/passwd", "file:x", "/x", "https:x/../../y", "x://y"] {
+        let text = text.replace("http://host/\"", &format!("{href}\""));
+        assert!(Envelope::parse_with_urls(text).is_err(), "{href}");
+    }
+    let long = text.replace("http://host/\"", &format!("http://host/{}\"", "x".repeat(9_000)));
+    assert!(Envelope::parse_with_urls(long).is_err());
+}

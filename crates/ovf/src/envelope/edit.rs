@@ -84,7 +84,8 @@ impl Change {
 impl Edit<'_> {
     /// Has a file reference point to another file of the package.
     pub fn file_href(&mut self, file_id: &str, href: &FileName) -> &mut Self {
-        let is_there = self.file(file_id).is_some_and(|file| file.href() == href);
+        let is_same = |file: &FileRef| file.href() == href && file.url().is_none();
+        let is_there = self.file(file_id).is_some_and(is_same);
         let value = Some(href.as_str().to_owned());
         self.change_file(file_id).attribute("href", value, is_there);
         self

@@ -76,6 +76,8 @@ pub(super) enum Outside {
     Aside,
     /// The descriptor is refused.
     Refused,
+    /// Files on web servers are references; for anything else the descriptor is refused.
+    Remote,
 }
 
 /// What to read texts from beside the descriptor, and in which language.
@@ -171,6 +173,9 @@ struct References<'a> {
 impl<'a, 'input> Reader<'a, 'input> {
     fn references(self, outside: Outside) -> Result<References<'a>, EnvelopeError> {
         let mut hrefs = HashSet::new();
+        let names = self.file_nodes().filter_map(|node| self.attribute(node, "href"));
+        let names: HashSet<FileName> =
+            names.filter_map(|name| FileName::from_relative(name).ok()).collect();
         let mut references = References::default();
         for node in self.file_nodes() {
             let id = self.required(node, "File", "id")?;
@@ -178,8 +183,13 @@ impl<'a, 'input> Reader<'a, 'input> {
             if !references.ids.insert(id) {
                 return Err(fail(node, EnvelopeFault::DuplicateFile { id: shown(id) }));
             }
+            let mut url = None;
             let href = match FileName::from_relative(found) {
                 Ok(href) => href,
+                Err(_) if outside == Outside::Remote && is_web(found) => {
+                    url = Some(found.to_owned());
+                    name_for(found, |name| !names.contains(name) && !hrefs.contains(name))
+                }
                 Err(_) if outside == Outside::Aside => {
                     references.outside.push(shown(found));
                     continue;
@@ -194,6 +204,7 @@ impl<'a, 'input> Reader<'a, 'input> {
             references.files.push(FileRef {
                 id: id.to_owned(),
                 href,
+                url,
                 size_bytes: self.number(node, "size")?,
                 compression: self.attribute(node, "compression").and_then(non_empty),
                 chunk_size_bytes: self.number(node, "chunkSize")?,
@@ -422,6 +433,31 @@ impl<'a, 'input> Reader<'a, 'input> {
     }
 }
 
+/// Whether a reference is to a web server (DSP0243 1.1.0 §7.1: `http` and `https`).
+fn is_web(href: &str) -> bool {
+    let begins = |scheme: &str| {
+        href.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    let is_sane = href.len() <= URL_BYTES_MAX && !href.chars().any(char::is_control);
+    is_sane && (begins("http://") || begins("https://"))
+}
+
+/// A name for a file on a web server: the last part of its address, if that is one that no other
+/// file has.
+fn name_for(url: &str, is_free: impl Fn(&FileName) -> bool) -> FileName {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let mut name = FileName::new(last);
+    let mut number = 0_usize;
+    loop {
+        match name {
+            Ok(name) if is_free(&name) => return name,
+            Ok(_) | Err(_) => number += 1,
+        }
+        name = FileName::new(format!("remote-{number}"));
+    }
+}
+
 /// The key in `${key}`.
 fn property_key(text: &str) -> Option<&str> {
     text.strip_prefix("${")?.strip_suffix('}')
@@ -470,6 +506,9 @@ const OVF_1: &str = "http://schemas.dmtf.org/ovf/envelope/1";
 
 /// Longest full key of a property that stands for a capacity; real keys are words.
 const KEY_BYTES_MAX: usize = 1024;
+
+/// Longest address of a file on a web server; signed ones reach 2 KiB.
+const URL_BYTES_MAX: usize = 8 << 10;
 
 /// Most nodes of the tree.  At 4 MiB, text of ordinary density has 150,000.
 const NODES_MAX: u32 = 200_000;

@@ -33,6 +33,7 @@ pub enum EnvelopeVersion {
 pub struct FileRef {
     pub(super) id: String,
     pub(super) href: FileName,
+    pub(super) url: Option<String>,
     pub(super) size_bytes: Option<u64>,
     pub(super) compression: Option<String>,
     pub(super) chunk_size_bytes: Option<u64>,
@@ -51,6 +52,13 @@ impl FileRef {
     #[must_use]
     pub fn href(&self) -> &FileName {
         &self.href
+    }
+
+    /// Its address, if it is on a web server; [`href`](Self::href) is then a name for it, the last
+    /// part of the address if that is one that no other file has.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
     }
 
     /// Its size in the package in bytes, if the descriptor says.
