@@ -125,6 +125,12 @@ pub(crate) struct ImportArgs {
     /// Make the new machine a template
     #[arg(long, conflicts_with = "power_on")]
     pub(crate) template: bool,
+    /// Fetch files that the package names by an https:// address
+    #[arg(long)]
+    pub(crate) allow_remote_references: bool,
+    /// Where compressed files of a stream wait until their size is known
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool_dir: Option<PathBuf>,
     /// Whether an upload that failed is sent again
     #[arg(
         long,
@@ -282,6 +288,9 @@ pub(crate) enum ListedType {
 pub(crate) struct VerifyArgs {
     /// x.ovf, x.ova, a folder with one .ovf, https://..., or - for an OVA on stdin
     pub(crate) package: PathBuf,
+    /// Fetch files that the package names by an https:// address
+    #[arg(long)]
+    pub(crate) allow_remote_references: bool,
     /// Trust signatures by these authorities and signers (PEM) instead of the system's
     #[arg(long, value_name = "FILE", alias = "signer-ca-cert", help_heading = SIGNATURE)]
     pub(crate) ca_cert: Option<PathBuf>,

@@ -46,7 +46,8 @@ pub(crate) async fn run(
         console.note(format_args!("warning: {field} in the options has no meaning"));
     }
     let policy = signature::policy(args.signer_ca_cert.as_deref(), &args.signature)?;
-    let package = interrupts.race(origin.open()).await?;
+    let opening = origin.open_with(&args.source, args.allow_remote_references);
+    let package = interrupts.race(Box::pin(opening)).await?;
     let mut request = request(&args, options.as_ref(), package, &connection, environment)?;
     request.signature = policy;
     let server = interrupts.race(connection.connect()).await?;
@@ -157,6 +158,7 @@ fn request(
     request.power_on = args.power_on;
     request.wait_for_ip = args.wait_for_ip.map(|seconds| Duration::from_secs(seconds.into()));
     request.template = args.template;
+    request.spool_dir.clone_from(&args.spool_dir);
     if let Some(options) = options {
         options.fill(&mut request);
     }

@@ -50,7 +50,7 @@ impl<'p> Origin<'p> {
     }
 
     /// Opens the package and reads its descriptor.
-    pub(crate) async fn open(self) -> Result<Package, Failure> {
+    async fn open(self) -> Result<Package, Failure> {
         match self {
             Self::Local(path) => open_local(path).await,
             Self::Stdin => Ok(Package::from_stream(stdin()?, STDIN).await?),
@@ -58,6 +58,20 @@ impl<'p> Origin<'p> {
                 Package::fetch(&url, &fetch_options(trust)).await.map_err(untrusted)
             }
         }
+    }
+
+    /// Opens the package; finds what it names by an address if that is allowed.
+    pub(crate) async fn open_with(
+        self,
+        args: &SourceArgs,
+        allow_remote_references: bool,
+    ) -> Result<Package, Failure> {
+        let options = fetch_options(trust(args)?);
+        let mut package = self.open().await?;
+        if allow_remote_references {
+            package.fetch_references(&options).await.map_err(untrusted)?;
+        }
+        Ok(package)
     }
 
     /// Reads only what tells about the package.

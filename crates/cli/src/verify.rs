@@ -6,6 +6,7 @@ use ovftransfer::CheckedFile;
 use ovftransfer::CheckedPackage;
 use ovftransfer::Meter;
 use ovftransfer::Package;
+use ovftransfer::StoredFile;
 use ovftransfer::check_package;
 use serde_json::Value;
 use serde_json::json;
@@ -32,7 +33,8 @@ pub(crate) async fn run(
     let origin = Origin::of(&args.package, &args.source)?;
     let policy = signature::policy(args.ca_cert.as_deref(), &args.signature)?;
     let started = Instant::now();
-    let package = Arc::new(interrupts.race(origin.open()).await?);
+    let opening = origin.open_with(&args.source, args.allow_remote_references);
+    let package = Arc::new(interrupts.race(Box::pin(opening)).await?);
     let meter = Arc::new(Meter::default());
     let cancel = CancellationToken::new();
     let (_no_events, events) = Mailbox::new();
@@ -79,7 +81,7 @@ fn show(package: &Package, checked: &CheckedPackage, started: Instant, console: 
     if let Some(signature) = signature {
         console.result(signature::line(signature));
     }
-    let rows: Vec<Vec<String>> = files.iter().map(file_row).collect();
+    let rows: Vec<Vec<String>> = files.iter().flat_map(file_rows).collect();
     for line in format::table(&rows, &[1]) {
         console.result(line);
     }
@@ -93,18 +95,48 @@ fn show(package: &Package, checked: &CheckedPackage, started: Instant, console: 
 }
 
 fn file_object(file: &CheckedFile) -> Value {
-    json!({
+    let stored = |part: &StoredFile| {
+        json!({
+            "file": part.file.as_str(),
+            "bytes": part.bytes,
+            "digests": tell::digests(std::slice::from_ref(&part.digest)),
+            "in_manifest": part.in_manifest,
+        })
+    };
+    let stored: Vec<Value> = file.stored.iter().map(stored).collect();
+    without_nulls(json!({
+        "stored": (!stored.is_empty()).then_some(stored),
         "file": file.file.as_str(),
         "bytes": file.bytes,
         "digests": tell::digests(std::slice::from_ref(&file.digest)),
         "in_manifest": file.in_manifest,
         "capacity_bytes": file.disk.as_ref().map(|disk| disk.capacity_bytes()),
         "populated_bytes": file.disk.as_ref().map(|disk| disk.populated_bytes()),
-    })
+    }))
+}
+
+/// A file, and below it those that the package has for it.
+fn file_rows(file: &CheckedFile) -> Vec<Vec<String>> {
+    let stored = |part: &StoredFile| {
+        vec![
+            format!("  {}", part.file),
+            format::size(part.bytes),
+            tell::short(&part.digest),
+            by_manifest(part.in_manifest).to_owned(),
+            String::new(),
+        ]
+    };
+    let mut rows = vec![file_row(file)];
+    rows.extend(file.stored.iter().map(stored));
+    rows
+}
+
+const fn by_manifest(in_manifest: bool) -> &'static str {
+    if in_manifest { "as in the manifest" } else { "not in the manifest" }
 }
 
 fn file_row(file: &CheckedFile) -> Vec<String> {
-    let by = if file.in_manifest { "as in the manifest" } else { "not in the manifest" };
+    let by = by_manifest(file.in_manifest);
     let disk = file.disk.as_ref().map(|disk| {
         let (populated, capacity) = (disk.populated_bytes(), disk.capacity_bytes());
         format!("disk, {} of {}", format::size(populated), format::size(capacity))

@@ -1,5 +1,6 @@
 //! Checks a package without a server: digests, and the structure of every disk.
 
+use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
@@ -12,6 +13,8 @@ use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::ManifestEntry;
 use ovftransfer_ovf::certificate::Signature;
 use ovftransfer_ovf::envelope::FileRef;
+use ovftransfer_ovf::ova::Member;
+use ovftransfer_ovf::ova::Ova;
 use ovftransfer_vmdk::Summary;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -27,9 +30,21 @@ use crate::meter::Meter;
 use crate::signature::SignaturePolicy;
 use crate::store::Nowhere;
 use crate::store::Source;
+use crate::store::arriving;
+use crate::store::arriving::Arriving;
+use crate::store::arriving::check_late;
+use crate::store::arriving::members;
+use crate::store::content::SeenPart;
 use crate::store::in_order::End;
 use crate::store::in_order::InOrder;
 use crate::store::package::Package;
+use crate::store::parts::PackageFile;
+use crate::store::reference::ALL_ALGORITHMS;
+use crate::store::reference::piece_of;
+use crate::store::reference::promised;
+use crate::store::reference::promised_by_name;
+use crate::store::reference::promised_whole;
+use crate::store::reference::two_for_one;
 use crate::verify::check_promise;
 
 /// What was found about one file of a package.
@@ -46,6 +61,23 @@ pub struct CheckedFile {
     pub in_manifest: bool,
     /// For disks: what the structure says.
     pub disk: Option<Summary>,
+    /// The files that the package has for it, if it is cut into chunks or compressed: `bytes` and
+    /// `digest` are those of what they hold.  Empty if the package has the file as it is.
+    pub stored: Vec<StoredFile>,
+}
+
+/// One of several files that hold another one, or a file that holds another one compressed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StoredFile {
+    /// The file.
+    pub file: FileName,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its digest: by the manifest's algorithm, SHA-256 if the manifest does not name it.
+    pub digest: Digest,
+    /// Whether the manifest names it, and so agrees with it.
+    pub in_manifest: bool,
 }
 
 /// What was found about a package.
@@ -75,6 +107,7 @@ pub async fn check_package(
     cancel: &CancellationToken,
 ) -> Result<CheckedPackage, Error> {
     let signature = package.signature(policy)?;
+    package.check_fetched()?;
     check_sizes(&package)?;
     if let Some(manifest) = package.manifest() {
         check_manifest_covers(&package, manifest)?;
@@ -106,14 +139,24 @@ async fn check_at_once(
     let mut order = Vec::new();
     for reference in package.envelope().references() {
         let Some(file) = package.file(reference.href()) else { continue };
-        let promised = package.promised(reference.href()).copied();
+        let promised = package.promised(reference);
         let algorithm = promised.as_ref().map_or(DigestAlgorithm::Sha256, Digest::algorithm);
+        let (source, parts) = match file.content() {
+            None => (Arc::clone(file.source()), None),
+            Some(content) => {
+                let is_promised = file.stored().iter().all(|part| part.promised.is_some());
+                let others = if is_promised { Vec::new() } else { vec![DigestAlgorithm::Sha256] };
+                let content = content.recording(others);
+                let seen = content.seen().clone();
+                (Arc::new(content) as Arc<dyn Source>, Some((seen, file.is_promised())))
+            }
+        };
         let check = FileCheck {
             file: reference.href().clone(),
-            source: Arc::clone(file.source()),
+            source,
             at: package.display(),
             inspect: Inspect { algorithms: vec![algorithm], disk: package.is_disk(reference) },
-            meter: meter.add_file(reference.href(), file.size_bytes()),
+            meter: meter.add_file(reference.href(), file.stored_bytes()),
         };
         let (cores, scope) = (Arc::clone(&cores), scope.clone());
         order.push(reference.href().clone());
@@ -121,7 +164,12 @@ async fn check_at_once(
             // Closed never: the error cannot come.
             let _core = cores.acquire_owned().await.ok();
             let (bytes, seen) = check.run(&scope).await?;
-            checked(check.file, bytes, seen, promised.as_ref())
+            let mut checked = checked(check.file, bytes, seen, promised.as_ref())?;
+            if let Some((seen, is_promised)) = parts {
+                checked.in_manifest = is_promised;
+                checked.stored = seen.parts().into_iter().filter_map(stored_file).collect();
+            }
+            Ok(checked)
         });
     }
     let mut checked = Vec::new();
@@ -148,7 +196,7 @@ async fn check_at_once(
 async fn check_in_order(
     package: &Package,
     policy: &SignaturePolicy,
-    in_order: &InOrder,
+    in_order: &Arc<InOrder>,
     meter: &Meter,
     scope: &CancellationToken,
 ) -> Result<CheckedPackage, Error> {
@@ -159,24 +207,35 @@ async fn check_in_order(
         .iter()
         .map(|file| meter.add_file(file.href(), file.size_bytes().unwrap_or_default()))
         .collect();
+    let elsewhere = package.envelope().references().iter().filter_map(|reference| {
+        let file = package.file(reference.href())?;
+        let seen = file.content().map(|content| content.seen().clone());
+        let (source, stored_bytes) = (Arc::clone(file.source()), file.stored_bytes());
+        Some(Arriving { reference: reference.clone(), source, seen, stored_bytes })
+    });
+    // What lies elsewhere comes last: the stream does not wait.
+    let mut elsewhere = elsewhere.collect::<Vec<_>>().into_iter();
     let mut files = Vec::new();
-    while let Some(arrived) = in_order.next(None).await? {
-        let Some(reference) = package.reference(arrived.name()) else { continue };
-        let meter = meters.iter().find(|meter| meter.name() == arrived.name());
+    loop {
+        let next = arriving::next(package, in_order, None, |_| true).await?;
+        let Some(arriving) = next.or_else(|| elsewhere.next()) else { break };
+        let Arriving { reference, source, seen: parts, stored_bytes } = arriving;
+        let meter = meters.iter().find(|meter| meter.name() == reference.href());
         let Some(meter) = meter.cloned() else { continue };
-        check_size(package, reference, arrived.size_bytes().unwrap_or_default())?;
+        check_size(package, &reference, stored_bytes)?;
+        let algorithms = match &parts {
+            None => algorithms_in_order(package, &reference),
+            Some(_) => vec![DigestAlgorithm::Sha256],
+        };
         let check = FileCheck {
-            file: arrived.name().clone(),
-            source: Arc::new(arrived),
+            file: reference.href().clone(),
+            source,
             at: package.display(),
-            inspect: Inspect {
-                algorithms: algorithms_in_order(package, reference.href()),
-                disk: package.is_disk(reference),
-            },
+            inspect: Inspect { algorithms, disk: package.is_disk(&reference) },
             meter,
         };
         let (bytes, seen) = check.run(scope).await?;
-        files.push((check.file, bytes, seen));
+        files.push((reference, bytes, seen, parts));
     }
     let end = in_order.end().await?;
     check_end(package, &end)?;
@@ -186,30 +245,46 @@ async fn check_in_order(
     if let Some(problem) = late.into_iter().flatten().next() {
         return Err(package.wrong(problem));
     }
-    let of = |(file, bytes, seen): (FileName, u64, Inspection)| {
-        let promised = end.manifest.as_ref().and_then(|manifest| manifest.digest(&file)).copied();
-        checked(file, bytes, seen, promised.as_ref())
-    };
-    let files = files.into_iter().map(of).collect::<Result<_, _>>()?;
-    Ok(CheckedPackage { files, signature })
+    let manifest = end.manifest.as_ref();
+    let mut all = Vec::new();
+    for (reference, bytes, seen, parts) in files {
+        let href = reference.href().clone();
+        let Some(parts) = parts else {
+            let promised = promised_by_name(manifest, &reference);
+            all.push(checked(href, bytes, seen, promised.as_ref())?);
+            continue;
+        };
+        let mut file = checked(href, bytes, seen, None)?;
+        if let Some(manifest) = manifest {
+            file.in_manifest = check_late(&reference, &parts, manifest)?;
+        }
+        file.stored = parts.parts().into_iter().filter_map(stored_file).collect();
+        for stored in &mut file.stored {
+            stored.in_manifest = file.in_manifest;
+        }
+        all.push(file);
+    }
+    Ok(CheckedPackage { files: all, signature })
 }
 
 /// The digests to compute of a file that comes in its order: the manifest may come after it.
-pub(crate) fn algorithms_in_order(package: &Package, file: &FileName) -> Vec<DigestAlgorithm> {
+pub(crate) fn algorithms_in_order(package: &Package, reference: &FileRef) -> Vec<DigestAlgorithm> {
     match package.manifest() {
-        Some(manifest) => manifest.digest(file).map(Digest::algorithm).into_iter().collect(),
-        None => vec![DigestAlgorithm::Sha1, DigestAlgorithm::Sha256, DigestAlgorithm::Sha512],
+        Some(_) => package.promised(reference).iter().map(Digest::algorithm).collect(),
+        None => ALL_ALGORITHMS.to_vec(),
     }
 }
 
 /// What only the end of an archive tells: whether everything has come, and what the manifest says
 /// about the package as a whole.
 pub(crate) fn check_end(package: &Package, end: &End) -> Result<(), Error> {
-    let has = |file: &FileName| end.ova.member(file).is_some();
     let references = package.envelope().references();
-    if let Some(file) = references.iter().find(|file| !has(file.href())) {
-        let problem = format!("the descriptor names {}, which is not in the OVA", file.href());
-        return Err(package.wrong(problem));
+    let mut names = BTreeSet::new();
+    for reference in references {
+        let found = members(&end.ova, reference).map_err(|problem| package.wrong(problem))?;
+        if let Some(twice) = found.into_iter().find(|member| !names.insert(member.name())) {
+            return Err(package.wrong(two_for_one(twice.name())));
+        }
     }
     if package.certificate().is_some_and(|first| end.certificate.as_ref() != Some(first)) {
         return Err(package.wrong("there are two certificates"));
@@ -219,7 +294,10 @@ pub(crate) fn check_end(package: &Package, end: &End) -> Result<(), Error> {
         return Err(package.wrong("there are two manifests"));
     }
     package.check_descriptor(manifest)?;
-    check_manifest_covers(package, manifest)?;
+    for reference in references {
+        check_covers(package, reference, manifest, &end.ova)?;
+    }
+    let has = |file: &FileName| end.ova.member(file).is_some() || package.reference(file).is_some();
     match manifest.entries().iter().map(ManifestEntry::file).find(|file| !has(file)) {
         Some(file) => {
             Err(package.wrong(format!("the manifest names {file}, which is not in the package")))
@@ -232,7 +310,7 @@ pub(crate) fn check_end(package: &Package, end: &End) -> Result<(), Error> {
 pub(crate) fn check_sizes(package: &Package) -> Result<(), Error> {
     for reference in package.envelope().references() {
         if let Some(file) = package.file(reference.href()) {
-            check_size(package, reference, file.size_bytes())?;
+            check_size(package, reference, file.stored_bytes())?;
         }
     }
     Ok(())
@@ -268,10 +346,49 @@ fn is_capacity(package: &Package, size_bytes: u64) -> bool {
 /// A manifest lists every file of the package (DSP0243 1.1.0 §5.1): one that it leaves out could
 /// have been changed without anybody noticing.
 pub(crate) fn check_manifest_covers(package: &Package, manifest: &Manifest) -> Result<(), Error> {
-    let mut files = package.envelope().references().iter();
-    match files.find(|file| manifest.digest(file.href()).is_none()) {
+    for reference in package.envelope().references() {
+        let left_out = match package.file(reference.href()) {
+            Some(file) if file.is_promised() => continue,
+            Some(file) => file.stored().iter().find(|part| part.promised.is_none()),
+            // How many chunks there are is not known before all have come.
+            None if reference.chunk_size_bytes().is_some() => continue,
+            None if promised_by_name(Some(manifest), reference).is_some() => continue,
+            None => None,
+        };
+        let left_out = left_out.map_or(reference.href(), |part| &part.name);
+        return Err(package.wrong(format!("the manifest does not list {left_out}")));
+    }
+    Ok(())
+}
+
+/// The same of an archive that has been read to its end.
+fn check_covers(
+    package: &Package,
+    reference: &FileRef,
+    manifest: &Manifest,
+    ova: &Ova,
+) -> Result<(), Error> {
+    if promised_whole(Some(manifest), reference).is_some() {
+        return Ok(());
+    }
+    if reference.url().is_some() {
+        return match promised_by_name(Some(manifest), reference) {
+            None if reference.chunk_size_bytes().is_none() => {
+                Err(package.wrong(format!("the manifest does not list {}", reference.href())))
+            }
+            _ => Ok(()),
+        };
+    }
+    let members = members(ova, reference).map_err(|problem| package.wrong(problem))?;
+    let is_listed = |member: &&&Member| {
+        let piece = piece_of(reference, member.name());
+        piece.is_some_and(|piece| {
+            promised(Some(manifest), reference, member.name(), piece).is_some()
+        })
+    };
+    match members.iter().find(|member| !is_listed(member)) {
+        Some(member) => Err(package.wrong(format!("the manifest does not list {}", member.name()))),
         None => Ok(()),
-        Some(file) => Err(package.wrong(format!("the manifest does not list {}", file.href()))),
     }
 }
 
@@ -325,7 +442,35 @@ fn checked(
         file: file.clone(),
         reason: "was not asked, and no digest was computed",
     })?;
-    Ok(CheckedFile { file, bytes, digest, in_manifest: promised.is_some(), disk: seen.disk })
+    let (in_manifest, disk, stored) = (promised.is_some(), seen.disk, Vec::new());
+    Ok(CheckedFile { file, bytes, digest, in_manifest, disk, stored })
+}
+
+fn stored_file(part: SeenPart) -> Option<StoredFile> {
+    let SeenPart { name: file, size_bytes: bytes, digests, promised } = part;
+    let digest = promised.or_else(|| digests.first().copied())?;
+    Some(StoredFile { file, bytes, digest, in_manifest: promised.is_some() })
+}
+
+/// Reads a compressed file of a package to its end and tells what it holds, in bytes.
+///
+/// # Errors
+///
+/// Those of [`check_package`] about this file.
+pub(crate) async fn measure(
+    package: &Package,
+    reference: &FileRef,
+    file: &PackageFile,
+) -> Result<u64, Error> {
+    let check = FileCheck {
+        file: reference.href().clone(),
+        source: Arc::clone(file.source()),
+        at: package.display(),
+        inspect: Inspect { algorithms: Vec::new(), disk: package.is_disk(reference) },
+        meter: Meter::default().add_file(reference.href(), 0),
+    };
+    let (bytes, _) = check.run(&CancellationToken::new()).await?;
+    Ok(bytes)
 }
 
 /// How long a source may give nothing: as long as in a transfer.

@@ -161,6 +161,11 @@ impl Copy<'_> {
     }
 
     fn reading(&self, at_byte: u64, source: io::Error) -> Error {
+        // What was found by whoever made one stream of several files says more.
+        let source = match source.downcast::<Error>() {
+            Ok(error) => return error,
+            Err(source) => source,
+        };
         self.stream("reading from", self.source_at, at_byte, source)
     }
 

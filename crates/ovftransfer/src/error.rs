@@ -461,10 +461,27 @@ pub(crate) struct FileChanged {
     pub(crate) what: &'static str,
 }
 
+/// What is wrong with a compressed file of a package.
+///
+/// Travels inside [`io::Error`].
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum GzipFault {
+    #[error("it is not sound gzip data ({0})")]
+    Broken(String),
+    #[error("behind its gzip data there is something else")]
+    Garbage,
+    #[error("it holds more than {limit_bytes} bytes, which is too much for what it is")]
+    TooLarge { limit_bytes: u64 },
+    #[error("its gzip data ends in the middle")]
+    Truncated,
+}
+
 /// Whether a source has found that its file is not what it was, or not what was asked for: it would
 /// be no other the next time.
 pub(crate) fn is_final(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<FileChanged>() || inner.is::<Misfit>())
+    error.get_ref().is_some_and(|inner| {
+        inner.is::<FileChanged>() || inner.is::<Misfit>() || inner.is::<GzipFault>()
+    })
 }
 
 fn local_kind(error: &io::Error) -> ErrorKind {
@@ -493,7 +510,10 @@ fn stream_kind(error: &io::Error) -> ErrorKind {
             _ => ErrorKind::Network,
         };
     }
-    if error.get_ref().is_some_and(|inner| inner.is::<StreamEnded>()) {
+    let is_unsound = |inner: &(dyn std::error::Error + Send + Sync + 'static)| {
+        inner.is::<StreamEnded>() || inner.is::<GzipFault>()
+    };
+    if error.get_ref().is_some_and(is_unsound) {
         return ErrorKind::Package;
     }
     if DeviceStatus::of(error).is_some() {

@@ -8,9 +8,11 @@ mod options;
 mod package;
 mod preflight;
 mod run;
+mod sent;
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +40,7 @@ use crate::import::package::plan_files;
 use crate::import::package::signature_findings;
 use crate::import::preflight::Preflight;
 use crate::import::run::Running;
+use crate::import::sent::Sent;
 use crate::server::Options;
 use crate::server::Server;
 use crate::signature::SignaturePolicy;
@@ -102,6 +105,9 @@ pub struct Import {
     pub wait_for_ip: Option<Duration>,
     /// Whether the new machine is made a template.
     pub template: bool,
+    /// The folder in which what a compressed file holds waits until its size is known, if the
+    /// package can be read once only; `None` takes the system's for temporary files.
+    pub spool_dir: Option<PathBuf>,
 }
 
 /// One network of the server for one network of the descriptor, or for all of them.
@@ -150,6 +156,7 @@ impl Import {
             power_on: false,
             wait_for_ip: None,
             template: false,
+            spool_dir: None,
         }
     }
 
@@ -178,8 +185,10 @@ impl Import {
         let signature = self.package.signature(&self.signature)?;
         findings.extend(signature.iter().flat_map(signature_findings));
         let place = self.find_place(server).await?;
-        let mut preflight = Preflight { server, request: &self, place: &place, findings };
-        let described = Described::read(&self, server).await?;
+        let sent = Sent::of(&self.package).await?;
+        let (request, place_of) = (&self, &place);
+        let mut preflight = Preflight { server, request, place: place_of, sent: &sent, findings };
+        let described = Described::read(&self, sent.text(), server).await?;
         let networks = preflight.networks().await?;
         let old = preflight.old_machine(described.as_ref()).await?;
         let what = (&networks[..], old.as_ref(), described.as_ref());
@@ -217,7 +226,7 @@ impl Import {
             None => spec,
         };
         self.check_vapp(&spec)?;
-        let files = plan_files(&self.package, items)?;
+        let files = plan_files(&self.package, &sent, items)?;
         let afterwards = Afterwards {
             replace: old,
             environment,
@@ -225,6 +234,7 @@ impl Import {
             wait_for_ip: self.wait_for_ip,
             template: self.template,
         };
+        drop(sent);
         let (server, package, policy) = (server.clone(), self.package, self.signature);
         Ok(ImportPlan {
             server,
@@ -236,6 +246,7 @@ impl Import {
             files,
             findings,
             afterwards,
+            spool_dir: self.spool_dir,
         })
     }
 
@@ -332,6 +343,7 @@ pub struct ImportPlan {
     files: Vec<PlannedFile>,
     findings: Vec<Finding>,
     afterwards: Afterwards,
+    spool_dir: Option<PathBuf>,
 }
 
 impl fmt::Display for ImportPlan {

@@ -225,6 +225,7 @@ pub use ovftransfer_vim::transport::TransportError;
 pub use crate::artefact::Output;
 pub use crate::check::CheckedFile;
 pub use crate::check::CheckedPackage;
+pub use crate::check::StoredFile;
 pub use crate::check::check_package;
 pub use crate::error::Check;
 pub use crate::error::DeviceStatus;

@@ -4,18 +4,24 @@
 //! in a folder and members of an OVA are all behind them; so is a vendor's own store.
 
 pub(crate) mod archive;
+pub(crate) mod arriving;
+pub(crate) mod content;
 pub(crate) mod custom;
 pub(crate) mod device;
 pub(crate) mod fetch;
 pub(crate) mod file;
 pub(crate) mod folder;
+pub(crate) mod gzip;
 pub(crate) mod in_order;
 pub(crate) mod local;
 pub(crate) mod lock;
+pub(crate) mod lookup;
 pub(crate) mod package;
 pub(crate) mod papers;
 pub(crate) mod parts;
 pub(crate) mod pipe;
+pub(crate) mod reference;
+pub(crate) mod remote;
 pub(crate) mod spool;
 pub(crate) mod url;
 pub(crate) mod web;
@@ -66,7 +72,10 @@ pub trait Source: fmt::Debug + Send + Sync {
 /// 2. A file that is not there is `None`; whatever keeps it from being found is an error.
 /// 3. Every [`Source`] keeps its own contract and knows its size: a server is told it beforehand.
 ///
-/// The engine asks for the descriptor, for the manifest beside it, and for what both of them name.
+/// The engine asks for the descriptor, for the manifest beside it, and for what both of them name:
+/// of a file in chunks for each chunk, by its own name (`disk.vmdk.000000000`), and for one chunk more
+/// than there should be; of a name with `%XX` for that very name and for the one that it stands for.
+/// What is compressed is inflated by the engine.
 /// A name never leaves the package: it has no `..`, no backslash, and does not begin with `/`.
 /// Several files are asked for, and read, at the same time.
 pub trait PackageFiles: fmt::Debug + Send + Sync {
@@ -80,6 +89,19 @@ pub trait PackageFiles: fmt::Debug + Send + Sync {
     /// Those of the store.
     fn find<'a>(&'a self, file: &'a FileName)
     -> BoxFuture<'a, io::Result<Option<Arc<dyn Source>>>>;
+}
+
+impl<F: PackageFiles + ?Sized> PackageFiles for &F {
+    fn location(&self) -> String {
+        (**self).location()
+    }
+
+    fn find<'a>(
+        &'a self,
+        file: &'a FileName,
+    ) -> BoxFuture<'a, io::Result<Option<Arc<dyn Source>>>> {
+        (**self).find(file)
+    }
 }
 
 /// Where one file's bytes go: makes a fresh [`Sink`] for each try.

@@ -76,6 +76,12 @@ impl Verified {
         Ok(())
     }
 
+    /// Notes that all stored files that the file was made of agreed with the package's manifest,
+    /// as whoever joined and inflated them has found.
+    pub(crate) fn confirm_parts(&mut self) {
+        self.by_package = true;
+    }
+
     /// Compares a file with the package's manifest and the server's.
     ///
     /// `promised` is the digest in the package's manifest, `entry` what the server says it sent

@@ -1,6 +1,7 @@
 //! Imports a package that comes in its own order and can be read only once.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use ovftransfer_ovf::DigestAlgorithm;
@@ -12,21 +13,33 @@ use tokio_util::sync::CancellationToken;
 
 use crate::check::check_end;
 use crate::check::check_size;
+use crate::copy::Copy;
 use crate::error::Error;
 use crate::import::package::NO_MANIFEST;
 use crate::import::package::PlannedFile;
 use crate::import::package::not_proven;
 use crate::import::package::signature_findings;
 use crate::import::run::Running;
+use crate::inspect::Inspect;
 use crate::inspect::Inspection;
+use crate::inspect::Position;
 use crate::lease::LeaseApi;
 use crate::meter::FileMeter;
+use crate::meter::Meter;
 use crate::server::warn;
 use crate::server::warn_of;
 use crate::store::Source;
-use crate::store::in_order::Arrived;
+use crate::store::arriving;
+use crate::store::arriving::Arriving;
+use crate::store::arriving::check_late;
+use crate::store::content::Seen;
+use crate::store::file::FileSource;
 use crate::store::in_order::InOrder;
 use crate::store::package::Package;
+use crate::store::reference::promised_by_name;
+use crate::store::spool::Kept;
+use crate::store::spool::SpoolSink;
+use crate::store::spool::Spooled;
 use crate::transfer::Moved;
 use crate::transfer::Shared;
 use crate::transfer::discard;
@@ -47,7 +60,7 @@ impl Running {
     /// the end tells.
     pub(super) async fn move_in_order(
         &self,
-        in_order: &InOrder,
+        in_order: &Arc<InOrder>,
         info: &LeaseInfo,
         by_server: Option<DigestAlgorithm>,
         lease: &Arc<dyn LeaseApi>,
@@ -74,19 +87,20 @@ impl Running {
 
     async fn move_each(
         &self,
-        in_order: &InOrder,
+        in_order: &Arc<InOrder>,
         under: &Under<'_>,
         moved: &mut Vec<Moved>,
     ) -> Result<(), Error> {
+        // What went by of the files that others are made of.
+        let mut parts: Vec<(FileRef, Seen)> = Vec::new();
         loop {
-            let next = in_order.next(Some(self.options.stall));
-            let next = under.scope.run_until_cancelled(next).await;
-            let Some(arrived) = next.unwrap_or(Err(Error::Cancelled))? else { break };
-            let mut planned = self.plan.files.iter();
             // What the server did not ask for is skipped.
-            let Some(planned) = planned.find(|planned| planned.file == *arrived.name()) else {
-                continue;
-            };
+            let is_planned = |reference: &FileRef| self.planned(reference).is_some();
+            let stall = Some(self.options.stall);
+            let next = arriving::next(&self.plan.package, in_order, stall, is_planned);
+            let next = under.scope.run_until_cancelled(next).await;
+            let Some(arriving) = next.unwrap_or(Err(Error::Cancelled))? else { break };
+            let Some(planned) = self.planned(&arriving.reference) else { continue };
             if let Some(parent) = parent_of(&self.plan.package, &planned.file)
                 && !moved.iter().any(|file| file.proof.file() == parent)
             {
@@ -95,8 +109,11 @@ impl Running {
                     planned.file
                 )));
             }
-            moved.extend(self.move_one(arrived, planned, under).await?);
+            let is_parts = arriving.seen.clone().map(|seen| (arriving.reference.clone(), seen));
+            parts.extend(is_parts);
+            moved.extend(self.move_one(arriving, planned, under).await?);
         }
+        self.move_elsewhere(under, &mut parts, moved).await?;
         let end = in_order.end().await?;
         for warning in end.ova.warnings() {
             warn(&self.options, warning.to_string());
@@ -125,29 +142,97 @@ impl Running {
             }
         }
         for file in moved {
-            let Some(expected) = manifest.digest(file.proof.file()) else { continue };
+            let Some(reference) = package.reference(file.proof.file()) else { continue };
+            if let Some((_, seen)) = parts.iter().find(|(one, _)| one.href() == reference.href()) {
+                if check_late(reference, seen, manifest)? {
+                    file.proof.confirm_parts();
+                }
+                continue;
+            }
+            let Some(expected) = promised_by_name(Some(manifest), reference) else { continue };
             let seen = Inspection { digests: file.digests.clone(), disk: None };
-            file.proof.confirm(&seen, expected)?;
+            file.proof.confirm(&seen, &expected)?;
         }
+        Ok(())
+    }
+
+    /// Uploads what the stream does not have, because the descriptor names it by an address.
+    async fn move_elsewhere(
+        &self,
+        under: &Under<'_>,
+        parts: &mut Vec<(FileRef, Seen)>,
+        moved: &mut Vec<Moved>,
+    ) -> Result<(), Error> {
+        let package = &self.plan.package;
+        let mut jobs = Vec::new();
+        for planned in &self.plan.files {
+            let Some(known) = package.file(&planned.file) else { continue };
+            let Some(meter) = under.meters.get(&planned.file).cloned() else { continue };
+            let seen = known.content().map(|content| content.seen().clone());
+            let reference = package.reference(&planned.file).cloned();
+            parts.extend(reference.zip(seen));
+            jobs.push(self.known_job(planned, meter, under.info, under.by_server)?);
+        }
+        moved.extend(move_all(self.lanes(jobs), under.lease, &under.shared, under.scope).await?);
         Ok(())
     }
 
     async fn move_one(
         &self,
-        arrived: Arrived,
+        arriving: Arriving,
         planned: &PlannedFile,
         under: &Under<'_>,
     ) -> Result<Vec<Moved>, Error> {
-        let package = &self.plan.package;
-        let size_bytes = arrived.size_bytes().unwrap_or_default();
-        if let Some(reference) = package.reference(&planned.file) {
-            check_size(package, reference, size_bytes)?;
-        }
+        let Arriving { reference, source, stored_bytes, .. } = arriving;
+        check_size(&self.plan.package, &reference, stored_bytes)?;
+        let (source, size_bytes) = match source.size_bytes() {
+            Some(size_bytes) => (source, size_bytes),
+            // A host has to be told the size before the first byte.
+            None => {
+                let spooled = self.spool(&reference, &*source, under.scope).await?;
+                let size_bytes = spooled.size_bytes();
+                (Arc::new(spooled) as Arc<dyn Source>, size_bytes)
+            }
+        };
         let meter = under.meters.get(&planned.file).cloned();
         let meter = meter.unwrap_or_else(|| self.meter.add_file(&planned.file, size_bytes));
-        let source = (Arc::new(arrived) as Arc<dyn Source>, size_bytes);
-        let job = self.job(planned, source, meter, under.info, under.by_server)?;
+        let job = self.job(planned, (source, size_bytes), meter, under.info, under.by_server)?;
         move_all(vec![vec![job]], under.lease, &under.shared, under.scope).await
+    }
+
+    /// Keeps what a compressed file holds in a file without a name until its size is known.
+    async fn spool(
+        &self,
+        reference: &FileRef,
+        source: &dyn Source,
+        scope: &CancellationToken,
+    ) -> Result<FileSource, Error> {
+        let folder = self.plan.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let broken = |source| Error::Local { action: "write into", path: folder.clone(), source };
+        let kept = Kept::default();
+        let sink = SpoolSink::create(reference.href().clone(), &folder, kept.clone());
+        let mut sink = sink.await.map_err(broken)?;
+        let package = &self.plan.package;
+        let copy = Copy {
+            file: reference.href(),
+            source,
+            source_at: &package.display(),
+            sink_at: &folder.display().to_string(),
+            inspect: &Inspect { algorithms: Vec::new(), disk: package.is_disk(reference) },
+            position: Position::Bytes,
+            meter: &Meter::default().add_file(reference.href(), 0),
+            stall: self.options.stall,
+        };
+        copy.run(&mut sink, scope).await?;
+        let spooled = kept.lock().pop();
+        let Some(Spooled { content, size_bytes, .. }) = spooled else {
+            return Err(broken(io::ErrorKind::NotFound.into()));
+        };
+        Ok(FileSource::new(Arc::new(content), 0, size_bytes))
+    }
+
+    fn planned(&self, reference: &FileRef) -> Option<&PlannedFile> {
+        self.plan.files.iter().find(|planned| planned.file == *reference.href())
     }
 }
 

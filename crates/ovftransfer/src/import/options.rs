@@ -24,16 +24,20 @@ impl Described {
     ///
     /// [`Error::NotFound`] for a deployment option, property or import option that is not there,
     /// [`Error::Refused`] for a property that cannot be set.
-    pub(super) async fn read(request: &Import, server: &Server) -> Result<Option<Self>, Error> {
+    pub(super) async fn read(
+        request: &Import,
+        text: &str,
+        server: &Server,
+    ) -> Result<Option<Self>, Error> {
         check_import_options(request, server).await?;
-        let Some(mut parsed) = parse(request, server, "").await? else { return Ok(None) };
+        let Some(mut parsed) = parse(request, text, server, "").await? else { return Ok(None) };
         if !parsed.errors.is_empty() {
             // The import spec will have the same ones, and says more about them.
             return Ok(Some(Self { parsed }));
         }
         if let Some(option) = &request.deployment_option {
             check_deployment_option(request, &parsed, option)?;
-            if let Some(chosen) = parse(request, server, option).await? {
+            if let Some(chosen) = parse(request, text, server, option).await? {
                 parsed = chosen;
             }
         }
@@ -44,6 +48,7 @@ impl Described {
 
 async fn parse(
     request: &Import,
+    text: &str,
     server: &Server,
     deployment_option: &str,
 ) -> Result<Option<ParsedDescriptor>, Error> {
@@ -52,7 +57,6 @@ async fn parse(
         import_options: request.import_options.clone(),
         ..ReadParams::default()
     };
-    let text = request.package.envelope().text();
     match server.session().parse_descriptor(text, &params).await {
         Ok(parsed) => Ok(Some(parsed)),
         Err(error) if is_unknown(&error) => {

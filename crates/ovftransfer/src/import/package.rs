@@ -12,12 +12,14 @@ use crate::check::manifest_strays;
 use crate::error::Check;
 use crate::error::Error;
 use crate::error::Finding;
+use crate::import::sent::Sent;
 use crate::store::package::Package;
 use crate::store::parts::PackageFile;
 
 /// What can be known to go wrong before the server is asked; returns what is only odd.
 pub(super) fn check_package(package: &Package) -> Result<Vec<Finding>, Error> {
     let wrong = |problem: String| Err(Error::Package { package: package.display(), problem });
+    package.check_fetched()?;
     check_sizes(package)?;
     if let Some(manifest) = package.manifest() {
         check_manifest_covers(package, manifest)?;
@@ -26,16 +28,6 @@ pub(super) fn check_package(package: &Package) -> Result<Vec<Finding>, Error> {
         return wrong(format!("the manifest names {file}, which is not in the package"));
     }
     for file in package.envelope().references() {
-        if let Some(compression) = file.compression().filter(|name| *name != "identity") {
-            return wrong(format!(
-                "{} is compressed ({compression}), which is not supported; unpack it and take the \
-                 attribute out of the descriptor",
-                file.href()
-            ));
-        }
-        if file.chunk_size_bytes().is_some() {
-            return wrong(format!("{} is cut into chunks, which is not supported", file.href()));
-        }
         if package.is_disk(file) {
             check_magic(package, file)?;
         }
@@ -84,7 +76,7 @@ pub(super) fn not_proven(package: &Package, manifest: &Manifest) -> Vec<String> 
 /// A host takes nothing but stream-optimized disks, and says so only when everything is set up.
 fn check_magic(package: &Package, file: &FileRef) -> Result<(), Error> {
     let head = package.file(file.href()).and_then(PackageFile::head);
-    if head.is_none_or(|head| head == VMDK_MAGIC) {
+    if head.is_none_or(|head| head.starts_with(VMDK_MAGIC)) {
         return Ok(());
     }
     Err(Error::Package {
@@ -100,6 +92,7 @@ fn check_magic(package: &Package, file: &FileRef) -> Result<(), Error> {
 /// Finds the package's file for everything that the server will ask for.
 pub(super) fn plan_files(
     package: &Package,
+    sent: &Sent<'_>,
     items: Vec<FileItem>,
 ) -> Result<Vec<PlannedFile>, Error> {
     let plan = |item: FileItem| {
@@ -107,8 +100,8 @@ pub(super) fn plan_files(
             problem: format!("the server asks for {}, which the package does not have", item.path),
         };
         let file = FileName::new(item.path.clone()).map_err(|_| unknown())?;
-        package.reference(&file).ok_or_else(unknown)?;
-        let size_bytes = package.file(&file).map(PackageFile::size_bytes);
+        let file = package.reference(&file).ok_or_else(unknown)?.href().clone();
+        let size_bytes = sent.size_bytes(&file);
         let is_disk = !item.is_created;
         Ok(PlannedFile { size_bytes, file, item, is_disk })
     };

@@ -28,15 +28,18 @@ use crate::import::environment::Platform;
 use crate::import::options::Described;
 use crate::import::options::is_unknown;
 use crate::import::options::missing;
+use crate::import::sent::Sent;
 use crate::rights;
 use crate::server::Server;
 use crate::store::package::Package;
+use crate::store::parts::PackageFile;
 
 /// A plan in the making: what it is for, and what was found so far.
 pub(super) struct Preflight<'p> {
     pub(super) server: &'p Server,
     pub(super) request: &'p Import,
     pub(super) place: &'p Place,
+    pub(super) sent: &'p Sent<'p>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -305,8 +308,7 @@ impl Preflight<'_> {
         &mut self,
         params: &ImportSpecParams,
     ) -> Result<(ImportSpec, Vec<FileItem>), Error> {
-        let package = &self.request.package;
-        let text = package.envelope().text();
+        let text = self.sent.text();
         let (pool, datastore) = (&self.place.pool, &self.place.datastore.moref);
         let session = self.server.session();
         let made = match session.create_import_spec(text, pool, datastore, params).await {
@@ -347,7 +349,7 @@ impl Preflight<'_> {
             import_options: self.request.import_options.clone(),
             ..ReadParams::default()
         };
-        let text = self.request.package.envelope().text();
+        let text = self.sent.text();
         let said = match self.server.session().validate_host(text, &host.moref, &params).await {
             Ok(said) => said,
             Err(error) if is_unknown(&error) => {
@@ -485,7 +487,7 @@ impl Sizes {
         for disk in envelope.disks() {
             let file = disk.file_ref().and_then(|id| envelope.file(id));
             let stored = file.and_then(|file| package.file(file.href()));
-            let stored = stored.map_or(0, |source| source.size_bytes());
+            let stored = stored.map_or(0, PackageFile::stored_bytes);
             let used = disk.populated_bytes().unwrap_or(stored).min(disk.capacity_bytes());
             sizes.flat = sizes.flat.saturating_add(disk.capacity_bytes());
             sizes.sparse = sizes.sparse.saturating_add(used);

@@ -1,7 +1,9 @@
 //! An import that runs: lease, uploads, and the end of the lease.
 
+use std::io;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
@@ -29,9 +31,11 @@ use crate::report::Report;
 use crate::server::Options;
 use crate::server::server_algorithm;
 use crate::server::warn_of;
+use crate::store::ByteStream;
 use crate::store::Source;
 use crate::store::device::DeviceDestination;
 use crate::store::device::Upload;
+use crate::store::reference::is_packed;
 use crate::transfer::Job;
 use crate::transfer::Moved;
 use crate::transfer::move_all;
@@ -96,20 +100,40 @@ impl Running {
             Some(in_order) => self.move_in_order(in_order, info, by_server, lease, scope).await?,
             None => {
                 let jobs = self.plan.files.iter().map(|file| {
-                    let known = self.plan.package.file(&file.file).ok_or_else(|| {
-                        self.plan.package.wrong(format!("{} has vanished", file.file))
-                    })?;
-                    let size_bytes = known.size_bytes();
+                    // Of a compressed file, what it was measured to hold.
+                    let size_bytes = file.size_bytes.unwrap_or_default();
                     let meter = self.meter.add_file(&file.file, size_bytes);
-                    let source = Arc::clone(known.source());
-                    self.job(file, (source, size_bytes), meter, info, by_server)
+                    self.known_job(file, meter, info, by_server)
                 });
                 let jobs = jobs.collect::<Result<_, _>>()?;
                 let shared = self.options.shared_by_uploads();
-                move_all(self.lanes(jobs), lease, &shared, scope).await?
+                let mut moved = move_all(self.lanes(jobs), lease, &shared, scope).await?;
+                for Moved { proof, .. } in &mut moved {
+                    // Nothing has moved that was not compared on its way.
+                    let file = self.plan.package.file(proof.file());
+                    if file.is_some_and(|file| file.content().is_some() && file.is_promised()) {
+                        proof.confirm_parts();
+                    }
+                }
+                moved
             }
         };
         if scope.is_cancelled() { Err(Error::Cancelled) } else { Ok(moved) }
+    }
+
+    /// The upload of a file that has been found.
+    pub(super) fn known_job(
+        &self,
+        planned: &PlannedFile,
+        meter: Arc<FileMeter>,
+        info: &LeaseInfo,
+        by_server: Option<DigestAlgorithm>,
+    ) -> Result<Job, Error> {
+        let vanished = || self.plan.package.wrong(format!("{} has vanished", planned.file));
+        let known = self.plan.package.file(&planned.file).ok_or_else(vanished)?;
+        let size_bytes = planned.size_bytes.or(known.size_bytes()).ok_or_else(vanished)?;
+        let source = Arc::new(Measured { source: Arc::clone(known.source()), size_bytes });
+        self.job(planned, (source, size_bytes), meter, info, by_server)
     }
 
     pub(super) fn job(
@@ -123,10 +147,13 @@ impl Running {
         let item = &planned.item;
         let offered = devices::for_item(&item.import_key, &item.path, &info.devices)?;
         let package = &self.plan.package;
-        let promised = package.promised(&planned.file).copied();
-        let algorithms = match package.is_in_order() {
-            true => algorithms_in_order(package, &planned.file),
-            false => promised.iter().map(Digest::algorithm).collect(),
+        let reference = package.reference(&planned.file);
+        let promised = reference.and_then(|reference| package.promised(reference));
+        let algorithms = match reference {
+            // What it is made of is compared on its way.
+            Some(reference) if is_packed(reference) => Vec::new(),
+            Some(reference) if package.is_in_order() => algorithms_in_order(package, reference),
+            _ => promised.iter().map(Digest::algorithm).collect(),
         };
         let inspect = Inspect { algorithms, disk: planned.is_disk };
         // Something is always computed, for the report.
@@ -153,7 +180,7 @@ impl Running {
 
     /// Sorts the files into lanes: the largest first; disks that build on one another in one lane,
     /// in the order of the server's items, because a delta needs its parent.
-    fn lanes(&self, jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    pub(super) fn lanes(&self, jobs: Vec<Job>) -> Vec<Vec<Job>> {
         let envelope = self.plan.package.envelope();
         let file_of = |disk: &ovftransfer_ovf::envelope::Disk| {
             disk.file_ref().and_then(|id| envelope.file(id)).map(FileRef::href)
@@ -174,6 +201,23 @@ impl Running {
         let weight = |lane: &Vec<Job>| lane.iter().map(|job| job.meter.weight_bytes()).sum::<u64>();
         lanes.sort_by_key(|lane| std::cmp::Reverse(weight(lane)));
         lanes
+    }
+}
+
+/// A file whose size was found out by reading it.
+#[derive(Debug)]
+struct Measured {
+    source: Arc<dyn Source>,
+    size_bytes: u64,
+}
+
+impl Source for Measured {
+    fn open(&self) -> BoxFuture<'_, io::Result<ByteStream>> {
+        self.source.open()
+    }
+
+    fn size_bytes(&self) -> Option<u64> {
+        Some(self.size_bytes)
     }
 }
 

@@ -11,7 +11,6 @@ use futures::StreamExt;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use ovftransfer_ovf::FileName;
-use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::ova::Member;
 use ovftransfer_ovf::ova::Ova;
 use ovftransfer_ovf::ova::OvaError;
@@ -19,22 +18,21 @@ use ovftransfer_ovf::ova::Walk;
 use ovftransfer_vim::http::HttpTransport;
 use ovftransfer_vim::tls::Trust;
 use ovftransfer_vim::transport::ByteStream;
+use tokio::sync::Mutex;
 
 use crate::error::Error;
-use crate::signature::StoredCertificate;
 use crate::store::PackageFiles;
 use crate::store::Source;
 use crate::store::in_order;
-use crate::store::parts::CERTIFICATE_BYTES_MAX;
-use crate::store::parts::DESCRIPTOR_BYTES_MAX;
-use crate::store::parts::HEAD_BYTES;
-use crate::store::parts::MANIFEST_BYTES_MAX;
-use crate::store::parts::PackageFile;
+use crate::store::lookup::Entry;
+use crate::store::lookup::HEAD_BYTES;
+use crate::store::lookup::Lookup;
+use crate::store::lookup::Stocked;
+use crate::store::lookup::Want;
+use crate::store::lookup::certificate_of;
+use crate::store::lookup::manifest_of;
+use crate::store::lookup::warnings_of;
 use crate::store::parts::Parts;
-use crate::store::parts::is_disk;
-use crate::store::parts::missing;
-use crate::store::parts::parse_envelope;
-use crate::store::parts::parse_manifest;
 use crate::store::parts::stopped;
 use crate::store::parts::too_large;
 use crate::store::url::PackageUrl;
@@ -73,19 +71,38 @@ impl Default for FetchOptions {
 
 /// Opens a descriptor with its files beside it, or an OVA.
 pub(crate) async fn open(url: &PackageUrl, options: &FetchOptions) -> Result<Parts, Error> {
-    let transport = Arc::new(HttpTransport::new());
-    let web = Arc::new(Web { transport, options: options.clone() });
+    match reach(url, options).await? {
+        Reached::Files(files, descriptor) => Parts::read(&*files, &descriptor).await,
+        Reached::Stream(body) => in_order::open(body, url.to_string()).await,
+    }
+}
+
+/// What an address leads to.
+pub(crate) enum Reached {
+    /// A descriptor with its files beside it, or an OVA that is read by ranges.
+    Files(Box<dyn Lookup>, FileName),
+    /// An OVA that can only be read from its first byte to its last.
+    Stream(ByteStream),
+}
+
+/// Finds out what an address leads to, and reads the headers of an OVA.
+pub(crate) async fn reach(url: &PackageUrl, options: &FetchOptions) -> Result<Reached, Error> {
+    let web = web(options);
     if url.is_descriptor() {
         let descriptor = url.file_name("package.ovf").ok_or_else(|| nameless(url))?;
-        let folder = WebFolder { web, descriptor: url.clone() };
-        return Parts::read(&folder, &descriptor).await;
+        let folder = Stocked(WebFolder { web, descriptor: url.clone() });
+        return Ok(Reached::Files(Box::new(folder), descriptor));
     }
     let archive = url.file_name("package.ova").ok_or_else(|| nameless(url))?;
     let location = url.to_string();
     let broken = |error| stopped(&archive, &location, 0, error);
     match web.find(url, BLOCK_BYTES).await.map_err(broken)? {
-        Found::Ranges(file, head) => open_ova(Blocks::new(file, head), location, &archive).await,
-        Found::Whole(_, body) => in_order::open(body, location).await,
+        Found::Ranges(file, head) => {
+            let ova = index(Blocks::new(file, head), location, &archive).await?;
+            let descriptor = ova.ova.descriptor().name().clone();
+            Ok(Reached::Files(Box::new(ova), descriptor))
+        }
+        Found::Whole(_, body) => Ok(Reached::Stream(body)),
         Found::Nothing => Err(Error::NotFound { problem: format!("{url} is not there") }),
     }
 }
@@ -117,14 +134,27 @@ impl PackageFiles for WebFolder {
                 true => self.descriptor.clone(),
                 false => self.descriptor.beside(file),
             };
-            Ok(match self.web.find(&url, HEAD_BYTES as u64).await? {
-                Found::Ranges(file, head) => Some(Arc::new(Headed { file, head }) as _),
-                Found::Whole(file, _) => Some(file as _),
-                Found::Nothing => None,
-            })
+            found_at(&self.web, &url).await
         }
         .boxed()
     }
+}
+
+/// Looks whether there is a file at an address.
+pub(crate) async fn found_at(
+    web: &Arc<Web>,
+    url: &PackageUrl,
+) -> io::Result<Option<Arc<dyn Source>>> {
+    Ok(match web.find(url, HEAD_BYTES as u64).await? {
+        Found::Ranges(file, head) => Some(Arc::new(Headed { file, head }) as _),
+        Found::Whole(file, _) => Some(file as _),
+        Found::Nothing => None,
+    })
+}
+
+/// The way to web servers.
+pub(crate) fn web(options: &FetchOptions) -> Arc<Web> {
+    Arc::new(Web { transport: Arc::new(HttpTransport::new()), options: options.clone() })
 }
 
 /// A file whose first bytes have come with the answer to the question for it.
@@ -147,12 +177,8 @@ impl Source for Headed {
     }
 }
 
-/// Indexes an OVA and reads its small files; every other one is read when it is needed.
-async fn open_ova(
-    mut blocks: Blocks,
-    location: String,
-    archive: &FileName,
-) -> Result<Parts, Error> {
+/// Indexes an OVA; its files are read when they are needed.
+async fn index(mut blocks: Blocks, location: String, archive: &FileName) -> Result<WebOva, Error> {
     let unsound = |source| in_order::unsound(&location, archive, source);
     let mut walk = Walk::new(blocks.file.size_bytes());
     let mut heads = BTreeMap::new();
@@ -168,117 +194,68 @@ async fn open_ova(
         }
     }
     let ova = Ova::new(walk).map_err(unsound)?;
-    let member = ova.descriptor();
-    let bytes = blocks.small(member, DESCRIPTOR_BYTES_MAX, &location).await?;
-    let envelope = parse_envelope(&location, bytes.to_vec())?;
-    let manifest = match ova.manifest() {
-        Some(member) => {
-            let bytes = blocks.small(member, MANIFEST_BYTES_MAX, &location).await?;
-            Some(parse_manifest(&format!("{location}: {}", member.name()), &bytes)?)
+    let file = Arc::clone(&blocks.file);
+    Ok(WebOva { location, ova, heads, file, blocks: Mutex::new(blocks) })
+}
+
+/// An archive on a web server.
+struct WebOva {
+    location: String,
+    ova: Ova,
+    /// What its members begin with.
+    heads: BTreeMap<FileName, Bytes>,
+    file: Arc<WebFile>,
+    blocks: Mutex<Blocks>,
+}
+
+impl Lookup for WebOva {
+    fn location(&self) -> String {
+        self.location.clone()
+    }
+
+    fn manifest_names(&self, _descriptor: &FileName) -> Vec<FileName> {
+        manifest_of(&self.ova)
+    }
+
+    fn certificate_names(&self, _descriptor: &FileName) -> Vec<FileName> {
+        certificate_of(&self.ova)
+    }
+
+    fn archive_bytes(&self) -> Option<u64> {
+        self.file.size_bytes()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        warnings_of(&self.ova)
+    }
+
+    fn find<'a>(
+        &'a self,
+        file: &'a FileName,
+        _want: Want,
+    ) -> BoxFuture<'a, Result<Option<Entry>, Error>> {
+        let entry = self.ova.member(file).map(|member| {
+            let (offset_bytes, size_bytes) = (member.offset_bytes(), member.size_bytes());
+            let part = WebPart { file: Arc::clone(&self.file), offset_bytes, size_bytes };
+            let head = self.heads.get(file).map(|head| head.to_vec());
+            Entry { source: Arc::new(part), size_bytes: Some(size_bytes), head }
+        });
+        std::future::ready(Ok(entry)).boxed()
+    }
+
+    fn small<'a>(
+        &'a self,
+        file: &'a FileName,
+        limit_bytes: u64,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, Error>> {
+        async move {
+            let Some(member) = self.ova.member(file) else { return Ok(None) };
+            let mut blocks = self.blocks.lock().await;
+            let bytes = blocks.small(member, limit_bytes, &self.location).await?;
+            Ok(Some(bytes.to_vec()))
         }
-        None => None,
-    };
-    let certificate = certificate(&mut blocks, &ova, &location).await?;
-    let mut files = BTreeMap::new();
-    for file in envelope.references() {
-        let member = ova.member(file.href()).ok_or_else(|| Error::Package {
-            package: location.clone(),
-            problem: format!("the descriptor names {}, which is not in the OVA", file.href()),
-        })?;
-        let (offset_bytes, size_bytes) = (member.offset_bytes(), member.size_bytes());
-        let head = heads.get(file.href()).filter(|_| is_disk(&envelope, file));
-        let head = head.map(|head| head.to_vec());
-        let source = WebPart { file: Arc::clone(&blocks.file), offset_bytes, size_bytes };
-        let file_of_package = PackageFile::new(Arc::new(source), size_bytes, head);
-        files.insert(file.href().clone(), file_of_package);
+        .boxed()
     }
-    let warnings = ova.warnings().iter().map(ToString::to_string).collect();
-    let missing = missing(manifest.as_ref(), |file| ova.member(file).is_some());
-    let (descriptor, in_order) = (member.name().clone(), None);
-    Ok(Parts {
-        location,
-        descriptor,
-        envelope,
-        manifest,
-        certificate,
-        files,
-        missing,
-        warnings,
-        in_order,
-    })
-}
-
-/// What an address leads to, for those who only look.
-pub(crate) enum Reached {
-    /// A descriptor in a folder.
-    Folder(Box<dyn PackageFiles>, FileName),
-    /// An OVA that is read by ranges.
-    Ova(Box<Indexed>),
-    /// An OVA that can only be read from its first byte to its last.
-    Stream(ByteStream),
-}
-
-/// The headers and the small files of an OVA.
-pub(crate) struct Indexed {
-    pub(crate) ova: Ova,
-    pub(crate) size_bytes: Option<u64>,
-    pub(crate) descriptor: Bytes,
-    pub(crate) manifest: Option<Manifest>,
-    pub(crate) certificate: Option<StoredCertificate>,
-}
-
-/// Finds out what an address leads to, and reads the headers and the small files of an OVA.
-pub(crate) async fn reach(url: &PackageUrl, options: &FetchOptions) -> Result<Reached, Error> {
-    let transport = Arc::new(HttpTransport::new());
-    let web = Arc::new(Web { transport, options: options.clone() });
-    if url.is_descriptor() {
-        let descriptor = url.file_name("package.ovf").ok_or_else(|| nameless(url))?;
-        let folder = WebFolder { web, descriptor: url.clone() };
-        return Ok(Reached::Folder(Box::new(folder), descriptor));
-    }
-    let archive = url.file_name("package.ova").ok_or_else(|| nameless(url))?;
-    let location = url.to_string();
-    let broken = |error| stopped(&archive, &location, 0, error);
-    match web.find(url, BLOCK_BYTES).await.map_err(broken)? {
-        Found::Ranges(file, head) => {
-            let indexed = index(Blocks::new(file, head), &location, &archive).await?;
-            Ok(Reached::Ova(Box::new(indexed)))
-        }
-        Found::Whole(_, body) => Ok(Reached::Stream(body)),
-        Found::Nothing => Err(Error::NotFound { problem: format!("{url} is not there") }),
-    }
-}
-
-async fn certificate(
-    blocks: &mut Blocks,
-    ova: &Ova,
-    location: &str,
-) -> Result<Option<StoredCertificate>, Error> {
-    let Some(member) = ova.certificate() else { return Ok(None) };
-    let bytes = blocks.small(member, CERTIFICATE_BYTES_MAX, location).await?;
-    Ok(Some(StoredCertificate { file: member.name().clone(), bytes: bytes.to_vec() }))
-}
-
-async fn index(mut blocks: Blocks, location: &str, archive: &FileName) -> Result<Indexed, Error> {
-    let unsound = |source| in_order::unsound(location, archive, source);
-    let mut walk = Walk::new(blocks.file.size_bytes());
-    while let Some(wanted) = walk.wanted() {
-        let bytes = blocks.read(wanted.at_byte, wanted.len_bytes as u64).await;
-        let bytes =
-            bytes.map_err(|source| unsound(OvaError::Read { at_byte: wanted.at_byte, source }))?;
-        walk.feed(&bytes).map_err(unsound)?;
-    }
-    let ova = Ova::new(walk).map_err(unsound)?;
-    let descriptor = blocks.small(ova.descriptor(), DESCRIPTOR_BYTES_MAX, location).await?;
-    let manifest = match ova.manifest() {
-        Some(member) => {
-            let bytes = blocks.small(member, MANIFEST_BYTES_MAX, location).await?;
-            Some(parse_manifest(&format!("{location}: {}", member.name()), &bytes)?)
-        }
-        None => None,
-    };
-    let certificate = certificate(&mut blocks, &ova, location).await?;
-    Ok(Indexed { ova, size_bytes: blocks.file.size_bytes(), descriptor, manifest, certificate })
 }
 
 fn head_bytes(member: &Member) -> u64 {

@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use ovftransfer_ovf::ReadAt;
 use tokio::task::JoinHandle;
 
+use crate::error::FileChanged;
 use crate::store::ByteStream;
 use crate::store::Destination;
 use crate::store::Sink;
@@ -116,6 +117,39 @@ impl Source for FileSource {
             }
         });
         std::future::ready(Ok(stream.boxed())).boxed()
+    }
+
+    fn size_bytes(&self) -> Option<u64> {
+        Some(self.size_bytes)
+    }
+}
+
+/// A file that is opened each time it is read: one of so many that they cannot all stay open.
+#[derive(Debug)]
+pub(crate) struct PathSource {
+    path: PathBuf,
+    size_bytes: u64,
+}
+
+impl PathSource {
+    pub(crate) const fn new(path: PathBuf, size_bytes: u64) -> Self {
+        Self { path, size_bytes }
+    }
+}
+
+impl Source for PathSource {
+    fn open(&self) -> BoxFuture<'_, io::Result<ByteStream>> {
+        let (path, size_bytes) = (self.path.clone(), self.size_bytes);
+        async move {
+            let file = blocking(move || {
+                let file = File::open(path)?;
+                let is_same = file.metadata()?.len() == size_bytes;
+                let changed = FileChanged { what: "it has another size" };
+                if is_same { Ok(file) } else { Err(io::Error::other(changed)) }
+            });
+            FileSource::new(Arc::new(file.await?), 0, size_bytes).open().await
+        }
+        .boxed()
     }
 
     fn size_bytes(&self) -> Option<u64> {

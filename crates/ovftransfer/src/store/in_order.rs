@@ -137,6 +137,11 @@ impl InOrder {
         Ok(member.map(arrived))
     }
 
+    /// Has a file come again next, of which nothing has been read.
+    pub(crate) async fn put_back(&self, arrived: Arrived) {
+        self.reader.lock().await.next = Some(arrived.member);
+    }
+
     /// What the whole archive says, when [`next`](Self::next) has come to its end.
     pub(crate) async fn end(&self) -> Result<End, Error> {
         let mut reader = self.reader.lock().await;

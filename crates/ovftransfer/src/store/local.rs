@@ -1,150 +1,213 @@
 //! Packages of this machine: a folder with a descriptor, or an OVA.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::fs::File;
 use std::fs::Metadata;
+use std::future::Future;
+use std::future::ready;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
 
-use ovftransfer_ovf::Envelope;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use ovftransfer_ovf::FileName;
-use ovftransfer_ovf::Manifest;
-use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_ovf::ova::Member;
 use ovftransfer_ovf::ova::Ova;
 
 use crate::error::Error;
-use crate::signature::StoredCertificate;
 use crate::store::file::FileSource;
-use crate::store::parts::CERTIFICATE_BYTES_MAX;
-use crate::store::parts::DESCRIPTOR_BYTES_MAX;
-use crate::store::parts::HEAD_BYTES;
-use crate::store::parts::MANIFEST_BYTES_MAX;
-use crate::store::parts::PackageFile;
+use crate::store::file::PathSource;
+use crate::store::lookup::Entry;
+use crate::store::lookup::HEAD_BYTES;
+use crate::store::lookup::Lookup;
+use crate::store::lookup::Want;
+use crate::store::lookup::certificate_of;
+use crate::store::lookup::manifest_of;
+use crate::store::lookup::warnings_of;
 use crate::store::parts::Parts;
-use crate::store::parts::is_disk;
-use crate::store::parts::missing;
-use crate::store::parts::parse_envelope;
-use crate::store::parts::parse_manifest;
 use crate::store::parts::too_large;
 
 /// Opens a descriptor, an OVA, or a folder with exactly one descriptor.  Blocks.
 pub(crate) fn open(path: &Path) -> Result<Parts, Error> {
+    let (files, descriptor) = reach(path)?;
+    at_once(Parts::read(&*files, &descriptor))
+}
+
+/// Finds out what a path leads to, and reads the headers of an OVA.  What is looked up there is
+/// found [at once](at_once).
+pub(crate) fn reach(path: &Path) -> Result<(Box<dyn Lookup>, FileName), Error> {
+    let beside = |descriptor: PathBuf| {
+        let name = file_name(&descriptor)?;
+        Ok((Box::new(LocalFolder { descriptor }) as Box<dyn Lookup>, name))
+    };
     let kind = fs::metadata(path).map_err(|error| reading(path, error))?;
     if kind.is_dir() {
-        open_descriptor(&only_descriptor(path)?)
+        beside(only_descriptor(path)?)
     } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("ovf")) {
-        open_descriptor(path)
+        beside(path.to_owned())
     } else {
-        open_ova(path)
-    }
-}
-
-fn open_descriptor(path: &Path) -> Result<Parts, Error> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let location = path.display().to_string();
-    let envelope = parse_envelope(&location, read_limited(path, DESCRIPTOR_BYTES_MAX)?)?;
-    let descriptor = file_name(path)?;
-    let manifest = open_manifest(path)?;
-    let certificate = open_certificate(path)?;
-    let mut files = BTreeMap::new();
-    for file in envelope.references() {
-        let path = folder.join(file.href().as_str());
-        let (open, len_bytes) = open_file(&path)?;
-        let source = FileSource::new(open, 0, len_bytes);
-        files.insert(file.href().clone(), packed(source, &envelope, file, &path)?);
-    }
-    let missing = missing(manifest.as_ref(), |file| folder.join(file.as_str()).exists());
-    let (warnings, in_order) = (Vec::new(), None);
-    Ok(Parts {
-        location,
-        descriptor,
-        envelope,
-        manifest,
-        certificate,
-        files,
-        missing,
-        warnings,
-        in_order,
-    })
-}
-
-fn open_ova(path: &Path) -> Result<Parts, Error> {
-    let location = path.display().to_string();
-    let (file, _) = open_file(path)?;
-    let ova = Ova::index(&*file)
-        .map_err(|source| Error::Ova { package: location.clone(), source: Box::new(source) })?;
-    let part = |offset, size| FileSource::new(Arc::clone(&file), offset, size);
-    let read = |member: &Member, limit| {
-        if member.size_bytes() > limit {
-            return Err(too_large(&location, member.name(), limit));
-        }
-        let part = part(member.offset_bytes(), member.size_bytes());
-        part.read(limit).map_err(|error| reading(path, error))
-    };
-    let member = ova.descriptor();
-    let bytes = read(member, DESCRIPTOR_BYTES_MAX)?;
-    let envelope = parse_envelope(&location, bytes)?;
-    let manifest = match ova.manifest() {
-        Some(member) => {
-            let bytes = read(member, MANIFEST_BYTES_MAX)?;
-            Some(parse_manifest(&format!("{location}: {}", member.name()), &bytes)?)
-        }
-        None => None,
-    };
-    let certificate = match ova.certificate() {
-        Some(member) => {
-            let (file, bytes) = (member.name().clone(), read(member, CERTIFICATE_BYTES_MAX)?);
-            Some(StoredCertificate { file, bytes })
-        }
-        None => None,
-    };
-    let mut files = BTreeMap::new();
-    for file in envelope.references() {
-        let member = ova.member(file.href()).ok_or_else(|| Error::Package {
-            package: location.clone(),
-            problem: format!("the descriptor names {}, which is not in the OVA", file.href()),
+        let (file, size_bytes) = open_file(path)?;
+        let ova = Ova::index(&*file).map_err(|source| Error::Ova {
+            package: path.display().to_string(),
+            source: Box::new(source),
         })?;
-        let source = part(member.offset_bytes(), member.size_bytes());
-        files.insert(file.href().clone(), packed(source, &envelope, file, path)?);
+        let descriptor = ova.descriptor().name().clone();
+        Ok((Box::new(LocalOva { path: path.to_owned(), size_bytes, file, ova }), descriptor))
     }
-    let warnings = ova.warnings().iter().map(ToString::to_string).collect();
-    let missing = missing(manifest.as_ref(), |file| ova.member(file).is_some());
-    let (descriptor, in_order) = (member.name().clone(), None);
-    Ok(Parts {
-        location,
-        descriptor,
-        envelope,
-        manifest,
-        certificate,
-        files,
-        missing,
-        warnings,
-        in_order,
-    })
 }
 
-/// A file with its size and, for disks, its first bytes.
-fn packed(
-    source: FileSource,
-    envelope: &Envelope,
-    file: &FileRef,
-    path: &Path,
-) -> Result<PackageFile, Error> {
-    let head = if is_disk(envelope, file) {
-        let mut head = [0; HEAD_BYTES];
-        Some(source.read_head(&mut head).map_err(|error| reading(path, error))?.to_vec())
-    } else {
-        None
+/// Waits for work that never has to wait for anything.
+pub(crate) fn at_once<T>(work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
+            return done;
+        }
+    }
+}
+
+/// The folder that a descriptor lies in.
+struct LocalFolder {
+    descriptor: PathBuf,
+}
+
+impl LocalFolder {
+    fn path(&self, file: &FileName) -> PathBuf {
+        self.descriptor.with_file_name(file.as_str())
+    }
+
+    fn entry(&self, file: &FileName, want: Want) -> Result<Option<Entry>, Error> {
+        let path = self.path(file);
+        let lazily = |len_bytes: u64| {
+            let source = Arc::new(PathSource::new(path.clone(), len_bytes));
+            Ok(Some(Entry { source, size_bytes: Some(len_bytes), head: None }))
+        };
+        let there = match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(reading(&path, error)),
+            Ok(there) => there,
+        };
+        match want {
+            Want::Presence if there.is_file() => lazily(there.len()),
+            Want::Presence => Ok(None),
+            // Thousands of them cannot stay open.
+            Want::Chunk => lazily(open_file(&path)?.1),
+            Want::File | Want::Head => {
+                let (open, len_bytes) = open_file(&path)?;
+                let found = found(FileSource::new(open, 0, len_bytes), want);
+                found.map(Some).map_err(|error| reading(&path, error))
+            }
+        }
+    }
+}
+
+impl Lookup for LocalFolder {
+    fn location(&self) -> String {
+        self.descriptor.display().to_string()
+    }
+
+    fn find<'a>(
+        &'a self,
+        file: &'a FileName,
+        want: Want,
+    ) -> BoxFuture<'a, Result<Option<Entry>, Error>> {
+        ready(self.entry(file, want)).boxed()
+    }
+
+    fn small<'a>(
+        &'a self,
+        file: &'a FileName,
+        limit_bytes: u64,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, Error>> {
+        let path = self.path(file);
+        ready(match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(reading(&path, error)),
+            Ok(_) => read_limited(&path, limit_bytes).map(Some),
+        })
+        .boxed()
+    }
+}
+
+/// An archive of this machine.
+struct LocalOva {
+    path: PathBuf,
+    size_bytes: u64,
+    file: Arc<File>,
+    ova: Ova,
+}
+
+impl LocalOva {
+    fn member(&self, member: &Member) -> FileSource {
+        FileSource::new(Arc::clone(&self.file), member.offset_bytes(), member.size_bytes())
+    }
+}
+
+impl Lookup for LocalOva {
+    fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn manifest_names(&self, _descriptor: &FileName) -> Vec<FileName> {
+        manifest_of(&self.ova)
+    }
+
+    fn certificate_names(&self, _descriptor: &FileName) -> Vec<FileName> {
+        certificate_of(&self.ova)
+    }
+
+    fn archive_bytes(&self) -> Option<u64> {
+        Some(self.size_bytes)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        warnings_of(&self.ova)
+    }
+
+    fn find<'a>(
+        &'a self,
+        file: &'a FileName,
+        want: Want,
+    ) -> BoxFuture<'a, Result<Option<Entry>, Error>> {
+        let source = self.ova.member(file).map(|member| self.member(member));
+        let entry = source.map(|source| found(source, want)).transpose();
+        ready(entry.map_err(|error| reading(&self.path, error))).boxed()
+    }
+
+    fn small<'a>(
+        &'a self,
+        file: &'a FileName,
+        limit_bytes: u64,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, Error>> {
+        ready(match self.ova.member(file) {
+            None => Ok(None),
+            Some(member) if member.size_bytes() > limit_bytes => {
+                Err(too_large(&self.location(), file, limit_bytes))
+            }
+            Some(member) => {
+                let bytes = self.member(member).read(limit_bytes);
+                bytes.map(Some).map_err(|error| reading(&self.path, error))
+            }
+        })
+        .boxed()
+    }
+}
+
+/// A file with its size and, if wanted, its first bytes.
+fn found(source: FileSource, want: Want) -> io::Result<Entry> {
+    let head = match want {
+        Want::Head => Some(source.read_head(&mut [0; HEAD_BYTES])?.to_vec()),
+        Want::Presence | Want::Chunk | Want::File => None,
     };
-    let size_bytes = source.size_bytes();
-    Ok(PackageFile::new(Arc::new(source), size_bytes, head))
+    let size_bytes = Some(source.size_bytes());
+    Ok(Entry { source: Arc::new(source), size_bytes, head })
 }
 
 pub(crate) fn only_descriptor(folder: &Path) -> Result<PathBuf, Error> {
@@ -160,39 +223,6 @@ pub(crate) fn only_descriptor(folder: &Path) -> Result<PathBuf, Error> {
         (Some(_), Some(_)) => "the folder holds several .ovf files; name the one you mean",
     };
     Err(Error::Package { package: folder.display().to_string(), problem: problem.to_owned() })
-}
-
-/// The manifest beside a descriptor; packers for Windows write its name in upper case too.
-pub(crate) fn open_manifest(descriptor: &Path) -> Result<Option<Manifest>, Error> {
-    for extension in ["mf", "MF"] {
-        let path = descriptor.with_extension(extension);
-        match fs::metadata(&path) {
-            Ok(_) => {
-                let bytes = read_limited(&path, MANIFEST_BYTES_MAX)?;
-                return parse_manifest(&path.display().to_string(), &bytes).map(Some);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(reading(&path, error)),
-        }
-    }
-    Ok(None)
-}
-
-/// The certificate beside a descriptor.
-pub(crate) fn open_certificate(descriptor: &Path) -> Result<Option<StoredCertificate>, Error> {
-    for extension in ["cert", "CERT"] {
-        let path = descriptor.with_extension(extension);
-        match fs::metadata(&path) {
-            Ok(_) => {
-                let (file, bytes) =
-                    (file_name(&path)?, read_limited(&path, CERTIFICATE_BYTES_MAX)?);
-                return Ok(Some(StoredCertificate { file, bytes }));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(reading(&path, error)),
-        }
-    }
-    Ok(None)
 }
 
 pub(crate) fn open_file(path: &Path) -> Result<(Arc<File>, u64), Error> {
@@ -218,7 +248,7 @@ pub(crate) fn open_file(path: &Path) -> Result<(Arc<File>, u64), Error> {
     Ok((Arc::new(file), metadata.len()))
 }
 
-pub(crate) fn file_name(path: &Path) -> Result<FileName, Error> {
+fn file_name(path: &Path) -> Result<FileName, Error> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     FileName::new(name).map_err(|error| Error::Package {
         package: path.display().to_string(),
@@ -226,7 +256,7 @@ pub(crate) fn file_name(path: &Path) -> Result<FileName, Error> {
     })
 }
 
-pub(crate) fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
+fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     let (file, len_bytes) = open_file(path)?;
     if len_bytes > limit_bytes {
         let problem = format!("larger than the limit of {limit_bytes} bytes");

@@ -23,9 +23,15 @@ use crate::store::fetch::FetchOptions;
 use crate::store::in_order;
 use crate::store::in_order::InOrder;
 use crate::store::local;
+use crate::store::lookup::Stocked;
 use crate::store::parts::PackageFile;
 use crate::store::parts::Parts;
 use crate::store::parts::is_disk;
+use crate::store::reference::ALL_ALGORITHMS;
+use crate::store::reference::is_about;
+use crate::store::reference::is_packed;
+use crate::store::reference::promised_by_name;
+use crate::store::remote;
 use crate::store::url::PackageUrl;
 
 /// A package that has been opened and read as far as that costs nothing: its descriptor, its
@@ -91,7 +97,7 @@ impl Package {
         files: &dyn PackageFiles,
         descriptor: &FileName,
     ) -> Result<Self, Error> {
-        Self::new(Parts::read(files, descriptor).await?)
+        Self::new(Parts::read(&Stocked(files), descriptor).await?)
     }
 
     /// Reads an OVA from its first byte on, as it comes: up to the first file after the descriptor
@@ -111,6 +117,39 @@ impl Package {
         location: impl Into<String>,
     ) -> Result<Self, Error> {
         Self::new(in_order::open(stream, location.into()).await?)
+    }
+
+    /// Finds the files that the descriptor names by an address on a web server (DSP0243 1.1.0
+    /// §7.1), so that they can be imported and checked like any other.
+    ///
+    /// Nothing is fetched before, and a package with such files is refused.  Only `https` is taken,
+    /// and `http` if the package came over `http` itself.  If the package came from a web server, a pin
+    /// in `options` is for that host alone; user and password of its address are for nobody else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Package`] for an address that is not taken and a file that is not there;
+    /// [`Error::Stream`] for the way to the server and for what it answers.
+    pub async fn fetch_references(&mut self, options: &FetchOptions) -> Result<(), Error> {
+        let found = remote::fetch(&self.location, &self.envelope, self.manifest(), options).await?;
+        // The manifest of a stream may come later.
+        let late = match self.manifest() {
+            None if self.is_in_order() => ALL_ALGORITHMS.to_vec(),
+            _ => Vec::new(),
+        };
+        let found = found.into_iter();
+        self.files.extend(found.map(|(name, file)| (name, file.recording(late.clone()))));
+        Ok(())
+    }
+
+    /// Refuses a package whose files are not all found.
+    pub(crate) fn check_fetched(&self) -> Result<(), Error> {
+        let mut references = self.envelope.references().iter();
+        let is_missing = |one: &&FileRef| one.url().is_some() && self.file(one.href()).is_none();
+        match references.find(is_missing).and_then(remote::refusal) {
+            Some(problem) => Err(self.wrong(problem)),
+            None => Ok(()),
+        }
     }
 
     /// Where the package lies, for people: a path, a URL without anything secret, a name.
@@ -200,14 +239,22 @@ impl Package {
         self.files.get(name)
     }
 
-    /// The descriptor's reference to a file.
+    /// The descriptor's reference that stands for a file, by its name there or the file's own.
     pub(crate) fn reference(&self, name: &FileName) -> Option<&FileRef> {
-        self.envelope.references().iter().find(|file| file.href() == name)
+        let references = self.envelope.references();
+        let named = references.iter().find(|file| file.href() == name);
+        named.or_else(|| references.iter().find(|file| is_about(file, name)))
     }
 
-    /// The digest that the manifest promises for a file.
-    pub(crate) fn promised(&self, name: &FileName) -> Option<&Digest> {
-        self.manifest.as_ref()?.digest(name)
+    /// The digest that the manifest promises for the content of a reference, if the content is
+    /// what the package has in one file.
+    pub(crate) fn promised(&self, reference: &FileRef) -> Option<Digest> {
+        match self.file(reference.href()) {
+            Some(file) if file.content().is_some() => None,
+            Some(file) => file.stored().first()?.promised,
+            None if is_packed(reference) => None,
+            None => promised_by_name(self.manifest(), reference),
+        }
     }
 
     /// Files that the manifest names and the package does not have.

@@ -19,7 +19,7 @@ use crate::store::Destination;
 use crate::store::Sink;
 use crate::store::file::blocking;
 use crate::store::papers::Papers;
-use crate::store::spool::Collect;
+use crate::store::spool::Kept;
 use crate::store::spool::SpoolSink;
 use crate::store::spool::Spooled;
 
@@ -49,26 +49,15 @@ impl fmt::Debug for Pipe {
 pub(crate) struct PackagePipe {
     pipe: Pipe,
     spools: PathBuf,
-    parts: Parts,
+    parts: Kept,
     /// The small files as members of the archive.
     small: Mutex<Vec<u8>>,
-}
-
-/// Files that have come.
-#[derive(Clone, Debug, Default)]
-struct Parts(Arc<Mutex<Vec<Spooled>>>);
-
-impl Collect for Parts {
-    fn collect(&self, spooled: Spooled) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(spooled);
-        Ok(())
-    }
 }
 
 impl PackagePipe {
     pub(crate) fn new(pipe: Pipe, spools: Option<PathBuf>) -> Self {
         let spools = spools.unwrap_or_else(std::env::temp_dir);
-        Self { pipe, spools, parts: Parts::default(), small: Mutex::default() }
+        Self { pipe, spools, parts: Kept::default(), small: Mutex::default() }
     }
 
     /// Where the bytes of a file go.
@@ -96,7 +85,7 @@ impl PackagePipe {
     /// [`Error::Local`] if the pipe breaks, or the files are not those in `order`.
     pub(crate) async fn publish(self, order: Vec<FileName>) -> Result<(), Error> {
         blocking(move || {
-            let mut parts = self.parts.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut parts = self.parts.lock();
             parts.sort_by_key(|part| order.iter().position(|file| *file == part.file));
             let mut pipe = self.pipe.0.lock().unwrap_or_else(PoisonError::into_inner);
             let small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +120,7 @@ fn write_all(pipe: &mut dyn Write, small: &[u8], parts: &mut [Spooled]) -> io::R
 #[derive(Debug)]
 struct PipeDestination {
     file: FileName,
-    parts: Parts,
+    parts: Kept,
     spools: PathBuf,
 }
 

@@ -4,6 +4,9 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -30,6 +33,23 @@ pub(crate) struct Spooled {
 pub(crate) trait Collect: fmt::Debug + Send + Sync + 'static {
     /// Takes one; called on a thread that may block, but not for long.
     fn collect(&self, spooled: Spooled) -> io::Result<()>;
+}
+
+/// Files that have come, one after the other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept(Arc<Mutex<Vec<Spooled>>>);
+
+impl Kept {
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Spooled>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collect for Kept {
+    fn collect(&self, spooled: Spooled) -> io::Result<()> {
+        self.lock().push(spooled);
+        Ok(())
+    }
 }
 
 /// Writes one file into a spool: a temporary file without a name, which is gone with the process

@@ -57,6 +57,13 @@ impl PackageUrl {
         name.filter(|name| !name.as_str().contains('/')).or_else(|| FileName::new(fallback).ok())
     }
 
+    /// The address with a dot and an extension behind its path, as chunks have it.
+    pub(crate) fn with_extension(&self, extension: &str) -> Self {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}.{extension}", self.url.path()));
+        Self { url, authorization: self.authorization.clone() }
+    }
+
     /// The address of a file that lies beside this one; with what stands after the `?`, which may
     /// be what opens the whole folder.
     pub(crate) fn beside(&self, file: &FileName) -> Self {
@@ -136,7 +143,7 @@ pub(crate) fn host_of(url: &Url) -> String {
 }
 
 /// Resolves `%XX`; none if the result is not UTF-8.
-fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, others @ ..] = rest {
