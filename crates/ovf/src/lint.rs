@@ -77,6 +77,7 @@
 //! | `encoding` | error | §6 | The text is not UTF-8. |
 //! | `envelope-namespace` | error | §6 | The envelope is in a namespace of no known version of OVF. |
 //! | `envelope-version` | error | §6 | The envelope says another version than its namespace. |
+//! | `envelope-order` | error | §6 | The parts of the envelope are not in their order: references, sections, content, messages. |
 //! | `envelope-root` | error | §6 | The root element is not an Envelope. |
 //! | `file-chunks` | error | §7.1 | The size of the chunks is not a positive number. |
 //! | `file-compression` | error | §7.1 | A compression that this version of OVF does not have. |

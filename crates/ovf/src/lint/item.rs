@@ -20,6 +20,8 @@ pub(super) struct Item<'a> {
     pub(super) node: Element<'a>,
     pub(super) id: Option<String>,
     pub(super) kind: Option<u16>,
+    /// It has a resource type that is no number.
+    has_wrong_kind: bool,
     pub(super) parent: Option<String>,
     pub(super) address: Option<String>,
     /// `min`, `normal` or `max`; the second if the descriptor does not say.
@@ -73,6 +75,7 @@ pub(super) fn read<'a>(tree: Tree<'a>, node: Element<'a>, report: &mut Report) -
         node,
         id: None,
         kind: None,
+        has_wrong_kind: false,
         parent: None,
         address: None,
         bound,
@@ -106,7 +109,10 @@ pub(super) fn read<'a>(tree: Tree<'a>, node: Element<'a>, report: &mut Report) -
         let text = Some(text).filter(|text| !text.is_empty());
         match name {
             "InstanceID" | "InstanceId" => item.id = text,
-            "ResourceType" => item.kind = text.and_then(|text| text.parse().ok()),
+            "ResourceType" => {
+                item.kind = text.as_deref().and_then(|text| text.parse().ok());
+                item.has_wrong_kind = item.kind.is_none() && text.is_some();
+            }
             "Parent" => item.parent = text,
             "AddressOnParent" => item.address = text,
             "HostResource" => item.host_resources.extend(text),
@@ -166,7 +172,8 @@ fn missing(tree: Tree<'_>, item: &Item<'_>, names: &HashSet<&str>, report: &mut 
     if item.id.is_none() {
         lacks("InstanceID");
     }
-    if !names.contains("ResourceType") {
+    // One that is no number is told as such.
+    if item.kind.is_none() && !item.has_wrong_kind {
         lacks("ResourceType");
     }
     // The drafts called it Caption.

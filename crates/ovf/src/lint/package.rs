@@ -141,6 +141,7 @@ fn disks<'a>(
             let message = format!("a second disk with the id \"{}\"", shown(id));
             report.add(node, Code::DiskDuplicate, message);
         }
+        // Packers of VMware write an empty one for a disk without content.
         let file = tree.value(node, "fileRef");
         if let Some(file) = file {
             if !files.contains_key(file) {

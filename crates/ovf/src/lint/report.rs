@@ -83,6 +83,7 @@ codes! {
     Encoding "encoding" Error "6" "The text is not UTF-8."
     EnvelopeNamespace "envelope-namespace" Error "6" "The envelope is in a namespace of no known version of OVF."
     EnvelopeVersion "envelope-version" Error "6" "The envelope says another version than its namespace."
+    EnvelopeOrder "envelope-order" Error "6" "The parts of the envelope are not in their order: references, sections, content, messages."
     EnvelopeRoot "envelope-root" Error "6" "The root element is not an Envelope."
     FileChunks "file-chunks" Error "7.1" "The size of the chunks is not a positive number."
     FileCompression "file-compression" Error "7.1" "A compression that this version of OVF does not have."

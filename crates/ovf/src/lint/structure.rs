@@ -130,7 +130,7 @@ fn children<'a>(
         let rank = if let Some(known) = kind.children.iter().find(|known| known.name == name) {
             let count = counts.entry(known.name).or_default();
             *count += 1;
-            if *count > 1 && !known.is_many {
+            if *count > 1 && !known.is_many && !is_translation(tree, child, known.kind) {
                 let message = format!("a second {name} in {parent}");
                 report.add_in(child, Code::ElementRepeated, kind.section, message);
             }
@@ -155,7 +155,9 @@ fn children<'a>(
         };
         if rank < reached {
             let message = format!("{name} stands behind elements that it must stand before");
-            report.add_in(child, Code::ElementOrder, kind.section, message);
+            let is_envelope = parent == "Envelope";
+            let code = if is_envelope { Code::EnvelopeOrder } else { Code::ElementOrder };
+            report.add_in(child, code, kind.section, message);
         }
         reached = reached.max(rank);
     }
@@ -170,6 +172,12 @@ fn children<'a>(
             report.add_in(node, code, section, format!("{parent} has no {}", missing.name));
         }
     }
+}
+
+/// In the drafts a text stands once for each language, before there were message bundles.
+fn is_translation(tree: Tree<'_>, node: Element<'_>, kind: &Type) -> bool {
+    let is_text = kind.content == Content::Message;
+    tree.dialect == Dialect::Draft && is_text && node.attribute((XML, "lang")).is_some()
 }
 
 /// Text in an element that has only elements.
