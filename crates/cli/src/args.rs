@@ -315,7 +315,7 @@ pub(crate) struct SignatureArgs {
 /// Arguments of `lint`.
 #[derive(Args, Debug)]
 pub(crate) struct LintArgs {
-    /// x.ovf, x.ova, a folder with one .ovf, or - for a descriptor on stdin
+    /// x.ovf, x.ova, a folder with one .ovf, or - for .ovf or .ova on stdin
     #[arg(required = true, value_name = "FILE")]
     pub(crate) packages: Vec<PathBuf>,
 }

@@ -54,12 +54,11 @@ async fn check(package: &Path) -> Result<Lint, Failure> {
     let is_stdin = package.as_os_str() == "-";
     if is_stdin && io::stdin().is_terminal() {
         return Err(Failure::usage("a descriptor cannot be read from a terminal")
-            .hint("pipe one into standard input, or name a file"));
+            .hint("pipe one, or an OVA, into standard input, or name a file"));
     }
     let checking = move || {
         if is_stdin {
-            let lint = lint_stream(io::stdin().lock());
-            lint.map_err(|error| Failure::local("standard input", &error))
+            lint_stream(io::stdin().lock()).map_err(Failure::from)
         } else {
             lint_package(&path).map_err(Failure::from)
         }

@@ -96,14 +96,26 @@ fn an_archive_has_all_that_its_descriptor_names() {
     let done = run(&[text(&ova)]);
     done.expect(0, &[]);
     assert!(done.stdout.contains("accepted, 0 errors, 0 warnings"), "{}", done.stdout);
+    let piped = |bytes: Vec<u8>| {
+        let mut child = start(ours().args(["lint", "-"]).stdin(Stdio::piped()));
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || stdin.write_all(&bytes));
+        let done = Done::of(&child.wait_with_output().unwrap());
+        writer.join().unwrap().unwrap();
+        done
+    };
+    let done = piped(fs::read(&ova).unwrap());
+    done.expect(0, &[]);
+    assert!(done.stdout.contains("-: accepted, 0 errors, 0 warnings"), "{}", done.stdout);
     let mut bytes = fs::read(&ova).unwrap();
     let name = b"ovf:href=\"";
     let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
     bytes[at] = b'_';
-    fs::write(&ova, bytes).unwrap();
-    let done = run(&[text(&ova)]);
-    done.expect(6, &[]);
-    assert!(done.stdout.contains("file-missing "), "{}", done.stdout);
+    fs::write(&ova, &bytes).unwrap();
+    for done in [run(&[text(&ova)]), piped(bytes)] {
+        done.expect(6, &[]);
+        assert!(done.stdout.contains("file-missing "), "{}", done.stdout);
+    }
     fs::write(&ova, "no archive").unwrap();
     run(&[text(&ova)]).expect(6, &["appliance.ova"]);
 }

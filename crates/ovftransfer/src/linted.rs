@@ -10,6 +10,7 @@ use ovftransfer_ovf::lint;
 use ovftransfer_ovf::lint::FilesBeside;
 use ovftransfer_ovf::lint::Lint;
 use ovftransfer_ovf::ova::Ova;
+use ovftransfer_ovf::ova::Walk;
 
 use crate::error::Error;
 use crate::store::file::FileSource;
@@ -42,15 +43,58 @@ pub fn lint_package(path: &Path) -> Result<Lint, Error> {
     }
 }
 
-/// Checks a descriptor that is read from a stream, such as standard input, and stands alone.
+/// Checks a descriptor or an OVA that is read from a stream, such as standard input.
 ///
-/// Blocks: call it from a thread that may.
+/// A descriptor stands alone then; an OVA is read to its end.  Blocks: call it from a thread that
+/// may.
 ///
 /// # Errors
 ///
-/// What the stream says.
-pub fn lint_stream(stream: impl Read) -> io::Result<Lint> {
-    Ok(lint::lint(&start_of(stream)?))
+/// [`Error::Local`] if the stream cannot be read, [`Error::Ova`] if it is a broken OVA.
+pub fn lint_stream(stream: impl Read) -> Result<Lint, Error> {
+    let mut stream = stream;
+    let mut start = Vec::new();
+    stream.by_ref().take(BLOCK_BYTES).read_to_end(&mut start).map_err(broken)?;
+    if start.get(USTAR_AT..).is_some_and(|rest| rest.starts_with(b"ustar")) {
+        return archive_in_order(start.chain(stream));
+    }
+    Ok(lint::lint(&start_of(start.chain(stream)).map_err(broken)?))
+}
+
+/// Walks through an archive that can be read only once.
+fn archive_in_order(mut stream: impl Read) -> Result<Lint, Error> {
+    let unsound = |source| Error::Ova { package: STREAM.to_owned(), source: Box::new(source) };
+    let mut beside = FilesBeside::default();
+    let mut descriptor = Vec::new();
+    let mut walk = Walk::new(None);
+    let mut at_byte = 0;
+    while let Some(wanted) = walk.wanted() {
+        let between = wanted.at_byte.saturating_sub(at_byte);
+        at_byte += io::copy(&mut stream.by_ref().take(between), &mut io::sink()).map_err(broken)?;
+        let mut bytes = Vec::new();
+        stream.by_ref().take(wanted.len_bytes as u64).read_to_end(&mut bytes).map_err(broken)?;
+        at_byte += bytes.len() as u64;
+        let Some(member) = walk.feed(&bytes).map_err(unsound)? else { continue };
+        let (name, size_bytes) = (member.name().clone(), member.size_bytes());
+        let is_descriptor = descriptor.is_empty() && name.has_extension("ovf");
+        let limit = if is_descriptor { DESCRIPTOR_BYTES_MAX + 1 } else { START_BYTES as u64 };
+        let mut start = Vec::new();
+        stream.by_ref().take(size_bytes.min(limit)).read_to_end(&mut start).map_err(broken)?;
+        at_byte += start.len() as u64;
+        beside.add(name.as_str(), size_bytes);
+        if is_descriptor {
+            descriptor = start;
+        } else {
+            beside.add_start(name.as_str(), &start);
+        }
+    }
+    Ova::new(walk).map_err(unsound)?;
+    beside.complete();
+    Ok(lint::lint_with(&descriptor, &beside))
+}
+
+fn broken(error: io::Error) -> Error {
+    reading(Path::new(STREAM), error)
 }
 
 fn with_folder(path: &Path) -> Result<Lint, Error> {
@@ -116,6 +160,15 @@ fn start_of(stream: impl Read) -> io::Result<Vec<u8>> {
 /// Bytes of a disk in which its own descriptor is looked for: sparse VMDKs have it in the second
 /// half KiB and for at most 20 KiB.
 const START_BYTES: usize = 32 << 10;
+
+/// What a stream is called.
+const STREAM: &str = "standard input";
+
+/// A block of an archive: the first one is a header.
+const BLOCK_BYTES: u64 = 512;
+
+/// Where a header says that it is one.
+const USTAR_AT: usize = 257;
 
 /// Chunks of a file that are looked for.  Nine digits would allow a thousand million.
 const CHUNKS_MAX: u32 = 100_000;
