@@ -155,3 +155,101 @@ fn a_package_that_a_web_server_does_not_have_is_code_4() {
     lab.run(&["verify", &server.url("/x.ova")]).expect(9, &["https"]);
     lab.expect_untouched();
 }
+
+/// Cuts the first disk into chunks, and says so in the descriptor.
+fn cut(descriptor: &Path) -> String {
+    let folder = descriptor.parent().unwrap();
+    let text = fs::read_to_string(descriptor).unwrap();
+    let disk = text.split("ovf:href=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let bytes = fs::read(folder.join(&disk)).unwrap();
+    for (number, chunk) in bytes.chunks(bytes.len() / 2 + 1).enumerate() {
+        fs::write(folder.join(format!("{disk}.{number:09}")), chunk).unwrap();
+    }
+    fs::remove_file(folder.join(&disk)).unwrap();
+    let size = format!("ovf:chunkSize=\"{}\" ovf:href=\"{disk}\"", bytes.len() / 2 + 1);
+    support::replace(descriptor, &format!("ovf:href=\"{disk}\""), &size);
+    disk
+}
+
+#[test]
+fn chunks_are_told_and_proven_one_by_one() {
+    let lab = Lab::new(EMPTY);
+    let package = lab.package();
+    let disk = cut(&package);
+    let manifest = package.with_extension("mf");
+    fs::remove_file(&manifest).unwrap();
+    let checked = lab.run(&["verify", text(&package), "--json"]);
+    checked.expect(0, &[]);
+    let report = checked.object("report");
+    let file = &report["files"][0];
+    assert_eq!((&file["file"], &file["in_manifest"]), (&disk.clone().into(), &false.into()));
+    let stored = file["stored"].as_array().unwrap();
+    assert_eq!(stored.len(), 2);
+    assert!(report["files"][1].get("stored").is_none());
+    let sum: u64 = stored.iter().map(|part| part["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(file["bytes"], sum);
+
+    let mut parts: Vec<&serde_json::Value> = stored.iter().collect();
+    parts.push(&report["files"][1]);
+    let line = |part: &&serde_json::Value| {
+        let (name, hex) = (part["file"].as_str().unwrap(), &part["digests"]["SHA256"]);
+        format!("SHA256({name})= {}\n", hex.as_str().unwrap())
+    };
+    let lines: String = parts.iter().map(line).collect();
+    fs::write(&manifest, &lines).unwrap();
+    let checked = lab.run(&["verify", text(&package)]);
+    checked.expect(0, &[]);
+    let part = format!("  {disk}.000000001 ");
+    let row = checked.stdout.lines().find(|line| line.contains(&part));
+    assert!(row.is_some_and(|row| row.contains("as in the manifest")), "{}", checked.stdout);
+    let planned = lab.run(&[&import_args(&package, "web")[..], &["--dry-run"]].concat());
+    planned.expect(0, &[]);
+    assert!(planned.object("plan")["text"].as_str().unwrap().contains(&disk));
+    lab.import(&package, "web").expect(0, &[]);
+    assert_eq!(lab.digests("web"), appliance(&[2, 1]).raw_sha256().unwrap());
+    let looked = lab.run(&["inspect", text(&package), "--json"]);
+    assert_eq!(looked.object("package")["files"][0]["bytes"], sum);
+
+    let at = lines.find(".000000001)= ").unwrap() + 13;
+    let other = if lines.as_bytes()[at] == b'0' { "1" } else { "0" };
+    fs::write(&manifest, format!("{}{other}{}", &lines[..at], &lines[at + 1..])).unwrap();
+    lab.run(&["verify", text(&package)]).expect(7, &["000000001"]);
+    lab.import(&package, "bad").expect(7, &["000000001"]);
+    lab.expect_machines(1);
+    fs::remove_file(package.with_file_name(format!("{disk}.000000001"))).unwrap();
+    lab.import(&package, "bad").expect(6, &["000000001", "not there"]);
+    let looked = lab.run(&["inspect", text(&package), "--json"]);
+    assert_eq!(looked.object("package")["missing"][0], disk);
+}
+
+#[test]
+fn files_elsewhere_are_fetched_when_that_is_allowed() {
+    let lab = Lab::new(EMPTY);
+    let package = lab.package();
+    let descriptor = fs::read_to_string(&package).unwrap();
+    let disk = descriptor.split("ovf:href=\"").nth(1).unwrap().split('"').next().unwrap();
+    let path = package.with_file_name(disk);
+    let bytes = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let server = WebServer::tls(move |seen| ranges(seen, &bytes, "\"1\""));
+    let ca = lab.path("source.pem");
+    fs::write(&ca, &server.pem).unwrap();
+    let url = server.url("/far.vmdk");
+    support::replace(&package, &format!("\"{disk}\""), &format!("\"{url}\""));
+    let manifest = package.with_extension("mf");
+    support::replace(&manifest, &format!("({disk})"), &format!("({url})"));
+    // The digest of the descriptor is not that of the old one.
+    let text_of = fs::read_to_string(&manifest).unwrap();
+    let lines = text_of.lines().filter(|line| !line.contains(".ovf)"));
+    fs::write(&manifest, lines.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+
+    lab.run(&["verify", text(&package)]).expect(6, &["--allow-remote-references"]);
+    lab.import(&package, "web").expect(6, &["--allow-remote-references"]);
+    assert_eq!(server.requests().len(), 0);
+    let allow = ["--allow-remote-references", "--source-ca-cert", text(&ca)];
+    lab.run(&[&["verify", text(&package)][..], &allow].concat()).expect(0, &[]);
+    lab.run(&[&import_args(&package, "web")[..], &allow].concat()).expect(0, &[]);
+    assert_eq!(lab.digests("web"), appliance(&[2, 1]).raw_sha256().unwrap());
+    let untrusted = ["verify", text(&package), "--allow-remote-references"];
+    lab.run(&untrusted).expect(5, &["--source-thumbprint"]);
+}
