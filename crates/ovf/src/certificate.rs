@@ -180,8 +180,8 @@ impl Signature {
         matches!(self.verdict, Verdict::Trusted)
     }
 
-    /// What stands against trusting the signer, as a sentence that says what to do; nothing if he
-    /// is trusted.
+    /// What stands against trusting the signer, as a sentence that says what to do; nothing for
+    /// one who is trusted.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         let (subject, fingerprint) = (&self.subject, &self.fingerprint);
@@ -198,9 +198,9 @@ impl Signature {
                 self.not_before
             ),
             Verdict::SelfSigned => format!(
-                "the signer, {subject}, vouches for himself: anybody can make such a certificate; \
-                 if its SHA-256 fingerprint is the right one ({fingerprint}), trust the \
-                 certificate itself"
+                "the signer, {subject}, has a self-signed certificate, as anybody can make one; if \
+                 its SHA-256 fingerprint is the right one ({fingerprint}), trust the certificate \
+                 itself"
             ),
             Verdict::Untrusted { reason } => format!(
                 "the certificate of the signer, {subject}, issued by {}, is not trusted: {reason}; \

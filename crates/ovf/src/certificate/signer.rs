@@ -1,4 +1,4 @@
-//! Who has signed: what his certificate says.
+//! Who has signed: what the certificate says.
 
 use std::fmt;
 use std::time::Duration;

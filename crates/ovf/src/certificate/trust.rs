@@ -80,15 +80,15 @@ impl TrustAnchors {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// He would be trusted, but his certificate has expired.
+    /// The signer would be trusted, but the certificate has expired.
     Expired,
-    /// He would be trusted, but his certificate is not valid yet.
+    /// The signer would be trusted, but the certificate is not valid yet.
     NotYetValid,
-    /// Nobody vouches for him but himself.
+    /// The certificate is its own authority.
     SelfSigned,
-    /// A known authority vouches for him, or his certificate itself is known.
+    /// A known authority has issued the certificate, or it is known itself.
     Trusted,
-    /// No known authority vouches for him.
+    /// No known authority stands behind the certificate.
     Untrusted {
         /// Why not.
         reason: String,
@@ -131,8 +131,8 @@ pub(super) fn judge(
     }
     let now = Moment::of(now);
     let is_valid = (signer.not_before..=signer.not_after).contains(&now);
-    // Whether he would be trusted is asked for the time at which he got his certificate: those above
-    // him were valid then.
+    // Outside of that time it is asked for the time at which the certificate was issued, when those
+    // above it were valid.
     let valid_at = if is_valid { now } else { signer.not_before };
     if !anchors.known.contains(&signer.fingerprint) {
         if signer.is_self_issued {
