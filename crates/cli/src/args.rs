@@ -8,6 +8,7 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
+use ovftransfer::DigestAlgorithm;
 use ovftransfer::Limits;
 use ovftransfer::Wire;
 
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Check a descriptor by the rules of OVF
     Lint(LintArgs),
+    /// Convert a package into another form, and repair it
+    Convert(ConvertArgs),
     /// Print what can be chosen for an import, for import --options
     Spec(SpecArgs),
     /// List the inventory of a server
@@ -220,6 +223,39 @@ pub(crate) struct SigningArgs {
     /// Certificate of the key (PEM), if it is not in the same file
     #[arg(long, value_name = "FILE", requires = "private_key")]
     pub(crate) certificate: Option<PathBuf>,
+}
+
+/// Arguments of `convert`.
+#[derive(Args, Debug)]
+pub(crate) struct ConvertArgs {
+    /// x.ovf, x.ova, a folder with one .ovf, https://..., or - for an OVA on stdin
+    #[arg(value_name = "IN")]
+    pub(crate) input: PathBuf,
+    /// x.ova, a folder that gets NAME/NAME.ovf, x.ovf, or - for an OVA on stdout
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Digest for the new manifest
+    #[arg(long, value_enum, default_value = "256", value_name = "BITS")]
+    pub(crate) sha: Sha,
+    /// Replace a package that is there already
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Take the bytes as they are, also where the manifest says that they are others
+    #[arg(long)]
+    pub(crate) rehash: bool,
+    /// Where files of an OVA wait for their place [default: beside the OVA]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool_dir: Option<PathBuf>,
+    /// Fetch files that the package names by an https:// address
+    #[arg(long)]
+    pub(crate) allow_remote_references: bool,
+    /// Print what would be repaired, but write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) signing: SigningArgs,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 }
 
 /// Arguments of `inspect`.
@@ -445,6 +481,16 @@ pub(crate) enum Sha {
     /// SHA-512
     #[value(name = "512")]
     Sha512,
+}
+
+impl From<Sha> for DigestAlgorithm {
+    fn from(sha: Sha) -> Self {
+        match sha {
+            Sha::Sha1 => Self::Sha1,
+            Sha::Sha256 => Self::Sha256,
+            Sha::Sha512 => Self::Sha512,
+        }
+    }
 }
 
 /// One of two.

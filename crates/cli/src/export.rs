@@ -5,7 +5,6 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
-use ovftransfer::DigestAlgorithm;
 use ovftransfer::Export;
 use ovftransfer::ExportPlan;
 use ovftransfer::Output;
@@ -14,7 +13,6 @@ use ovftransfer::Server;
 use serde_json::json;
 
 use crate::args::ExportArgs;
-use crate::args::Sha;
 use crate::connection::Connection;
 use crate::connection::Root;
 use crate::console::Console;
@@ -77,11 +75,7 @@ async fn export(
 fn request(args: &ExportArgs, source: &str, output: Output) -> Export {
     let mut request = Export::new(source, output);
     request.snapshot.clone_from(&args.snapshot);
-    request.algorithm = match args.sha {
-        Sha::Sha1 => DigestAlgorithm::Sha1,
-        Sha::Sha256 => DigestAlgorithm::Sha256,
-        Sha::Sha512 => DigestAlgorithm::Sha512,
-    };
+    request.algorithm = args.sha.into();
     request.overwrite = args.overwrite;
     request.nvram = !args.no_nvram;
     request.live = args.live;
@@ -93,7 +87,7 @@ fn request(args: &ExportArgs, source: &str, output: Output) -> Export {
 }
 
 /// Where the package goes, and how that is refused which would be of no use.
-fn output(destination: &Path, console: &Console) -> Result<Output, Failure> {
+pub(crate) fn output(destination: &Path, console: &Console) -> Result<Output, Failure> {
     let text = destination.to_string_lossy();
     if text.contains("://") {
         return Err(Failure::usage(format!("{text}: a package cannot be written to a URL"))
@@ -104,7 +98,7 @@ fn output(destination: &Path, console: &Console) -> Result<Output, Failure> {
     }
     if console.json {
         return Err(Failure::usage("-: standard output cannot take the archive and --json both")
-            .hint("export to x.ova, or leave out --json"));
+            .hint("write to x.ova, or leave out --json"));
     }
     if io::stdout().is_terminal() {
         return Err(Failure::usage("-: standard output is a terminal, an archive is no text")

@@ -9,11 +9,13 @@
 //! ovftransfer inspect appliance.ova
 //! ovftransfer verify backup/web/web.ovf
 //! ovftransfer lint appliance.ovf
+//! ovftransfer convert backup/web/web.ovf web.ova
 //! ```
 
 mod args;
 mod connection;
 mod console;
+mod convert;
 mod demo;
 mod environment;
 mod exit;
@@ -96,6 +98,9 @@ async fn dispatch(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Lint(args) => Box::pin(lint::run(args, console, &mut interrupts)).await,
         Command::Spec(args) => Box::pin(spec::run(args, console, &mut interrupts)).await,
         Command::Ls(args) => Box::pin(ls::run(args, &environment, console, &mut interrupts)).await,
+        Command::Convert(args) => {
+            Box::pin(convert::run(args, &environment, console, &mut interrupts)).await
+        }
         Command::Verify(args) => Box::pin(verify::run(args, console, &mut interrupts)).await,
         Command::Simulate(args) => Box::pin(simulate::run(args, console, &mut interrupts)).await,
         Command::Demo => Box::pin(demo::run(console, &mut interrupts)).await,

@@ -9,8 +9,8 @@ mod support;
 use support::Done;
 use support::ours;
 
-const COMMANDS: [&str; 9] =
-    ["import", "export", "inspect", "verify", "lint", "spec", "ls", "simulate", "demo"];
+const COMMANDS: [&str; 10] =
+    ["import", "export", "inspect", "verify", "lint", "convert", "spec", "ls", "simulate", "demo"];
 
 fn help(args: &[&str]) -> String {
     let done = Done::of(&ours().args(args).output().unwrap());
@@ -43,7 +43,7 @@ fn help_names_only_what_is_there() {
     for command in COMMANDS {
         assert!(top.contains(&format!("  {command} ")), "{command} in {top}");
     }
-    for absent in ["convert", "reap", "--deep", "--limit-rate"] {
+    for absent in ["reap", "--deep", "--limit-rate"] {
         for text in all_help() {
             assert!(!text.contains(absent), "{absent} in {text}");
         }

@@ -110,6 +110,10 @@ fn json_is_what_its_documentation_says() {
     run(lab.run(&["export", "/DC0/vm/small", text(&ova), "--json", "--dry-run"]));
     run(lab.run(&["export", "/DC0/vm/small", text(&ova), "--json"]));
     run(lab.run(&["verify", text(&ova), "--json"]));
+    let folder = lab.path("converted");
+    let convert = ["convert", text(&ova), text(&folder), "--sha", "1", "--json"];
+    run(lab.run(&[&convert[..], &["--dry-run"]].concat()));
+    run(lab.run(&convert));
     run(lab.run(&["export", "/DC0/vm/small", "https://h/small.ova", "--json"]));
     run(lab.run(&["verify", text(&package), "--json"]));
     run(lab.run(&["inspect", text(&package), "--json"]));
@@ -188,8 +192,9 @@ const ELSEWHERE: [&str; 6] = [
 ];
 
 /// Words that stand between the fields: commands, and values of fields.
-const NO_FIELDS: [&str; 13] = [
+const NO_FIELDS: [&str; 14] = [
     "--dry-run",
+    "convert",
     "demo",
     "export",
     "import",

@@ -24,7 +24,7 @@ use crate::store::folder::safe_base;
 use crate::store::papers::Papers;
 use crate::store::pipe::PackagePipe;
 use crate::store::pipe::Pipe;
-use crate::transfer::Moved;
+use crate::transfer::Proven;
 use crate::transfer::discard;
 
 /// Where a package goes.
@@ -137,6 +137,19 @@ impl Place {
         })
     }
 
+    /// Whether the package has the files of a folder for its own, with any names.
+    pub(crate) const fn is_folder(&self) -> bool {
+        matches!(self.output, Output::Folder(_) | Output::Store(_))
+    }
+
+    /// The descriptor (`ovf`) or another small file of the package.
+    pub(crate) fn own_file(&self, extension: &str) -> Result<FileName, Error> {
+        let base = &self.base;
+        FileName::new(format!("{base}.{extension}")).map_err(|error| Error::Refused {
+            problem: format!("the package cannot be called {base:?}: {error}"),
+        })
+    }
+
     /// The base name of descriptor and manifest.
     pub(crate) fn base(&self) -> &str {
         &self.base
@@ -220,6 +233,28 @@ impl Artefact {
         Ok(())
     }
 
+    /// Makes room for the files of a package whose descriptor, and certificate if there is going to
+    /// be one, have so many bytes.
+    pub(crate) async fn reserve_for(
+        &self,
+        descriptor: &FileName,
+        descriptor_bytes: u64,
+        files: Vec<FileName>,
+        algorithm: DigestAlgorithm,
+        certificate_bytes: Option<usize>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Archive(archive) => {
+                let small = (descriptor_bytes, certificate_bytes);
+                archive.reserve_for(descriptor, small, &files, algorithm);
+                Ok(())
+            }
+            Self::Folder(_) | Self::Pipe(_) | Self::Store(_) => {
+                self.reserve(descriptor, files, algorithm, None).await
+            }
+        }
+    }
+
     /// Where the bytes of a file go, and what messages call it.
     pub(crate) fn destination(&self, file: &FileName) -> (Arc<dyn Destination>, String) {
         match self {
@@ -252,6 +287,15 @@ impl Artefact {
         }
     }
 
+    /// The descriptor as it will stand in the place that was reserved for its size; as it is, if it
+    /// has the size.
+    pub(crate) async fn fit_to(&self, descriptor: Vec<u8>) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Archive(archive) => archive.fit_to(descriptor).await,
+            Self::Folder(_) | Self::Pipe(_) | Self::Store(_) => Ok(descriptor),
+        }
+    }
+
     /// Writes the small files, not yet under their final names, and makes all durable.
     pub(crate) async fn stage(&self, papers: Papers) -> Result<(), Error> {
         match self {
@@ -266,7 +310,7 @@ impl Artefact {
     ///
     /// If that stops half-way, what was moved is removed again.  Returns the file that leads to
     /// the package, if there is one.
-    pub(crate) async fn publish(self, moved: Vec<Moved>) -> Result<Option<PathBuf>, Error> {
+    pub(crate) async fn publish(self, moved: Vec<Proven>) -> Result<Option<PathBuf>, Error> {
         match self {
             Self::Archive(archive) => match archive.publish().await {
                 Ok(path) => Ok(Some(path)),
@@ -299,7 +343,7 @@ impl Artefact {
     }
 }
 
-async fn publish_folder(mut folder: PackageFolder, moved: Vec<Moved>) -> Result<PathBuf, Error> {
+async fn publish_folder(mut folder: PackageFolder, moved: Vec<Proven>) -> Result<PathBuf, Error> {
     let mut waiting = moved.into_iter();
     let outcome = async {
         folder.make_way().await?;

@@ -528,6 +528,8 @@ fn stream_kind(error: &io::Error) -> ErrorKind {
     match error.raw_os_error() {
         // An error number of the file system; those of sockets come as a `TransportError`.
         Some(_) => local_kind(error),
+        // A store of the caller's says so in its own way.
+        None if local_kind(error) == ErrorKind::NoSpace => ErrorKind::NoSpace,
         None => ErrorKind::Network,
     }
 }

@@ -22,6 +22,7 @@ use crate::error::Check;
 use crate::error::Error;
 use crate::error::Finding;
 use crate::error::check_findings;
+use crate::handle::LEASE_AT_SHUTDOWN;
 use crate::handle::Transfer;
 use crate::server::Options;
 use crate::server::Server;
@@ -104,7 +105,7 @@ impl Export {
 }
 
 /// A signature by a certificate that is not valid now is one that nobody trusts.
-fn key_finding(key: &SigningKey) -> Option<Finding> {
+pub(crate) fn key_finding(key: &SigningKey) -> Option<Finding> {
     let (from, until) = (key.not_before(), key.not_after());
     let problem = format!("the certificate is valid from {from} to {until}, which is not now");
     let finding = Finding::warning(Check::Signature, key.subject(), problem);
@@ -198,6 +199,8 @@ impl ExportPlan {
     ///
     /// A plan that does not pass its [`check`](Self::check) fails with that error at once.
     pub fn start(self, options: Options) -> Transfer {
-        Transfer::start(|meter, cancel| Running::new(self, options, meter).run(cancel))
+        Transfer::start(LEASE_AT_SHUTDOWN, |meter, cancel| {
+            Running::new(self, options, meter).run(cancel)
+        })
     }
 }

@@ -16,24 +16,28 @@ use crate::report::Report;
 /// was made, as long as the runtime lives.
 #[derive(Debug)]
 #[must_use = "dropping the handle cancels the transfer"]
-pub struct Transfer {
+pub struct Transfer<T = Report> {
     meter: Arc<Meter>,
     cancel: CancellationToken,
-    task: JoinHandle<Result<Report, Error>>,
+    task: JoinHandle<Result<T, Error>>,
+    left_at_shutdown: &'static str,
 }
 
-impl Transfer {
+impl<T: Send + 'static> Transfer<T> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one task that outlives its handle: it has a lease to end"
+        reason = "the one task that outlives its handle: it has a lease to end, or files to remove"
     )]
-    pub(crate) fn start<F>(work: impl FnOnce(Arc<Meter>, CancellationToken) -> F) -> Self
+    pub(crate) fn start<F>(
+        left_at_shutdown: &'static str,
+        work: impl FnOnce(Arc<Meter>, CancellationToken) -> F,
+    ) -> Self
     where
-        F: Future<Output = Result<Report, Error>> + Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let (meter, cancel) = (Arc::new(Meter::default()), CancellationToken::new());
         let task = tokio::spawn(work(Arc::clone(&meter), cancel.clone()));
-        Self { meter, cancel, task }
+        Self { meter, cancel, task, left_at_shutdown }
     }
 
     /// The counters, to be read at any time.
@@ -61,24 +65,26 @@ impl Transfer {
     /// # Errors
     ///
     /// Why the transfer failed; by then the lease has been ended and everything removed.
-    pub async fn finish(mut self) -> Result<Report, Error> {
+    pub async fn finish(mut self) -> Result<T, Error> {
         match (&mut self.task).await {
             Ok(outcome) => outcome,
             Err(join) => match join.try_into_panic() {
                 // A defect of ours; it must not look like a failed transfer.
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(Error::CancelledUnclean {
-                    left_behind: "the runtime was shut down before the lease was ended; the \
-                                  server ends it when it times out"
-                        .to_owned(),
-                }),
+                Err(_) => {
+                    Err(Error::CancelledUnclean { left_behind: self.left_at_shutdown.to_owned() })
+                }
             },
         }
     }
 }
 
-impl Drop for Transfer {
+impl<T> Drop for Transfer<T> {
     fn drop(&mut self) {
         self.cancel.cancel();
     }
 }
+
+/// What is left when the runtime ends before a transfer under a lease does.
+pub(crate) const LEASE_AT_SHUTDOWN: &str = "the runtime was shut down before the lease was ended; \
+                                            the server ends it when it times out";

@@ -31,6 +31,7 @@ use crate::error::Error;
 use crate::error::Finding;
 use crate::error::Severity;
 use crate::error::check_findings;
+use crate::handle::LEASE_AT_SHUTDOWN;
 use crate::handle::Transfer;
 use crate::import::after::Afterwards;
 use crate::import::options::Described;
@@ -419,7 +420,9 @@ impl ImportPlan {
     ///
     /// A plan that does not pass its [`check`](Self::check) fails with that error at once.
     pub fn start(self, options: Options) -> Transfer {
-        Transfer::start(|meter, cancel| Running { plan: self, options, meter }.run(cancel))
+        Transfer::start(LEASE_AT_SHUTDOWN, |meter, cancel| {
+            Running { plan: self, options, meter }.run(cancel)
+        })
     }
 
     fn take_lease(&self) -> impl Future<Output = Result<LeaseId, VimError>> + Send + 'static {

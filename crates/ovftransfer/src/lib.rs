@@ -10,7 +10,7 @@
 //!    pure   ◄────┤├── server read ──┤├── leased ──►    └─ no proof: no commit, no complete
 //! ```
 //!
-//! - A request ([`Import`], [`Export`]) is a value.
+//! - A request ([`Import`], [`Export`], [`Convert`]) is a value.
 //! - A plan ([`ImportPlan`], [`ExportPlan`]) is made by reading the server and creates nothing.
 //! - A [`Transfer`] runs. Its [`Meter`] can be read at any time, its [`Event`]s are told to an
 //!   [`Observer`], and its end is a [`Report`] or an [`Error`].
@@ -172,6 +172,7 @@ mod artefact;
 mod check;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod convert;
 mod copy;
 mod devices;
 mod error;
@@ -227,6 +228,11 @@ pub use crate::check::CheckedFile;
 pub use crate::check::CheckedPackage;
 pub use crate::check::StoredFile;
 pub use crate::check::check_package;
+pub use crate::convert::Convert;
+pub use crate::convert::ConvertPlan;
+pub use crate::convert::Converted;
+pub use crate::convert::ConvertedFile;
+pub use crate::convert::Repair;
 pub use crate::error::Check;
 pub use crate::error::DeviceStatus;
 pub use crate::error::Error;

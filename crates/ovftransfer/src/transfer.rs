@@ -79,6 +79,19 @@ pub(crate) struct Moved {
     pub(crate) took: Duration,
 }
 
+/// A file that is proven, and waits for its name.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    pub(crate) proof: Verified,
+    pub(crate) sink: Box<dyn Sink>,
+}
+
+impl From<Moved> for Proven {
+    fn from(moved: Moved) -> Self {
+        Self { proof: moved.proof, sink: moved.sink }
+    }
+}
+
 /// Whether a file whose trouble may pass is moved again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Repeats {
@@ -256,8 +269,8 @@ pub(crate) async fn move_all(
 }
 
 /// Removes what files that were moved have written.
-pub(crate) async fn discard(moved: Vec<Moved>) {
-    for file in moved {
+pub(crate) async fn discard<M: Into<Proven>>(moved: Vec<M>) {
+    for file in moved.into_iter().map(Into::into) {
         if let Err(error) = file.sink.abort().await {
             tracing::warn!(file = %file.proof.file(), %error, "could not be removed");
         }

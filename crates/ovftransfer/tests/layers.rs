@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 29] = [
     "meter",
     "event",
     "error",
@@ -33,6 +33,7 @@ const LAYERS: [&str; 28] = [
     "import",
     "spec",
     "export",
+    "convert",
     "scenarios",
 ];
 

@@ -30,7 +30,7 @@ fn exported(source: &str, output: &str, flags: &[&str], disks: usize) {
 }
 
 /// The folder of a package; of an archive, which tar unpacks, with the descriptor first.
-fn unpacked(package: &Path) -> PathBuf {
+pub(super) fn unpacked(package: &Path) -> PathBuf {
     if package.extension().is_none_or(|extension| extension != "ova") {
         return only_file(package, "ovf").parent().unwrap().to_owned();
     }
@@ -44,7 +44,7 @@ fn unpacked(package: &Path) -> PathBuf {
 }
 
 /// Checks manifest and disks of a package in a folder; returns the disks, sorted.
-fn judged(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn judged(folder: &Path) -> Vec<PathBuf> {
     let manifest = fs::read_to_string(only_file(folder, "mf")).unwrap();
     let files = fs::read_dir(folder).unwrap().count();
     assert_eq!(manifest.lines().count(), files - 1, "every file but itself: {manifest}");
@@ -62,7 +62,7 @@ fn judged(folder: &Path) -> Vec<PathBuf> {
 }
 
 impl Server {
-    fn govc_import(&self, govc: &Path, package: &Path, name: &str) {
+    pub(super) fn govc_import(&self, govc: &Path, package: &Path, name: &str) {
         let value = |key: &str| {
             let (_, value) = self.environment.iter().find(|(found, _)| *found == key).unwrap();
             value.as_str()

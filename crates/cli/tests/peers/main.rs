@@ -12,6 +12,7 @@
 #![expect(clippy::disallowed_methods, reason = "no runtime: these tests wait for processes")]
 #![expect(clippy::print_stdout, reason = "what was skipped is said")]
 
+mod converts;
 mod exports;
 
 use std::env;

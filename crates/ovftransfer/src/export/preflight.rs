@@ -1,7 +1,5 @@
 //! Looks at the server and at this machine before an export begins.
 
-use std::path::Path;
-
 use ovftransfer_vim::inventory::VmFacts;
 
 use super::Subject;
@@ -15,6 +13,7 @@ use crate::rights;
 use crate::server::Server;
 use crate::store::file::blocking;
 use crate::store::file::free_bytes;
+use crate::store::file::nearest;
 
 /// What stands against the export, or may.
 pub(super) async fn look(
@@ -103,12 +102,4 @@ async fn space(subject: &Subject, place: &Place) -> Option<Finding> {
     );
     let finding = Finding::warning(Check::Space, folder.display().to_string(), problem);
     Some(finding.advise("make room if you can"))
-}
-
-/// The first folder on the way up that is there.
-fn nearest(folder: &Path) -> Option<&Path> {
-    folder.ancestors().find_map(|above| match above.as_os_str().is_empty() {
-        true => Some(Path::new(".")),
-        false => above.is_dir().then_some(above),
-    })
 }

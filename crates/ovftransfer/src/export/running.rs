@@ -79,7 +79,7 @@ impl Running {
             }
         };
         let files = report::files(&moved, &self.meter);
-        let package = artefact.publish(moved).await?;
+        let package = artefact.publish(moved.into_iter().map(Into::into).collect()).await?;
         Ok(Report {
             name: plan.subject.name().to_owned(),
             entity: plan.subject.entity().clone(),

@@ -125,6 +125,20 @@ impl PackageArchive {
         key: Option<&SigningKey>,
     ) -> Result<(), Error> {
         let slot_bytes = DESCRIPTOR_BYTES + DESCRIPTOR_FILE_BYTES * files.len() as u64;
+        let certificate = key.map(|key| certificate_bytes(key, descriptor)).transpose()?;
+        self.reserve_for(descriptor, (slot_bytes, certificate), files, algorithm);
+        Ok(())
+    }
+
+    /// Leaves room for a descriptor and perhaps a certificate of so many bytes, and for a manifest of
+    /// exactly `files`.
+    pub(crate) fn reserve_for(
+        &self,
+        descriptor: &FileName,
+        (descriptor_bytes, certificate_bytes): (u64, Option<usize>),
+        files: &[FileName],
+        algorithm: DigestAlgorithm,
+    ) {
         let blank = vec![0; algorithm.len_bytes()];
         let digest = Digest::new(algorithm, &blank).ok();
         let mut manifest = Manifest::new();
@@ -132,10 +146,8 @@ impl PackageArchive {
             // Names that cannot stand in a manifest are refused when it is made.
             let _refused_later = digest.map(|digest| manifest.push(file.clone(), digest));
         }
-        let certificate = key.map(|key| certificate_bytes(key, descriptor)).transpose()?;
-        let fixed = [Some(manifest.to_bytes().len()), certificate];
-        self.assembly.reserve(slot_bytes, fixed.into_iter().flatten());
-        Ok(())
+        let fixed = [Some(manifest.to_bytes().len()), certificate_bytes];
+        self.assembly.reserve(descriptor_bytes, fixed.into_iter().flatten());
     }
 
     /// Where the bytes of a file go.
@@ -164,6 +176,22 @@ impl PackageArchive {
             // One line feed, so that nobody's viewer shows it as one line with what follows.
             descriptor.push(b'\n');
             descriptor.resize(slot, b' ');
+            Ok(descriptor)
+        })
+        .await
+    }
+
+    /// Leaves the descriptor as it is if it ends in the last block of its slot.  Otherwise it is
+    /// filled with blanks, or the slot is made larger.
+    pub(crate) async fn fit_to(&self, mut descriptor: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let (assembly, path) = (Arc::clone(&self.assembly), self.lock.path().to_owned());
+        blocking(move || {
+            let len_bytes = descriptor.len() as u64;
+            let slot_bytes = assembly.make_room(len_bytes).map_err(writing(&path))?;
+            if assembly::blocks(len_bytes) < slot_bytes {
+                let slot = usize::try_from(slot_bytes).unwrap_or(descriptor.len());
+                descriptor.resize(slot, b' ');
+            }
             Ok(descriptor)
         })
         .await

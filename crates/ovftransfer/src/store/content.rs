@@ -77,6 +77,13 @@ impl Content {
         Self { algorithms, seen: Seen::default(), ..self.clone() }
     }
 
+    /// The same content, whose stored files are not compared with anything, but recorded.
+    pub(crate) fn unpromised(&self, algorithms: Vec<DigestAlgorithm>) -> Self {
+        let parts = self.stored.iter().cloned();
+        let stored = parts.map(|part| Stored { promised: None, ..part }).collect();
+        Self { whole: None, stored, ..self.recording(algorithms) }
+    }
+
     /// What has been seen of the stored files.
     pub(crate) const fn seen(&self) -> &Seen {
         &self.seen

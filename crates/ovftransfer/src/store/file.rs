@@ -318,6 +318,14 @@ pub(crate) fn free_bytes(_folder: &Path) -> io::Result<u64> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The first folder on the way up that is there.
+pub(crate) fn nearest(folder: &Path) -> Option<&Path> {
+    folder.ancestors().find_map(|above| match above.as_os_str().is_empty() {
+        true => Some(Path::new(".")),
+        false => above.is_dir().then_some(above),
+    })
+}
+
 /// Writes a small file under its `.partial` name and makes it durable.
 pub(crate) fn write_partial(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(partial_path(path))?;

@@ -78,7 +78,7 @@ impl Assembly {
     /// Leaves room for the descriptor, and for small files of these sizes behind it.
     pub(super) fn reserve(&self, descriptor_bytes: u64, fixed: impl Iterator<Item = usize>) {
         let mut state = self.lock();
-        state.descriptor_bytes = descriptor_bytes.next_multiple_of(BLOCK_BYTES);
+        state.descriptor_bytes = blocks(descriptor_bytes);
         state.fixed_bytes = fixed.map(|size_bytes| member_bytes(size_bytes as u64)).sum();
         state.end = member_bytes(state.descriptor_bytes) + state.fixed_bytes;
     }
@@ -169,8 +169,13 @@ impl Assembly {
 
     /// Makes room for a descriptor of `len_bytes` and a line feed; returns the size of its slot.
     pub(super) fn fit(&self, len_bytes: u64) -> io::Result<u64> {
+        self.make_room(len_bytes + 1)
+    }
+
+    /// Makes room for a descriptor of `len_bytes`; returns the size of its slot.
+    pub(super) fn make_room(&self, len_bytes: u64) -> io::Result<u64> {
         let mut state = self.lock();
-        let wanted = (len_bytes + 1).next_multiple_of(BLOCK_BYTES);
+        let wanted = blocks(len_bytes);
         if let Some(more) = wanted.checked_sub(state.descriptor_bytes).filter(|more| *more > 0) {
             let from = member_bytes(state.descriptor_bytes) + state.fixed_bytes;
             self.shift(from, state.end, more)?;
@@ -380,7 +385,12 @@ impl Collect for Collector {
 
 /// What a file of `size_bytes` takes in the archive, with its header.
 fn member_bytes(size_bytes: u64) -> u64 {
-    BLOCK_BYTES + size_bytes.next_multiple_of(BLOCK_BYTES)
+    BLOCK_BYTES + blocks(size_bytes)
+}
+
+/// The size of whole blocks that hold so many bytes.
+pub(super) const fn blocks(size_bytes: u64) -> u64 {
+    size_bytes.next_multiple_of(BLOCK_BYTES)
 }
 
 /// A block of a tar file (POSIX.1-1988, ustar).
