@@ -41,6 +41,7 @@ use crate::store::Destination;
 use crate::store::Nowhere;
 use crate::store::Sink;
 use crate::store::Source;
+use crate::verify::Promise;
 use crate::verify::Verification;
 use crate::verify::Verified;
 use crate::verify::check_promise;
@@ -59,8 +60,8 @@ pub(crate) struct Job {
     pub(crate) sink_at: String,
     pub(crate) inspect: Inspect,
     pub(crate) position: Position,
-    /// The digest in the package's manifest.
-    pub(crate) promised: Option<Digest>,
+    /// What the package's manifest says.
+    pub(crate) promised: Promise,
     pub(crate) meter: Arc<FileMeter>,
 }
 
@@ -348,10 +349,11 @@ impl Job {
     /// is the cause to report: a host refuses the first grain that is not sound, long before the last
     /// byte has been hashed.
     async fn blame_package(&self, error: Error, scope: &CancellationToken) -> Error {
-        let Some(promised) = self.promised.as_ref().filter(|_| is_about_data(&error)) else {
+        if self.promised == Promise::Nothing || !is_about_data(&error) {
             return error;
-        };
-        let inspect = Inspect { algorithms: vec![promised.algorithm()], disk: false };
+        }
+        let algorithms = self.promised.digest().map(Digest::algorithm).into_iter().collect();
+        let inspect = Inspect { algorithms, disk: false };
         // Not the counters of the transfer: nothing moves.
         let meter = Meter::default().add_file(&self.file, 0);
         let copy = Copy {
@@ -366,9 +368,15 @@ impl Job {
         };
         let mut nowhere = Nowhere;
         let read = tokio::time::timeout(VERDICT_LIMIT, copy.run(&mut nowhere, scope)).await;
-        // A source that cannot be read again, or not in time, leaves it at what the host said.
-        let Ok(Ok((_, seen))) = read else { return error };
-        check_promise(&self.file, &seen, promised).err().unwrap_or(error)
+        match (read, self.promised.digest()) {
+            (Ok(Ok((_, seen))), Some(promised)) => {
+                check_promise(&self.file, &seen, promised).err().unwrap_or(error)
+            }
+            // Found by whoever joins the parts.
+            (Ok(Err(found @ Error::DigestMismatch { .. })), _) => found,
+            // A source that cannot be read again, or not in time, leaves it at what the host said.
+            _ => error,
+        }
     }
 
     /// Moves the file once, from its first byte to its last.
@@ -419,13 +427,17 @@ impl Job {
     ) -> Result<Moved, Error> {
         let Attempt { sink, bytes, seen } = attempt;
         let proven = self.proof(bytes, &seen, attempts, lease, shared, scope).await;
-        let (proof, entry) = match proven {
+        let (mut proof, entry) = match proven {
             Ok(proven) => proven,
             Err(error) => {
                 shared.remove(sink, &self.sink_at).await;
                 return Err(error);
             }
         };
+        if self.promised == Promise::Parts {
+            // Nothing has moved that was not compared on its way.
+            proof.confirm_parts();
+        }
         shared.observer.observe(&Event::FileProven {
             file: self.file,
             bytes,
@@ -454,7 +466,7 @@ impl Job {
             Repeats::Proven if attempts > 1 => Verification::Require,
             Repeats::Freely | Repeats::Never | Repeats::Proven => shared.verification,
         };
-        let promised = self.promised.as_ref();
+        let promised = self.promised.digest();
         let check = |entry: Option<&LeaseManifestEntry>| {
             Verified::check(&self.file, bytes, seen, promised, entry, level)
         };

@@ -21,6 +21,33 @@ pub enum Verification {
     Off,
 }
 
+/// What the package's manifest says about a file that moves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Promise {
+    /// Nothing, or nothing yet.
+    Nothing,
+    /// The digest of the file.
+    File(Digest),
+    /// The digests of all the files that it is made of, which are compared while it is read.
+    Parts,
+}
+
+impl Promise {
+    /// The digest of the file itself.
+    pub(crate) const fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::File(digest) => Some(digest),
+            Self::Nothing | Self::Parts => None,
+        }
+    }
+}
+
+impl From<Option<Digest>> for Promise {
+    fn from(digest: Option<Digest>) -> Self {
+        digest.map_or(Self::Nothing, Self::File)
+    }
+}
+
 /// Proof that a file is what was promised.
 ///
 /// Only the verifier makes one, so code that holds a `Verified` need not check again.

@@ -10,6 +10,8 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures::FutureExt;
 use futures::StreamExt;
 use http::Request;
@@ -23,10 +25,15 @@ use ovftransfer_vim::transport::TransportError;
 
 use super::*;
 use crate::store::Destination;
+use crate::store::content::Content;
+use crate::store::content::Packing;
+use crate::store::content::Stored;
 use crate::store::fetch::FetchOptions;
 use crate::store::file::Existing;
 use crate::store::file::FileDestination;
 use crate::store::file::FileSource;
+use crate::store::file::PathSource;
+use crate::store::gzip::Limit;
 use crate::store::in_order;
 use crate::store::web::Found;
 use crate::store::web::Web;
@@ -98,6 +105,29 @@ async fn a_file_in_a_stream_conforms() {
     let arrived = parts.in_order.unwrap().next(None).await.unwrap().unwrap();
     check_source(&arrived, &bytes()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_file_that_is_cut_and_compressed_conforms() {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    io::Write::write_all(&mut gzip, &bytes()).unwrap();
+    let whole = [(Packing::Plain, bytes()), (Packing::Gzip(LIMIT), gzip.finish().unwrap())];
+    for (packing, stored) in whole {
+        let temp = tempfile::tempdir().unwrap();
+        let name = |number: usize| FileName::new(format!("disk.{number:09}")).unwrap();
+        let parts = stored.chunks(stored.len() / 3 + 1).enumerate().map(|(number, chunk)| {
+            let path = temp.path().join(name(number).as_str());
+            fs::write(&path, chunk).unwrap();
+            let size_bytes = chunk.len() as u64;
+            let source = Arc::new(PathSource::new(path, size_bytes));
+            let promised = Some(Hasher::digest(DigestAlgorithm::Sha1, chunk));
+            Stored { name: name(number), source, size_bytes, promised }
+        });
+        let content = Content::new(FileName::new("disk").unwrap(), parts.collect(), packing);
+        check_source(&content, &bytes()).await.unwrap();
+    }
+}
+
+const LIMIT: Limit = Limit { fixed_bytes: 1 << 30, ratio: 0 };
 
 /// Our files of a folder, as a store.
 #[derive(Debug)]

@@ -46,6 +46,7 @@ use crate::transfer::Moved;
 use crate::transfer::discard;
 use crate::transfer::move_all;
 use crate::transfer::run;
+use crate::verify::Promise;
 
 /// An export that runs.
 pub(super) struct Running {
@@ -301,7 +302,7 @@ impl Running {
             destination,
             inspect,
             position,
-            promised: None,
+            promised: Promise::Nothing,
             meter,
             file: exported.file.clone(),
         }

@@ -40,6 +40,7 @@ use crate::transfer::Job;
 use crate::transfer::Moved;
 use crate::transfer::move_all;
 use crate::transfer::run;
+use crate::verify::Promise;
 
 /// An import that runs.
 pub(super) struct Running {
@@ -107,15 +108,7 @@ impl Running {
                 });
                 let jobs = jobs.collect::<Result<_, _>>()?;
                 let shared = self.options.shared_by_uploads();
-                let mut moved = move_all(self.lanes(jobs), lease, &shared, scope).await?;
-                for Moved { proof, .. } in &mut moved {
-                    // Nothing has moved that was not compared on its way.
-                    let file = self.plan.package.file(proof.file());
-                    if file.is_some_and(|file| file.content().is_some() && file.is_promised()) {
-                        proof.confirm_parts();
-                    }
-                }
-                moved
+                move_all(self.lanes(jobs), lease, &shared, scope).await?
             }
         };
         if scope.is_cancelled() { Err(Error::Cancelled) } else { Ok(moved) }
@@ -158,6 +151,10 @@ impl Running {
         let inspect = Inspect { algorithms, disk: planned.is_disk };
         // Something is always computed, for the report.
         let inspect = inspect.also(by_server.unwrap_or(DigestAlgorithm::Sha256));
+        let promised = match package.file(&planned.file) {
+            Some(file) if file.content().is_some() && file.is_promised() => Promise::Parts,
+            _ => promised.into(),
+        };
         let host = format!("{}:{}", offered.url.host(), offered.url.port());
         Ok(Job {
             file: planned.file.clone(),

@@ -467,7 +467,7 @@ fn job(world: &Arc<World>, file: &File, promised: Option<&Digest>, meter: &Meter
             disk: false,
         },
         position: Position::Bytes,
-        promised: promised.cloned(),
+        promised: promised.copied().into(),
         meter: meter.add_file(&name, file.len_bytes()),
         file: name,
     }

@@ -292,6 +292,47 @@ async fn what_is_wrong_with_packed_references_is_named() {
     }
 }
 
+/// A host refuses the first grain that is not sound, before the chunk has come to its end.
+#[tokio::test]
+async fn a_damaged_chunk_is_what_is_told_also_when_the_host_notices_first() {
+    let world = World::new().await;
+    let mut shelf = Shelf::plain().packed(0, false, Some(200_000));
+    let name = shelf.files[2].0.clone();
+    // The checksum of the first grain.
+    let at = 65_536 + 40_000;
+    shelf.get(&name)[at] ^= 1;
+    let opened = shelf.open(Place::Folder).await.unwrap();
+    let error = world.import(opened.package, "damaged").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{}", error.chain());
+    assert!(error.to_string().contains(&name), "{error}");
+    world.expect_nothing();
+}
+
+/// A disk without a file is made empty by the server; nothing is sent for it.
+#[tokio::test]
+async fn an_empty_disk_is_no_missing_file() {
+    let world = World::new().await;
+    let shelf = Shelf::plain();
+    let envelope = shelf.envelope();
+    let (file, disk) = (&envelope.references()[1], &envelope.disks()[1]);
+    let edited = envelope.edit().disk_file_ref(disk.id(), None).remove_file(file.id()).apply();
+    let text = edited.unwrap().text().to_owned();
+    let shelf = shelf.remove(file.href().as_str()).edited(|_| text);
+    let shelf = shelf.packed(0, true, Some(100_000));
+    for (number, place) in [Place::Folder, Place::Pipe].into_iter().enumerate() {
+        let checked = check(shelf.open(place).await.unwrap().package).await.unwrap();
+        assert_eq!(checked.len(), 1);
+        let opened = shelf.open(place).await.unwrap();
+        let report = world.import(opened.package, &format!("{place:?}")).await;
+        assert_eq!(report.unwrap().files.len(), 1);
+        let vms = world.simulator.vms();
+        assert_eq!(vms.len(), number + 1);
+        let digest = |at: usize| vms[number].disks[at].digest().unwrap().raw_sha256;
+        assert_eq!(digest(0), appliance().raw_sha256().unwrap()[0]);
+        assert_ne!(digest(1), appliance().raw_sha256().unwrap()[1]);
+    }
+}
+
 /// A thousand to one: it is stopped when it has come to more than such a file may hold.
 #[tokio::test]
 async fn a_bomb_is_not_blown_up() {
