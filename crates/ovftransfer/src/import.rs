@@ -206,7 +206,7 @@ impl Import {
             deployment_option: self.deployment_option.clone().unwrap_or_default(),
             host: place.host.clone(),
             network_mappings: networks,
-            property_mappings: self.properties.clone(),
+            property_mappings: self.mapped_properties(described.as_ref()),
             disk_provisioning: self.disk_provisioning.clone(),
             import_options: self.import_options.clone(),
             ip_allocation_policy: self.ip_allocation.clone(),
@@ -221,6 +221,7 @@ impl Import {
         preflight.encryption();
         preflight.device_hosts();
         let environment = preflight.environment(described.as_ref());
+        preflight.findings.extend(described.iter().flat_map(Described::notes));
         let findings = std::mem::take(&mut preflight.findings);
         let spec = match &self.annotation {
             Some(text) => spec.with_annotation(text),
@@ -249,6 +250,12 @@ impl Import {
             afterwards,
             spool_dir: self.spool_dir,
         })
+    }
+
+    /// The properties that the server is told of.
+    fn mapped_properties(&self, described: Option<&Described>) -> Vec<(String, String)> {
+        let left_out = described.map_or(&[][..], |described| &described.left_out);
+        self.properties.iter().filter(|(key, _)| !left_out.contains(key)).cloned().collect()
     }
 
     /// What contradicts itself.

@@ -6,7 +6,9 @@ use ovftransfer_vim::ovf::OvfProperty;
 use ovftransfer_vim::ovf::ParsedDescriptor;
 use ovftransfer_vim::ovf::ReadParams;
 
+use crate::error::Check;
 use crate::error::Error;
+use crate::error::Finding;
 use crate::import::Import;
 use crate::server::Server;
 
@@ -14,6 +16,8 @@ use crate::server::Server;
 #[derive(Debug)]
 pub(super) struct Described {
     pub(super) parsed: ParsedDescriptor,
+    /// Keys of properties that the request names and the server need not hear of.
+    pub(super) left_out: Vec<String>,
 }
 
 impl Described {
@@ -33,7 +37,7 @@ impl Described {
         let Some(mut parsed) = parse(request, text, server, "").await? else { return Ok(None) };
         if !parsed.errors.is_empty() {
             // The import spec will have the same ones, and says more about them.
-            return Ok(Some(Self { parsed }));
+            return Ok(Some(Self { parsed, left_out: Vec::new() }));
         }
         if let Some(option) = &request.deployment_option {
             check_deployment_option(request, &parsed, option)?;
@@ -41,8 +45,18 @@ impl Described {
                 parsed = chosen;
             }
         }
-        check_properties(request, &parsed.properties)?;
-        Ok(Some(Self { parsed }))
+        let left_out = check_properties(request, &parsed.properties)?;
+        Ok(Some(Self { parsed, left_out }))
+    }
+
+    /// What the plan says of the properties that are left out: nothing of fixed ones, as they have
+    /// the value that the request names.
+    pub(super) fn notes(&self) -> impl Iterator<Item = Finding> {
+        let is_there = |key: &String| self.parsed.properties.iter().any(|one| one.key() == *key);
+        self.left_out.iter().filter(move |key| !is_there(key)).map(|key| {
+            let problem = "not set, as this property is not part of the chosen configuration";
+            Finding::note(Check::Descriptor, key, problem)
+        })
     }
 }
 
@@ -99,14 +113,24 @@ fn check_deployment_option(
     Err(missing(&request.package.display(), "deployment option", wanted, &known))
 }
 
-fn check_properties(request: &Import, there: &[OvfProperty]) -> Result<(), Error> {
-    let keys: Vec<String> = there.iter().map(OvfProperty::key).collect();
-    for (key, _) in &request.properties {
-        let Some(at) = keys.iter().position(|known| known == key) else {
-            let known: Vec<&str> = keys.iter().map(String::as_str).collect();
-            return Err(missing(&request.package.display(), "property", key, &known));
+/// Returns the keys of those that need not be set: options that were written for all configurations,
+/// or with all properties (`spec`), have them too.
+fn check_properties(request: &Import, there: &[OvfProperty]) -> Result<Vec<String>, Error> {
+    let mut left_out = Vec::new();
+    for (key, value) in &request.properties {
+        let Some(property) = there.iter().find(|property| property.key() == *key) else {
+            if !is_of_other_configurations(request, key) {
+                let keys: Vec<String> = there.iter().map(OvfProperty::key).collect();
+                let known: Vec<&str> = keys.iter().map(String::as_str).collect();
+                return Err(missing(&request.package.display(), "property", key, &known));
+            }
+            left_out.push(key.clone());
+            continue;
         };
-        if there.get(at).is_some_and(|property| property.is_user_configurable == Some(false)) {
+        if property.is_user_configurable != Some(false) {
+            continue;
+        }
+        if !is_default(property, value) {
             return Err(Error::Refused {
                 problem: format!(
                     "the property {key} of {} is not for users to set (userConfigurable)",
@@ -114,8 +138,24 @@ fn check_properties(request: &Import, there: &[OvfProperty]) -> Result<(), Error
                 ),
             });
         }
+        left_out.push(key.clone());
     }
-    Ok(())
+    Ok(left_out)
+}
+
+/// Whether the descriptor has a property in some configurations only (`Property/configuration`).
+fn is_of_other_configurations(request: &Import, key: &str) -> bool {
+    request.package.envelope().products().any(|product| {
+        let mut limited = product.properties.iter().filter(|one| one.configuration.is_some());
+        limited.any(|property| product.key_of(property) == key)
+    })
+}
+
+/// Whether `value` is what the property has anyway; booleans are written in any case.
+fn is_default(property: &OvfProperty, value: &str) -> bool {
+    let default = property.default_value.as_deref().unwrap_or_default();
+    let is_boolean = property.kind.as_deref() == Some("boolean");
+    value == default || is_boolean && value.eq_ignore_ascii_case(default)
 }
 
 /// The error for a name that is not there, with those that are and look alike.

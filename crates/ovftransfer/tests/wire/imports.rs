@@ -248,6 +248,46 @@ async fn what_the_package_or_the_server_does_not_know_is_refused_with_what_they_
     }
 }
 
+/// Options that were written for all configurations, or with the properties that are fixed, serve
+/// each of them.
+#[tokio::test]
+async fn properties_of_other_configurations_and_fixed_ones_are_passed_over() {
+    for wire in WIRES {
+        let bench = Bench::described(wire, |_| {}).await;
+        bench.edit(
+            r#"<Property ovf:key="fixed""#,
+            r#"<Property ovf:key="peers" ovf:type="string" ovf:userConfigurable="true"
+                 ovf:configuration="large"/><Property ovf:key="fixed""#,
+        );
+        let mut request = bench.request();
+        let property = |name: &str, value: &str| (format!("net.{name}.1"), value.to_owned());
+        request.properties =
+            vec![property("hostname", "a"), property("peers", "b c"), property("fixed", "f")];
+        for (configuration, notes) in [("small", 1), ("large", 0)] {
+            request.deployment_option = Some(configuration.to_owned());
+            request.name = Some(configuration.to_owned());
+            let plan = bench.plan(request.clone()).await.unwrap();
+            let told = plan.findings().iter().filter(|one| one.check == Check::Descriptor);
+            let told: Vec<String> = told.map(ToString::to_string).collect();
+            assert_eq!(told.len(), notes, "{told:?}");
+            assert!(told.iter().all(|note| note.starts_with("net.peers.1: not set")), "{told:?}");
+            plan.start(options()).finish().await.unwrap();
+            let path = format!("/DC0/vm/{configuration}");
+            let made = bench.read(&path, "config.vAppConfig.property").await;
+            let text = |one: &Value, name: &str| one.text_of(name).unwrap();
+            let values = made.items().map(|one| (text(one, "id"), text(one, "value")));
+            let values: Vec<(String, String)> = values.collect();
+            let mut expected = vec![("hostname", "a"), ("fixed", "")];
+            if configuration == "large" {
+                expected.insert(1, ("peers", "b c"));
+            }
+            let expected = expected.into_iter();
+            let expected = expected.map(|(id, value)| (id.to_owned(), value.to_owned()));
+            assert_eq!(values, expected.collect::<Vec<_>>(), "{configuration}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_the_server_judges_is_told_in_its_words() {
     type Change = fn(&mut Import);

@@ -57,6 +57,8 @@ pub(crate) struct Property {
     /// Type in the API's notation, such as `string(1..6)`.
     pub(crate) kind: String,
     is_user_configurable: bool,
+    /// The deployment options that it is part of; none: all.
+    options: Vec<String>,
     default: String,
     /// Values of single deployment options.
     values: BTreeMap<String, String>,
@@ -157,6 +159,7 @@ impl Sections {
     pub(crate) fn properties(&self, option: &str) -> Vec<Value> {
         let all = self.products.iter();
         let all = all.flat_map(|product| product.properties.iter().map(move |one| (product, one)));
+        let all = all.filter(|(_, property)| property.is_in(option));
         let value = |(key, (product, property)): (usize, (&Product, &Property))| {
             json!({
                 "_typeName": "VAppPropertyInfo",
@@ -294,6 +297,10 @@ impl Product {
 }
 
 impl Property {
+    fn is_in(&self, option: &str) -> bool {
+        self.options.is_empty() || self.options.iter().any(|one| one == option)
+    }
+
     fn read(element: &Element, messages: &Messages, category: &str) -> Self {
         let text =
             |name| child(element, name).map(|inner| messages.text(inner)).unwrap_or_default();
@@ -310,6 +317,10 @@ impl Property {
             description: text("Description"),
             kind: kind_of(element),
             is_user_configurable: is_true(attribute(element, "userConfigurable")),
+            options: attribute(element, "configuration")
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect(),
             default,
             values,
         }
