@@ -366,6 +366,9 @@ pub(crate) struct SourceArgs {
     /// Fetch the package from the server with this certificate: SHA-1 or SHA-256
     #[arg(long, value_name = "HEX", group = "source_trust")]
     pub(crate) source_thumbprint: Option<String>,
+    /// Take an OVA that is cut behind its last file or has other data behind its end
+    #[arg(long)]
+    pub(crate) lenient: bool,
 }
 
 /// Arguments of `simulate`.

@@ -12,6 +12,7 @@ use ovftransfer::FetchOptions;
 use ovftransfer::Overview;
 use ovftransfer::Package;
 use ovftransfer::PackageUrl;
+use ovftransfer::Rules;
 use ovftransfer::Thumbprint;
 use ovftransfer::Trust;
 use ovftransfer::read_stream;
@@ -24,9 +25,9 @@ use crate::exit::presented;
 /// Where a package is.
 #[derive(Debug)]
 pub(crate) enum Origin<'p> {
-    Local(&'p Path),
-    Stdin,
-    Web(Box<PackageUrl>, Trust),
+    Local(&'p Path, Rules),
+    Stdin(Rules),
+    Web(Box<PackageUrl>, Box<FetchOptions>),
 }
 
 impl<'p> Origin<'p> {
@@ -38,25 +39,23 @@ impl<'p> Origin<'p> {
                 Err(Failure::usage("a package cannot be read from a terminal")
                     .hint("pipe an OVA into standard input: curl https://… | ovftransfer verify -"))
             } else {
-                Ok(Self::Stdin)
+                Ok(Self::Stdin(rules(args)))
             };
         }
         if !text.contains("://") {
-            return Ok(Self::Local(package));
+            return Ok(Self::Local(package, rules(args)));
         }
         // The text is not repeated: it may hold a password.
         let url = text.parse().map_err(|error| Failure::usage(format!("the package: {error}")))?;
-        Ok(Self::Web(Box::new(url), trust(args)?))
+        Ok(Self::Web(Box::new(url), Box::new(fetch_options(args)?)))
     }
 
     /// Opens the package and reads its descriptor.
     async fn open(self) -> Result<Package, Failure> {
         match self {
-            Self::Local(path) => open_local(path).await,
-            Self::Stdin => Ok(Package::from_stream(stdin()?, STDIN).await?),
-            Self::Web(url, trust) => {
-                Package::fetch(&url, &fetch_options(trust)).await.map_err(untrusted)
-            }
+            Self::Local(path, rules) => open_by(rules, path).await,
+            Self::Stdin(rules) => Ok(Package::from_stream_by(rules, stdin()?, STDIN).await?),
+            Self::Web(url, options) => Package::fetch(&url, &options).await.map_err(untrusted),
         }
     }
 
@@ -66,7 +65,7 @@ impl<'p> Origin<'p> {
         args: &SourceArgs,
         allow_remote_references: bool,
     ) -> Result<Package, Failure> {
-        let options = fetch_options(trust(args)?);
+        let options = fetch_options(args)?;
         let mut package = self.open().await?;
         if allow_remote_references {
             package.fetch_references(&options).await.map_err(untrusted)?;
@@ -77,14 +76,12 @@ impl<'p> Origin<'p> {
     /// Reads only what tells about the package.
     pub(crate) async fn look(self) -> Result<Overview, Failure> {
         match self {
-            Self::Local(path) => {
+            Self::Local(path, rules) => {
                 let path = path.to_owned();
-                waiting(move || Ok(Overview::read(&path)?)).await
+                waiting(move || Ok(Overview::read_by(rules, &path)?)).await
             }
-            Self::Stdin => Ok(Overview::from_stream(stdin()?, STDIN).await?),
-            Self::Web(url, trust) => {
-                Overview::fetch(&url, &fetch_options(trust)).await.map_err(untrusted)
-            }
+            Self::Stdin(rules) => Ok(Overview::from_stream_by(rules, stdin()?, STDIN).await?),
+            Self::Web(url, options) => Overview::fetch(&url, &options).await.map_err(untrusted),
         }
     }
 }
@@ -96,16 +93,25 @@ fn stdin() -> Result<ByteStream, Failure> {
     read_stream(io::stdin()).map_err(|error| Failure::local(STDIN, &error))
 }
 
-fn fetch_options(trust: Trust) -> FetchOptions {
+fn fetch_options(args: &SourceArgs) -> Result<FetchOptions, Failure> {
     let mut options = FetchOptions::default();
-    options.trust = trust;
-    options
+    options.trust = trust(args)?;
+    options.rules = rules(args);
+    Ok(options)
+}
+
+fn rules(args: &SourceArgs) -> Rules {
+    if args.lenient { Rules::Lenient } else { Rules::Strict }
 }
 
 /// Opens a package on a thread that may wait for the file system.
 pub(crate) async fn open_local(path: &Path) -> Result<Package, Failure> {
+    open_by(Rules::Strict, path).await
+}
+
+async fn open_by(rules: Rules, path: &Path) -> Result<Package, Failure> {
     let path = path.to_owned();
-    waiting(move || Ok(Package::open(&path)?)).await
+    waiting(move || Ok(Package::open_by(rules, &path)?)).await
 }
 
 /// Works on a thread that may wait for the file system.

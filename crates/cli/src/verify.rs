@@ -52,7 +52,7 @@ pub(crate) async fn run(
 }
 
 fn show(package: &Package, checked: &CheckedPackage, started: Instant, console: &Console) {
-    let CheckedPackage { files, signature, .. } = checked;
+    let CheckedPackage { files, signature, warnings, .. } = checked;
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
     let took = started.elapsed();
     console.object(
@@ -67,7 +67,7 @@ fn show(package: &Package, checked: &CheckedPackage, started: Instant, console: 
             "took_ms": tell::millis(took),
         })),
     );
-    for warning in package.warnings() {
+    for warning in package.warnings().iter().chain(warnings) {
         console.object("warning", json!({ "message": warning }));
         console.note(format_args!("warning: {warning}"));
     }

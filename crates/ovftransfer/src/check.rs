@@ -88,6 +88,8 @@ pub struct CheckedPackage {
     pub files: Vec<CheckedFile>,
     /// Its signature, if it has one.  It holds; whether the signer is trusted is its verdict.
     pub signature: Option<Signature>,
+    /// What the manifest does not prove, and what it names in vain.
+    pub warnings: Vec<String>,
 }
 
 /// Reads every file of a package and compares it with the manifest; checks the structure of disks,
@@ -109,22 +111,23 @@ pub async fn check_package(
     let signature = package.signature(policy)?;
     package.check_fetched()?;
     check_sizes(&package)?;
+    let mut warnings = package.missing().iter().map(named_in_vain).collect::<Vec<_>>();
     if let Some(manifest) = package.manifest() {
-        check_manifest_covers(&package, manifest)?;
-        if let Some(problem) = manifest_strays(&package, manifest).into_iter().next() {
-            return Err(package.wrong(problem));
-        }
+        warnings.extend(not_proven(&package, manifest)?);
     }
     let scope = cancel.child_token();
     match package.in_order() {
         Some(in_order) => {
             let checking = Box::pin(check_in_order(&package, policy, in_order, &meter, &scope));
             // Where it waits for the next file, nothing else would end it.
-            scope.run_until_cancelled(checking).await.unwrap_or(Err(Error::Cancelled))
+            let checked = scope.run_until_cancelled(checking).await;
+            let mut checked = checked.unwrap_or(Err(Error::Cancelled))?;
+            checked.warnings.splice(0..0, warnings);
+            Ok(checked)
         }
         None => {
             let files = check_at_once(&package, &meter, &scope).await?;
-            Ok(CheckedPackage { files, signature })
+            Ok(CheckedPackage { files, signature, warnings })
         }
     }
 }
@@ -238,13 +241,9 @@ async fn check_in_order(
         files.push((reference, bytes, seen, parts));
     }
     let end = in_order.end().await?;
-    check_end(package, &end)?;
+    let warnings = check_end(package, &end)?;
     let signature =
         policy.judge(&package.sealed(end.manifest.as_ref(), end.certificate.as_ref()))?;
-    let late = end.manifest.as_ref().map(|manifest| manifest_strays(package, manifest));
-    if let Some(problem) = late.into_iter().flatten().next() {
-        return Err(package.wrong(problem));
-    }
     let manifest = end.manifest.as_ref();
     let mut all = Vec::new();
     for (reference, bytes, seen, parts) in files {
@@ -264,20 +263,23 @@ async fn check_in_order(
         }
         all.push(file);
     }
-    Ok(CheckedPackage { files: all, signature })
+    Ok(CheckedPackage { files: all, signature, warnings })
 }
 
 /// The digests to compute of a file that comes in its order: the manifest may come after it.
 pub(crate) fn algorithms_in_order(package: &Package, reference: &FileRef) -> Vec<DigestAlgorithm> {
     match package.manifest() {
-        Some(_) => package.promised(reference).iter().map(Digest::algorithm).collect(),
+        Some(_) => {
+            let promised = package.promised(reference);
+            vec![promised.map_or(DigestAlgorithm::Sha256, |digest| digest.algorithm())]
+        }
         None => ALL_ALGORITHMS.to_vec(),
     }
 }
 
 /// What only the end of an archive tells: whether everything has come, and what the manifest says
-/// about the package as a whole.
-pub(crate) fn check_end(package: &Package, end: &End) -> Result<(), Error> {
+/// about the package as a whole.  Returns what was not known before and is only odd.
+pub(crate) fn check_end(package: &Package, end: &End) -> Result<Vec<String>, Error> {
     let references = package.envelope().references();
     let mut names = BTreeSet::new();
     for reference in references {
@@ -289,21 +291,30 @@ pub(crate) fn check_end(package: &Package, end: &End) -> Result<(), Error> {
     if package.certificate().is_some_and(|first| end.certificate.as_ref() != Some(first)) {
         return Err(package.wrong("there are two certificates"));
     }
-    let Some(manifest) = &end.manifest else { return Ok(()) };
+    let Some(manifest) = &end.manifest else { return Ok(Vec::new()) };
+    let is_late = package.manifest().is_none();
     if package.manifest().is_some_and(|first| first != manifest) {
         return Err(package.wrong("there are two manifests"));
     }
     package.check_descriptor(manifest)?;
-    for reference in references {
-        check_covers(package, reference, manifest, &end.ova)?;
-    }
+    let is_signed = end.certificate.is_some();
     let has = |file: &FileName| end.ova.member(file).is_some() || package.reference(file).is_some();
-    match manifest.entries().iter().map(ManifestEntry::file).find(|file| !has(file)) {
-        Some(file) => {
-            Err(package.wrong(format!("the manifest names {file}, which is not in the package")))
-        }
-        None => Ok(()),
+    let files = manifest.entries().iter().map(ManifestEntry::file);
+    let missing: Vec<FileName> = files.filter(|file| !has(file)).cloned().collect();
+    let mut warnings: Vec<String> = missing.iter().map(named_in_vain).collect();
+    if is_late {
+        warnings.extend(without_use(package, manifest, &missing));
     }
+    for reference in references {
+        if let Some(file) = left_out(package, reference, manifest, &end.ova)? {
+            let text = not_listed(package, file, is_signed || reference.url().is_some())?;
+            // How many chunks there are was not known before, the rest was.
+            if is_late || reference.chunk_size_bytes().is_some() {
+                warnings.push(text);
+            }
+        }
+    }
+    Ok(warnings)
 }
 
 /// Compares the sizes in the descriptor with those of the files.
@@ -343,11 +354,19 @@ fn is_capacity(package: &Package, size_bytes: u64) -> bool {
     size_bytes == all || capacities.into_iter().any(|capacity| capacity == size_bytes)
 }
 
-/// A manifest lists every file of the package (DSP0243 1.1.0 §5.1): one that it leaves out could
-/// have been changed without anybody noticing.
-pub(crate) fn check_manifest_covers(package: &Package, manifest: &Manifest) -> Result<(), Error> {
+/// What a manifest does not prove, or names without use.
+///
+/// A manifest lists every file of the package (DSP0243 1.1.0 §5.1), but those made by hand do not.
+/// What is left out is as good as in a package without manifest, which is only warned of; but a
+/// signature promises the whole, and a file from elsewhere has nothing else that vouches for it.
+///
+/// # Errors
+///
+/// [`Error::Package`] if the manifest is signed, and if the file lies on a web server.
+pub(crate) fn not_proven(package: &Package, manifest: &Manifest) -> Result<Vec<String>, Error> {
+    let mut warnings = without_use(package, manifest, package.missing());
     for reference in package.envelope().references() {
-        let left_out = match package.file(reference.href()) {
+        let file = match package.file(reference.href()) {
             Some(file) if file.is_promised() => continue,
             Some(file) => file.stored().iter().find(|part| part.promised.is_none()),
             // How many chunks there are is not known before all have come.
@@ -355,51 +374,67 @@ pub(crate) fn check_manifest_covers(package: &Package, manifest: &Manifest) -> R
             None if promised_by_name(Some(manifest), reference).is_some() => continue,
             None => None,
         };
-        let left_out = left_out.map_or(reference.href(), |part| &part.name);
-        return Err(package.wrong(format!("the manifest does not list {left_out}")));
+        let file = file.map_or(reference.href(), |part| &part.name);
+        let is_needed = package.certificate().is_some() || reference.url().is_some();
+        warnings.push(not_listed(package, file, is_needed)?);
     }
-    Ok(())
+    Ok(warnings)
 }
 
-/// The same of an archive that has been read to its end.
-fn check_covers(
+/// About a file that the manifest leaves out.
+fn not_listed(package: &Package, file: &FileName, is_needed: bool) -> Result<String, Error> {
+    match is_needed {
+        true => Err(package.wrong(format!("the manifest does not list {file}"))),
+        false => Ok(format!("the manifest does not list {file}, which it does not prove")),
+    }
+}
+
+/// The first file of a reference that the manifest leaves out, of an archive that has been read to
+/// its end.
+fn left_out<'o>(
     package: &Package,
-    reference: &FileRef,
+    reference: &'o FileRef,
     manifest: &Manifest,
-    ova: &Ova,
-) -> Result<(), Error> {
+    ova: &'o Ova,
+) -> Result<Option<&'o FileName>, Error> {
     if promised_whole(Some(manifest), reference).is_some() {
-        return Ok(());
+        return Ok(None);
     }
     if reference.url().is_some() {
-        return match promised_by_name(Some(manifest), reference) {
-            None if reference.chunk_size_bytes().is_none() => {
-                Err(package.wrong(format!("the manifest does not list {}", reference.href())))
-            }
-            _ => Ok(()),
-        };
+        let is_listed = promised_by_name(Some(manifest), reference).is_some()
+            || reference.chunk_size_bytes().is_some();
+        return Ok((!is_listed).then_some(reference.href()));
     }
     let members = members(ova, reference).map_err(|problem| package.wrong(problem))?;
-    let is_listed = |member: &&&Member| {
+    let is_listed = |member: &&Member| {
         let piece = piece_of(reference, member.name());
         piece.is_some_and(|piece| {
             promised(Some(manifest), reference, member.name(), piece).is_some()
         })
     };
-    match members.iter().find(|member| !is_listed(member)) {
-        Some(member) => Err(package.wrong(format!("the manifest does not list {}", member.name()))),
-        None => Ok(()),
-    }
+    Ok(members.into_iter().find(|member| !is_listed(member)).map(Member::name))
 }
 
-/// What is wrong with a manifest that names files which the descriptor does not: it promises
-/// something that nobody can check.  One text for each such file.
-pub(crate) fn manifest_strays(package: &Package, manifest: &Manifest) -> Vec<String> {
+/// About what the manifest names and the descriptor does not, but for `missing` files, and about the
+/// descriptor if it is not named itself.
+fn without_use(package: &Package, manifest: &Manifest, missing: &[FileName]) -> Vec<String> {
     let files = manifest.entries().iter().map(ManifestEntry::file);
-    files
-        .filter(|file| *file != package.descriptor() && package.reference(file).is_none())
+    let is_known = |file: &FileName| {
+        file == package.descriptor() || package.reference(file).is_some() || missing.contains(file)
+    };
+    let mut warnings: Vec<String> = files
+        .filter(|file| !is_known(file))
         .map(|file| format!("the manifest names {file}, which the descriptor does not"))
-        .collect()
+        .collect();
+    if manifest.digest(package.descriptor()).is_none() {
+        warnings.push("the manifest does not list the descriptor, which is not checked".to_owned());
+    }
+    warnings
+}
+
+/// About a file that the manifest names and that is not there.
+pub(crate) fn named_in_vain(file: &FileName) -> String {
+    format!("the manifest names {file}, which is not in the package")
 }
 
 /// One file to read from its first byte to its last.

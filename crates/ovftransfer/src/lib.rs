@@ -209,6 +209,7 @@ pub use ovftransfer_ovf::Manifest;
 pub use ovftransfer_ovf::certificate;
 pub use ovftransfer_ovf::envelope;
 pub use ovftransfer_ovf::lint;
+pub use ovftransfer_ovf::ova::Rules;
 pub use ovftransfer_vim::Endpoint;
 pub use ovftransfer_vim::Entity;
 pub use ovftransfer_vim::EntityKind;

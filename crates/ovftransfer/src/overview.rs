@@ -11,6 +11,7 @@ use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::certificate::Signature;
 use ovftransfer_ovf::envelope::Disk;
 use ovftransfer_ovf::envelope::FileRef;
+use ovftransfer_ovf::ova::Rules;
 
 use crate::error::Error;
 use crate::signature::Sealed;
@@ -68,7 +69,16 @@ impl Overview {
     /// [`Error::Ova`] and [`Error::Package`] if it is not a package; [`Error::DigestMismatch`] if
     /// the manifest disagrees about the descriptor.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let (files, descriptor) = local::reach(path)?;
+        Self::read_by(Rules::Strict, path)
+    }
+
+    /// [Looks](Self::read) at a package; if it is an OVA, by other rules than the strict ones.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read).
+    pub fn read_by(rules: Rules, path: &Path) -> Result<Self, Error> {
+        let (files, descriptor) = local::reach(path, rules)?;
         local::at_once(Self::of(&*files, &descriptor))
     }
 
@@ -86,7 +96,7 @@ impl Overview {
         let location = url.to_string();
         match fetch::reach(url, options).await? {
             Reached::Files(files, descriptor) => Self::of(&*files, &descriptor).await,
-            Reached::Stream(body) => Self::from_stream(body, location).await,
+            Reached::Stream(body) => Self::from_stream_by(options.rules, body, location).await,
         }
     }
 
@@ -105,8 +115,22 @@ impl Overview {
         stream: ByteStream,
         location: impl Into<String>,
     ) -> Result<Self, Error> {
+        Self::from_stream_by(Rules::Strict, stream, location).await
+    }
+
+    /// [Looks](Self::from_stream) at an OVA that comes as a stream, by other rules than the strict
+    /// ones.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`from_stream`](Self::from_stream).
+    pub async fn from_stream_by(
+        rules: Rules,
+        stream: ByteStream,
+        location: impl Into<String>,
+    ) -> Result<Self, Error> {
         let location = location.into();
-        let mut front = in_order::front(stream, &location).await?;
+        let mut front = in_order::front(stream, &location, rules).await?;
         let next = front.next().map(|next| (next.name().clone(), next.size_bytes()));
         let overview = Self {
             envelope: parse(&location, std::mem::take(&mut front.bytes))?,

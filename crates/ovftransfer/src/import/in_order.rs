@@ -17,7 +17,6 @@ use crate::copy::Copy;
 use crate::error::Error;
 use crate::import::package::NO_MANIFEST;
 use crate::import::package::PlannedFile;
-use crate::import::package::not_proven;
 use crate::import::package::signature_findings;
 use crate::import::run::Running;
 use crate::inspect::Inspect;
@@ -119,7 +118,9 @@ impl Running {
             warn(&self.options, warning.to_string());
         }
         let package = &self.plan.package;
-        check_end(package, &end)?;
+        for warning in check_end(package, &end)? {
+            warn(&self.options, warning);
+        }
         if package.may_be_signed_later() {
             let sealed = package.sealed(end.manifest.as_ref(), end.certificate.as_ref());
             let signature = self.plan.policy.judge(&sealed)?;
@@ -136,11 +137,6 @@ impl Running {
             warn(&self.options, NO_MANIFEST);
             return Ok(());
         };
-        if package.manifest().is_none() {
-            for warning in not_proven(package, manifest) {
-                warn(&self.options, warning);
-            }
-        }
         for file in moved {
             let Some(reference) = package.reference(file.proof.file()) else { continue };
             if let Some((_, seen)) = parts.iter().find(|(one, _)| one.href() == reference.href()) {

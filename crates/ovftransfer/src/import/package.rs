@@ -1,14 +1,13 @@
 //! What the package itself says about an import: that it is whole, and which file is which.
 
 use ovftransfer_ovf::FileName;
-use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::certificate::Signature;
 use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vim::ovf::FileItem;
 
-use crate::check::check_manifest_covers;
 use crate::check::check_sizes;
-use crate::check::manifest_strays;
+use crate::check::named_in_vain;
+use crate::check::not_proven;
 use crate::error::Check;
 use crate::error::Error;
 use crate::error::Finding;
@@ -18,22 +17,16 @@ use crate::store::parts::PackageFile;
 
 /// What can be known to go wrong before the server is asked; returns what is only odd.
 pub(super) fn check_package(package: &Package) -> Result<Vec<Finding>, Error> {
-    let wrong = |problem: String| Err(Error::Package { package: package.display(), problem });
     package.check_fetched()?;
     check_sizes(package)?;
-    if let Some(manifest) = package.manifest() {
-        check_manifest_covers(package, manifest)?;
-    }
-    if let Some(file) = package.missing().first() {
-        return wrong(format!("the manifest names {file}, which is not in the package"));
-    }
     for file in package.envelope().references() {
         if package.is_disk(file) {
             check_magic(package, file)?;
         }
     }
     let mut texts = package.warnings().to_vec();
-    texts.extend(manifest_warnings(package));
+    texts.extend(package.missing().iter().map(named_in_vain));
+    texts.extend(manifest_warnings(package)?);
     Ok(texts.into_iter().map(|text| Finding::warning(Check::Package, "", text)).collect())
 }
 
@@ -56,21 +49,12 @@ pub(super) fn signature_findings(signature: &Signature) -> Vec<Finding> {
 }
 
 /// What is not proven by a manifest, if there is one.
-fn manifest_warnings(package: &Package) -> Vec<String> {
+fn manifest_warnings(package: &Package) -> Result<Vec<String>, Error> {
     let Some(manifest) = package.manifest() else {
         let text = if package.is_in_order() { MANIFEST_MAY_COME } else { NO_MANIFEST };
-        return vec![text.to_owned()];
+        return Ok(vec![text.to_owned()]);
     };
     not_proven(package, manifest)
-}
-
-/// What a manifest does not prove.
-pub(super) fn not_proven(package: &Package, manifest: &Manifest) -> Vec<String> {
-    let mut warnings = manifest_strays(package, manifest);
-    if manifest.digest(package.descriptor()).is_none() {
-        warnings.push("the manifest does not list the descriptor, which is not checked".to_owned());
-    }
-    warnings
 }
 
 /// A host takes nothing but stream-optimized disks, and says so only when everything is set up.

@@ -14,6 +14,7 @@ use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::ova::Member;
 use ovftransfer_ovf::ova::Ova;
 use ovftransfer_ovf::ova::OvaError;
+use ovftransfer_ovf::ova::Rules;
 use ovftransfer_ovf::ova::Walk;
 use ovftransfer_vim::http::HttpTransport;
 use ovftransfer_vim::tls::Trust;
@@ -48,6 +49,8 @@ pub struct FetchOptions {
     /// Which certificates are accepted.  A pin holds for the host of the URL; hosts that it
     /// redirects to are then checked against what the operating system trusts.
     pub trust: Trust,
+    /// How strictly an OVA is read: by the strict rules if it is not said otherwise.
+    pub rules: Rules,
     /// The least number of bytes per second, 64 KiB by default, on average over a
     /// [`window`](Self::window); time that the other side takes does not count.
     pub floor_bytes_per_s: u64,
@@ -62,6 +65,7 @@ impl Default for FetchOptions {
     fn default() -> Self {
         Self {
             trust: Trust::System,
+            rules: Rules::Strict,
             floor_bytes_per_s: FLOOR_BYTES_PER_S,
             window: WINDOW,
             pause: PAUSE,
@@ -73,7 +77,7 @@ impl Default for FetchOptions {
 pub(crate) async fn open(url: &PackageUrl, options: &FetchOptions) -> Result<Parts, Error> {
     match reach(url, options).await? {
         Reached::Files(files, descriptor) => Parts::read(&*files, &descriptor).await,
-        Reached::Stream(body) => in_order::open(body, url.to_string()).await,
+        Reached::Stream(body) => in_order::open(body, url.to_string(), options.rules).await,
     }
 }
 
@@ -98,7 +102,7 @@ pub(crate) async fn reach(url: &PackageUrl, options: &FetchOptions) -> Result<Re
     let broken = |error| stopped(&archive, &location, 0, error);
     match web.find(url, BLOCK_BYTES).await.map_err(broken)? {
         Found::Ranges(file, head) => {
-            let ova = index(Blocks::new(file, head), location, &archive).await?;
+            let ova = index(Blocks::new(file, head), location, &archive, options.rules).await?;
             let descriptor = ova.ova.descriptor().name().clone();
             Ok(Reached::Files(Box::new(ova), descriptor))
         }
@@ -178,9 +182,14 @@ impl Source for Headed {
 }
 
 /// Indexes an OVA; its files are read when they are needed.
-async fn index(mut blocks: Blocks, location: String, archive: &FileName) -> Result<WebOva, Error> {
+async fn index(
+    mut blocks: Blocks,
+    location: String,
+    archive: &FileName,
+    rules: Rules,
+) -> Result<WebOva, Error> {
     let unsound = |source| in_order::unsound(&location, archive, source);
-    let mut walk = Walk::new(blocks.file.size_bytes());
+    let mut walk = Walk::new(blocks.file.size_bytes()).by(rules);
     let mut heads = BTreeMap::new();
     while let Some(wanted) = walk.wanted() {
         let bytes = blocks.read(wanted.at_byte, wanted.len_bytes as u64).await;

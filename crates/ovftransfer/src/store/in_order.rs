@@ -21,6 +21,7 @@ use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::ova::Member;
 use ovftransfer_ovf::ova::Ova;
 use ovftransfer_ovf::ova::OvaError;
+use ovftransfer_ovf::ova::Rules;
 use ovftransfer_ovf::ova::Walk;
 use tokio::sync::Mutex;
 use tokio::sync::OwnedMutexGuard;
@@ -41,9 +42,13 @@ use crate::store::parts::stopped;
 use crate::store::parts::too_large;
 
 /// Reads descriptor and manifest from the beginning of an archive.
-pub(crate) async fn open(stream: ByteStream, location: String) -> Result<Parts, Error> {
+pub(crate) async fn open(
+    stream: ByteStream,
+    location: String,
+    rules: Rules,
+) -> Result<Parts, Error> {
     let Front { reader, descriptor, bytes, manifest, certificate } =
-        front(stream, &location).await?;
+        front(stream, &location, rules).await?;
     let envelope = parse_envelope(&location, bytes)?;
     let in_order = Some(Arc::new(InOrder { reader: Arc::new(Mutex::new(reader)) }));
     let (files, missing, warnings) = (BTreeMap::new(), Vec::new(), Vec::new());
@@ -79,11 +84,15 @@ impl Front {
 }
 
 /// Reads an archive up to the header of its first file: most have their manifest before it.
-pub(crate) async fn front(stream: ByteStream, location: &str) -> Result<Front, Error> {
+pub(crate) async fn front(
+    stream: ByteStream,
+    location: &str,
+    rules: Rules,
+) -> Result<Front, Error> {
     let mut reader = Reader {
         location: location.to_owned(),
         stream: stream.fuse(),
-        walk: Some(Walk::new(None)),
+        walk: Some(Walk::new(None).by(rules)),
         chunk: Bytes::new(),
         at_byte: 0,
         member: None,
@@ -92,8 +101,11 @@ pub(crate) async fn front(stream: ByteStream, location: &str) -> Result<Front, E
         certificates: BTreeMap::new(),
         stall: None,
     };
-    let Some(first) = reader.member().await? else {
-        return Err(reader.unsound(OvaError::Empty));
+    // Manifests and certificates before it are kept.
+    let Some(first) = reader.file().await? else {
+        let is_empty = reader.small.is_empty() && reader.certificates.is_empty();
+        let error = if is_empty { OvaError::Empty } else { OvaError::NoDescriptor };
+        return Err(reader.unsound(error));
     };
     if !first.name().has_extension("ovf") {
         return Err(reader.unsound(OvaError::DescriptorNotFirst { file: first.name().clone() }));

@@ -19,6 +19,7 @@ use futures::future::BoxFuture;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::ova::Member;
 use ovftransfer_ovf::ova::Ova;
+use ovftransfer_ovf::ova::Rules;
 
 use crate::error::Error;
 use crate::store::file::FileSource;
@@ -34,14 +35,14 @@ use crate::store::parts::Parts;
 use crate::store::parts::too_large;
 
 /// Opens a descriptor, an OVA, or a folder with exactly one descriptor.  Blocks.
-pub(crate) fn open(path: &Path) -> Result<Parts, Error> {
-    let (files, descriptor) = reach(path)?;
+pub(crate) fn open(path: &Path, rules: Rules) -> Result<Parts, Error> {
+    let (files, descriptor) = reach(path, rules)?;
     at_once(Parts::read(&*files, &descriptor))
 }
 
 /// Finds out what a path leads to, and reads the headers of an OVA.  What is looked up there is
 /// found [at once](at_once).
-pub(crate) fn reach(path: &Path) -> Result<(Box<dyn Lookup>, FileName), Error> {
+pub(crate) fn reach(path: &Path, rules: Rules) -> Result<(Box<dyn Lookup>, FileName), Error> {
     let beside = |descriptor: PathBuf| {
         let name = file_name(&descriptor)?;
         Ok((Box::new(LocalFolder { descriptor }) as Box<dyn Lookup>, name))
@@ -53,7 +54,7 @@ pub(crate) fn reach(path: &Path) -> Result<(Box<dyn Lookup>, FileName), Error> {
         beside(path.to_owned())
     } else {
         let (file, size_bytes) = open_file(path)?;
-        let ova = Ova::index(&*file).map_err(|source| Error::Ova {
+        let ova = Ova::index_by(rules, &*file).map_err(|source| Error::Ova {
             package: path.display().to_string(),
             source: Box::new(source),
         })?;

@@ -10,6 +10,7 @@ use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::certificate::Signature;
 use ovftransfer_ovf::envelope::FileRef;
+use ovftransfer_ovf::ova::Rules;
 
 use crate::error::Error;
 use crate::inspect::Hasher;
@@ -69,7 +70,16 @@ impl Package {
     /// [`Error::Ova`] and [`Error::Package`] if the package is not valid or lacks a file;
     /// [`Error::DigestMismatch`] if the manifest disagrees about the descriptor.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::new(local::open(path)?)
+        Self::open_by(Rules::Strict, path)
+    }
+
+    /// [Opens](Self::open) a package; if it is an OVA, by other rules than the strict ones.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_by(rules: Rules, path: &Path) -> Result<Self, Error> {
+        Self::new(local::open(path, rules)?)
     }
 
     /// Opens a package on a web server: a descriptor (`.ovf`) with its files beside it, or an OVA,
@@ -116,7 +126,20 @@ impl Package {
         stream: ByteStream,
         location: impl Into<String>,
     ) -> Result<Self, Error> {
-        Self::new(in_order::open(stream, location.into()).await?)
+        Self::from_stream_by(Rules::Strict, stream, location).await
+    }
+
+    /// [Reads](Self::from_stream) an OVA as it comes, by other rules than the strict ones.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`from_stream`](Self::from_stream).
+    pub async fn from_stream_by(
+        rules: Rules,
+        stream: ByteStream,
+        location: impl Into<String>,
+    ) -> Result<Self, Error> {
+        Self::new(in_order::open(stream, location.into(), rules).await?)
     }
 
     /// Finds the files that the descriptor names by an address on a web server (DSP0243 1.1.0

@@ -18,10 +18,13 @@ use ovftransfer::Observer;
 use ovftransfer::Options;
 use ovftransfer::Package;
 use ovftransfer::Report;
+use ovftransfer::Rules;
 use ovftransfer::Secret;
 use ovftransfer::Server;
 use ovftransfer::Trust;
+use ovftransfer::check_package;
 use ovftransfer::read_stream;
+use ovftransfer_ovf::ova::Ova;
 use ovftransfer_ovf::ova::Writer;
 use ovftransfer_simulator::LeaseState;
 use ovftransfer_simulator::Scenario;
@@ -309,8 +312,6 @@ async fn a_manifest_at_the_end_counts_as_much_as_one_at_the_beginning() {
         for (edit, kind, words) in [
             ("disk0", ErrorKind::DigestMismatch, "manifest says"),
             ("ovf", ErrorKind::DigestMismatch, "manifest says"),
-            ("less", ErrorKind::Package, "does not list"),
-            ("more", ErrorKind::Package, "readme.txt"),
         ] {
             let mut files = Files::new();
             let (disk, descriptor) = (files.name("disk0"), files.name("ovf"));
@@ -319,20 +320,10 @@ async fn a_manifest_at_the_end_counts_as_much_as_one_at_the_beginning() {
                 let of = |lines: &[String], name: &str| {
                     lines.iter().position(|line| line.contains(&format!("({name})"))).unwrap()
                 };
-                match edit {
-                    "less" => drop(lines.remove(of(&lines, &disk))),
-                    "more" => {
-                        let line = lines[of(&lines, &disk)].replace(&disk, "readme.txt");
-                        lines.push(line);
-                    }
-                    key => {
-                        let name = if key == "ovf" { &descriptor } else { &disk };
-                        let at = of(&lines, name);
-                        let last = if lines[at].ends_with('0') { "1" } else { "0" };
-                        let len = lines[at].len() - 1;
-                        lines[at].replace_range(len.., last);
-                    }
-                }
+                let at = of(&lines, if edit == "ovf" { &descriptor } else { &disk });
+                let last = if lines[at].ends_with('0') { "1" } else { "0" };
+                let len = lines[at].len() - 1;
+                lines[at].replace_range(len.., last);
                 lines.join("\n")
             });
             let world = World::new().await;
@@ -346,6 +337,94 @@ async fn a_manifest_at_the_end_counts_as_much_as_one_at_the_beginning() {
             };
             assert_eq!(checked.unwrap_err().kind(), kind, "{edit}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_does_not_fit_is_warned_of_wherever_it_stands() {
+    for order in [&USUAL[..], &LATE] {
+        let mut files = Files::new();
+        let disk = files.name("disk0");
+        files.edit("mf", |text| {
+            let (mine, others): (Vec<&str>, Vec<&str>) =
+                text.lines().partition(|line| line.contains(&disk));
+            [&others[..], &[&mine[0].replace(&disk, "readme.txt")]].concat().join("\n")
+        });
+        let expected = [
+            "the manifest names readme.txt, which is not in the package".to_owned(),
+            format!("the manifest does not list {disk}, which it does not prove"),
+        ];
+        let (meter, policy, cancel) = Default::default();
+        let package = Arc::new(streamed(files.ova(order)).await.unwrap());
+        let checked = check_package(package, &policy, meter, &cancel).await.unwrap();
+        for warning in &expected {
+            assert!(checked.warnings.contains(warning), "{warning}: {:?}", checked.warnings);
+        }
+        for file in &checked.files {
+            assert_eq!(file.in_manifest, file.file.as_str() != disk, "{file:?}");
+        }
+        let world = World::new().await;
+        let report = world.stream(files.ova(order)).await.unwrap();
+        for file in &report.files {
+            assert!(file.by_server, "{file:?}");
+            assert_eq!(file.by_package, file.file.as_str() != disk, "{file:?}");
+        }
+        world.expect_machine();
+    }
+}
+
+/// A descriptor may stand behind the manifest, but not behind a disk that nobody can keep.
+#[tokio::test]
+async fn a_stream_may_begin_with_the_manifest() {
+    let files = Files::new();
+    let archive = |order: &[&str]| {
+        let written = files.ova(&USUAL);
+        let ova = Ova::index(&written).unwrap();
+        let mut archive = Vec::new();
+        for key in order {
+            let member = ova.member(&files.0[*key].0).unwrap();
+            let start = usize::try_from(member.offset_bytes()).unwrap() - 512;
+            let end = start + 512 + usize::try_from(member.size_bytes()).unwrap();
+            archive.extend_from_slice(&written[start..end.next_multiple_of(512)]);
+        }
+        archive.extend_from_slice(&[0; 1024]);
+        archive
+    };
+    let world = World::new().await;
+    let report = world.stream(archive(&["mf", "ovf", "disk0", "disk1"])).await.unwrap();
+    assert!(report.files.iter().all(|file| file.by_package), "{report:?}");
+    world.expect_machine();
+
+    let error = streamed(archive(&["disk0", "ovf", "mf", "disk1"])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Package);
+    assert!(error.chain().contains("save the OVA to a file first"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn lenient_rules_hold_for_streams_and_ranges() {
+    let files = Files::new();
+    let cut = {
+        let mut archive = files.ova(&USUAL);
+        archive.truncate(archive.len() - 1000);
+        archive
+    };
+    let more = [&files.ova(&USUAL)[..], b"signature"].concat();
+    for archive in [cut, more] {
+        let stream = || read_stream(Cursor::new(archive.clone())).unwrap();
+        let opened = Package::from_stream(stream(), "the pipe").await.unwrap();
+        assert_eq!(check(opened).await.unwrap_err().kind(), ErrorKind::Package);
+        let opened = Package::from_stream_by(Rules::Lenient, stream(), "the pipe").await.unwrap();
+        assert_eq!(check(opened).await.unwrap().len(), 2);
+
+        let shared = archive.clone();
+        let server = WebServer::plain(move |seen| ranges(seen, &shared, ETAG));
+        let url = server.url("/web.ova");
+        let mut lenient = options();
+        assert_eq!(fetch(&url, &lenient).await.unwrap_err().kind(), ErrorKind::Package);
+        lenient.rules = Rules::Lenient;
+        let package = fetch(&url, &lenient).await.unwrap();
+        assert_eq!(package.warnings().len(), 1, "{:?}", package.warnings());
+        assert_eq!(check(package).await.unwrap().len(), 2);
     }
 }
 
