@@ -109,15 +109,14 @@ fn what_we_accept_is_the_same_to_all() {
             Sample::accepted(format!("written {number}"), archive).unwrap()
         }),
     );
-    let tried = hostile::campaign(5, 6000).into_iter().enumerate();
+    let tries = std::env::var("OVFTRANSFER_TRIES").map_or(2000, |tries| tries.parse().unwrap());
+    let tried = hostile::campaign(5, tries).into_iter().enumerate();
     samples
         .extend(tried.filter_map(|(number, archive)| {
             Sample::accepted(format!("changed {number}"), archive)
         }));
-    println!(
-        "{sane} sane, 60 written, {} of 6000 changed ones accepted",
-        samples.len() - sane - 60
-    );
+    let changed = samples.len() - sane - 60;
+    println!("{sane} sane ones, 60 written ones, {changed} of {tries} changed ones accepted");
     compare(&samples);
 }
 
