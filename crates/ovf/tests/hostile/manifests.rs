@@ -40,6 +40,6 @@ pub(crate) fn manifests() -> Vec<Case> {
             "a second",
         ),
         Case::refused("100,000 lines", b"\n".repeat(100_000), "lines"),
-        Case::refused("5 MiB", vec![b' '; 5 << 20], "larger than"),
+        Case::refused("5 MiB of blanks", vec![b' '; 5 << 20], "larger than"),
     ]
 }

@@ -4,7 +4,7 @@
 //! other crates take this folder by its path.  To try something new is to add a line to one of the
 //! tables; [`campaign`] makes as many more as are wanted from all of them.
 
-#![allow(dead_code, reason = "each test takes a part")]
+#![allow(dead_code, unused_imports, reason = "each test takes a part")]
 
 mod archives;
 mod descriptors;
@@ -14,6 +14,8 @@ mod tar;
 pub(crate) use archives::archives;
 pub(crate) use descriptors::descriptors;
 pub(crate) use manifests::manifests;
+pub(crate) use tar::DATA;
+pub(crate) use tar::DESCRIPTOR;
 
 /// A file to try.
 #[derive(Clone, Debug)]
