@@ -78,14 +78,29 @@ fn check_sum(header: &Header) -> Result<(), &'static str> {
 }
 
 /// Owner, mode and times mean nothing here, but where they are not numbers Python ends the archive
-/// in silence and GNU tar stops.
+/// in silence, and where they do not fit into its types GNU tar fails.
 fn check_numbers(header: &Header) -> Result<(), &'static str> {
     let are_numbers = NUMBERS.iter().all(|place| {
         let field = header.as_bytes().get(place.clone()).unwrap_or_default();
         let is_blank = field.iter().all(|byte| matches!(byte, 0 | b' '));
-        is_blank || is_plain_number(field) || matches!(field, [0x80 | 0xFF, ..])
+        let is_binary = matches!(field, [0x80 | 0xFF, ..]);
+        is_blank || if is_binary { is_small_binary(field) } else { is_plain_number(field) }
     });
     if are_numbers { Ok(()) } else { Err("an owner, mode, time or device is not a number") }
+}
+
+/// Whether a base-256 number is below 2^31; of a time, which has the only field of twelve bytes, it
+/// may have 40 bits and a sign.
+fn is_small_binary(field: &[u8]) -> bool {
+    let is_time = field.len() == 12;
+    let low = if is_time { 5 } else { 4 };
+    let Some((high, low)) = field.split_at_checked(field.len().saturating_sub(low)) else {
+        return false;
+    };
+    let is_negative = high.iter().all(|byte| *byte == 0xFF);
+    let is_positive = matches!(high, [0x80, zeros @ ..] if zeros.iter().all(|byte| *byte == 0));
+    is_positive && (is_time || low.first().is_some_and(|byte| *byte < 0x80))
+        || is_time && is_negative
 }
 
 /// Whether a field is octal digits with blanks before and blanks or zeros after, or a positive

@@ -347,6 +347,28 @@ fn numbers() -> Vec<Case> {
         ));
         cases.push(Case::sane(format!("{name} of nothing"), archive(&[0; 12])));
     }
+    let binary = |at: usize, number: &'static [u8]| {
+        let change = |header: &mut [u8; 512]| header[at..at + number.len()].copy_from_slice(number);
+        let tar = Tar::package().header(b"data.bin", b'0', b"00000001274\0", change);
+        tar.raw(DATA).raw(&[0; 324]).end()
+    };
+    for (name, at, number) in [
+        ("time of 2^56", 136, &[0x80, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..]),
+        ("time of 2^88", 136, &[0x81, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ("time of -2^64", 136, &[0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ("owner of 2^32", 108, &[0x80, 0, 0, 1, 0, 0, 0, 0]),
+        ("owner below zero", 108, &[0xFF; 8]),
+        ("group of 2^48", 116, &[0x80, 1, 0, 0, 0, 0, 0, 0]),
+    ] {
+        cases.push(Case::refused(name, binary(at, number), "not a number"));
+    }
+    for (name, at, number) in [
+        ("time of 2^33", 136, &[0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0][..]),
+        ("time before 1970", 136, &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0]),
+        ("owner of 2^30", 108, &[0x80, 0, 0, 0, 0x40, 0, 0, 0]),
+    ] {
+        cases.push(Case::sane(name, binary(at, number)));
+    }
     cases
 }
 
