@@ -56,8 +56,13 @@ fn sha256(bytes: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The outcome of a case that should have been another one.
+/// The outcome of a case that should have been another one.  Reasons fit on a line of a terminal.
 fn wrong<T>(case: &hostile::Case, outcome: Result<T, impl ToString>) -> Option<String> {
+    if let Err(error) = &outcome
+        && (error.to_string().contains(char::is_control) || error.to_string().len() > 1024)
+    {
+        return Some(format!("{}: {:?}", case.name, error.to_string()));
+    }
     match (outcome, case.refused) {
         (Ok(_), None) => None,
         (Err(error), Some(because)) if error.to_string().contains(because) => None,

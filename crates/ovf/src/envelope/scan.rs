@@ -6,6 +6,7 @@ use quick_xml::events::Event;
 
 use super::error::EnvelopeError;
 use super::error::EnvelopeFault;
+use crate::name::shown;
 
 /// Checks that the text cannot cost more than a descriptor may.
 ///
@@ -54,7 +55,8 @@ pub(crate) fn check(text: &str) -> Result<(), EnvelopeError> {
             ) => {}
             Err(error) => {
                 let at_byte = usize::try_from(reader.error_position()).unwrap_or(usize::MAX);
-                let problem = error.to_string();
+                // It repeats names of the text, however long they are and whatever is in them.
+                let problem = shown(&error.to_string());
                 return Err(EnvelopeError::at(text, at_byte, EnvelopeFault::Xml { problem }));
             }
         }

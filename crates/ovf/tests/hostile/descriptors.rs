@@ -60,6 +60,8 @@ pub(crate) fn descriptors() -> Vec<Case> {
         Case::refused("blanks", b" \n".repeat(100), ""),
         Case::refused("not xml", b"rubbish".to_vec(), ""),
         Case::refused("cut", DESCRIPTOR[..DESCRIPTOR.len() / 2].to_vec(), ""),
+        Case::refused("escape in a tag", with("</Info>", "</\u{1b}[2J>"), "not well-formed"),
+        Case::refused("a long tag", with("</Info>", &format!("</{}>", "x".repeat(50_000))), "…"),
         Case::refused("two roots", [DESCRIPTOR, &DESCRIPTOR[39..]].concat(), ""),
         Case::refused("another root", b"<html/>".to_vec(), ""),
         Case::refused(
