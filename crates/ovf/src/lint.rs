@@ -99,12 +99,14 @@
 //! | `item-bound` | error | §8.4 | A bound that is not min, normal or max. |
 //! | `item-bound-alone` | error | §8.4 | A minimum or maximum without the item that it bounds. |
 //! | `item-bound-repeated` | error | §8.4 | Two minima or maxima of one item. |
+//! | `item-caption` | warning | §8.3 | An item has only a Caption, as in the drafts, for its ElementName. |
 //! | `item-child` | error | §8.3 | An unknown element in an item that is not marked as one to pass over. |
 //! | `item-connection` | error | §9.2 | A network adapter connects to a network that the NetworkSection does not have. |
 //! | `item-disk` | error | §8.3 | A drive refers to a disk that the DiskSection does not have. |
 //! | `item-id-duplicate` | error | §8.3 | Two items of one section and configuration have the same InstanceID. |
 //! | `item-file` | error | §8.3 | A drive refers to a file that the References do not have. |
-//! | `item-host-resource` | warning | §8.3 | A host resource that is neither ovf:/disk/ nor ovf:/file/. |
+//! | `item-host-resource` | error | §8.3 | A disk drive whose host resource is neither ovf:/disk/ nor ovf:/file/. |
+//! | `item-host-resource-unusual` | warning | §8.3 | Another drive with such a host resource, which only its own host can know. |
 //! | `item-kind-differs` | error | §8.4 | Items of one InstanceID are of different resource types. |
 //! | `item-missing` | error | §8.3 | An item lacks an element that it must have. |
 //! | `item-overlap` | warning | §9.8 | Two items of one InstanceID share a configuration, among others that they do not share. |
@@ -117,6 +119,7 @@
 //! | `item-unit` | error | §8.3 | The unit of an amount of memory is not one of bytes. |
 //! | `item-unit-unusual` | warning | §8.3 | A unit that is none of DSP0004. |
 //! | `item-value` | error | §8.3 | The value of an element of an item is not of its CIM type. |
+//! | `instance-count` | error | §7.3 | The least, usual and most instances of a machine that scales are no such numbers, or not in this order (OVF 2.0). |
 //! | `limit` | error | §6 | A limit of this program is exceeded. |
 //! | `message-duplicate` | error | §10.1 | Two messages of one bundle have the same id. |
 //! | `message-file-unknown` | error | §10.2 | A message bundle is in a file that the References do not have. |

@@ -20,6 +20,7 @@ pub(super) fn check<'a>(tree: Tree<'a>, names: &Names<'a>, report: &mut Report) 
     contents(tree, report);
     bundles(tree, names, report);
     placements(tree, report);
+    instance_counts(tree, report);
 }
 
 fn contents(tree: Tree<'_>, report: &mut Report) {
@@ -33,8 +34,8 @@ fn contents(tree: Tree<'_>, report: &mut Report) {
             let code = if is_sibling { Code::ContentDuplicate } else { Code::ContentAgain };
             report.add(node, code, message);
         }
-        for section in tree.children(node, "StartupSection") {
-            startup(tree, node, section, report);
+        if tree.children(node, "StartupSection").next().is_some() {
+            startup(tree, node, report);
         }
         for section in tree.children(node, "OperatingSystemSection") {
             let Some(found) = tree.value(section, "id") else { continue };
@@ -55,12 +56,13 @@ fn contents(tree: Tree<'_>, report: &mut Report) {
 }
 
 /// Each item is for an entity that lies directly in the collection (DSP0243 1.1.0 §9.7).
-fn startup<'a>(tree: Tree<'a>, parent: Element<'a>, section: Element<'a>, report: &mut Report) {
+fn startup<'a>(tree: Tree<'a>, parent: Element<'a>, report: &mut Report) {
     let inside = parent.children().filter(|node| node.is_element());
     let inside = inside.filter(|node| tree.name(*node).is_some_and(is_content));
     let inside: HashSet<&str> = inside.filter_map(|node| tree.value(node, "id")).collect();
     let mut ids = HashSet::new();
-    for item in tree.children(section, "Item") {
+    let sections = tree.children(parent, "StartupSection");
+    for item in sections.flat_map(|section| tree.children(section, "Item")) {
         if let Some(id) = tree.value(item, "id") {
             if !inside.contains(id) {
                 let message = format!("the collection has no entity \"{}\"", shown(id));
@@ -156,6 +158,12 @@ fn placements(tree: Tree<'_>, report: &mut Report) {
                 }
                 Some(_) => {}
             }
+            if let Some(priority) = node.attribute((VMW, "priority"))
+                && parse_signed(priority.trim()).is_none()
+            {
+                let message = format!("\"priority\" is \"{}\", not a number", shown(priority));
+                report.add_in(node, Code::AttributeValue, "7.3", message);
+            }
         }
         let mut used = HashMap::new();
         for node in sections(member) {
@@ -164,7 +172,11 @@ fn placements(tree: Tree<'_>, report: &mut Report) {
                 let message = format!("{member} belongs in a VirtualSystem or a collection");
                 report.add(node, Code::SectionPlace, message);
             }
-            let Some(id) = node.attribute((uri, "group")) else { continue };
+            let Some(id) = node.attribute((uri, "group")).filter(|id| !id.is_empty()) else {
+                let message = format!("{member} has no \"group\"");
+                report.add_in(node, Code::AttributeMissing, "7.3", message);
+                continue;
+            };
             if !groups.contains(id) {
                 let message = format!("there is no {group} \"{}\"", shown(id));
                 report.add(node, Code::PlacementGroup, message);
@@ -172,6 +184,24 @@ fn placements(tree: Tree<'_>, report: &mut Report) {
             if used.insert((parent.map(|parent| parent.id()), id), ()).is_some() {
                 let message = format!("a second {member} for the group \"{}\"", shown(id));
                 report.add(node, Code::PlacementGroup, message);
+            }
+        }
+    }
+}
+
+/// How many instances of a machine there may be (OVF 2.0, `ScaleOutSection`).
+fn instance_counts(tree: Tree<'_>, report: &mut Report) {
+    let counts = tree.root.descendants().filter(|node| node.has_tag_name((OVF_2, "InstanceCount")));
+    for node in counts {
+        let mut last = 0;
+        for name in ["minimum", "default", "maximum"] {
+            let Some(found) = node.attribute((OVF_2, name)) else { continue };
+            match parse_signed(found.trim()).filter(|number| *number >= last) {
+                Some(number) => last = number,
+                None => {
+                    let message = format!("the {name} is \"{}\"", shown(found));
+                    report.add(node, Code::InstanceCount, message);
+                }
             }
         }
     }

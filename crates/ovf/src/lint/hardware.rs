@@ -110,7 +110,10 @@ fn resources<'a>(tree: Tree<'a>, item: &Item<'a>, names: &Names<'a>, report: &mu
             _ if matches!(item.kind, Some(DVD | CD | DISK | FLOPPY)) && !resource.is_empty() => {
                 let message =
                     format!("\"{}\" is neither ovf:/disk/… nor ovf:/file/…", shown(resource));
-                report.add(item.node, Code::ItemHostResource, message);
+                let is_disk = item.kind == Some(DISK);
+                let code =
+                    if is_disk { Code::ItemHostResource } else { Code::ItemHostResourceUnusual };
+                report.add(item.node, code, message);
             }
             _ => {}
         }
@@ -132,8 +135,12 @@ fn quantity(item: &Item<'_>, report: &mut Report) {
         _ => return,
     };
     let [quantity, ..] = item.amounts;
-    if item.bound == "normal" && quantity.is_none_or(|quantity| quantity == 0) {
-        report.add(item.node, Code::ItemQuantity, format!("it does not say how much {what}"));
+    match quantity {
+        Some(0) => report.add(item.node, Code::ItemValue, format!("it has no {what}: 0")),
+        None if item.bound == "normal" => {
+            report.add(item.node, Code::ItemQuantity, format!("it does not say how much {what}"));
+        }
+        _ => {}
     }
 }
 

@@ -88,7 +88,7 @@ pub(super) fn read<'a>(tree: Tree<'a>, node: Element<'a>, report: &mut Report) -
     let mut unit = None;
     for child in node.children().filter(|child| child.is_element()) {
         let name = child.tag_name().name();
-        let Some(lexical) = property(tree, child) else {
+        let Some(lexical) = property(child) else {
             unknown(tree, child, report);
             continue;
         };
@@ -130,14 +130,13 @@ pub(super) fn read<'a>(tree: Tree<'a>, node: Element<'a>, report: &mut Report) -
 }
 
 /// The type of an element of a CIM class; nothing if it is none of one.
-fn property(tree: Tree<'_>, node: Element<'_>) -> Option<Lexical> {
+fn property(node: Element<'_>) -> Option<Lexical> {
     let name = node.tag_name().name();
     let is_cim = node.tag_name().namespace().is_some_and(|uri| uri.starts_with(CIM));
     if !is_cim {
         return None;
     }
-    let is_draft = tree.dialect == Dialect::Draft;
-    let text = TEXTS.contains(&name) || is_draft && DRAFT_TEXTS.contains(&name);
+    let text = TEXTS.contains(&name) || DRAFT_TEXTS.contains(&name);
     let typed = TYPED.iter().find(|(typed, _)| *typed == name).map(|(_, lexical)| *lexical);
     typed.or_else(|| text.then_some(Lexical::Text))
 }
@@ -177,9 +176,12 @@ fn missing(tree: Tree<'_>, item: &Item<'_>, names: &HashSet<&str>, report: &mut 
         lacks("ResourceType");
     }
     // The drafts called it Caption.
-    let has_caption = tree.dialect == Dialect::Draft && names.contains("Caption");
+    let has_caption = names.contains("Caption");
     if !has_caption && !names.contains("ElementName") {
         lacks("ElementName");
+    } else if !names.contains("ElementName") && tree.dialect != Dialect::Draft {
+        let message = "the item has a Caption but no ElementName";
+        report.add(item.node, Code::ItemCaption, message);
     }
 }
 
@@ -303,7 +305,7 @@ const TEXTS: [&str; 48] = [
     "DesiredEndpointMode",
 ];
 
-/// Those that only the drafts have.
+/// Those that the drafts had; VirtualBox went on to write them.
 const DRAFT_TEXTS: [&str; 2] = ["BusNumber", "PoolId"];
 
 /// Elements of products that change what an item is; others of theirs are hints.

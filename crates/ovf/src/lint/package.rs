@@ -222,10 +222,21 @@ fn format<'a>(tree: Tree<'a>, node: Element<'a>, has_content: bool, report: &mut
     } else if !format.contains(':') {
         let message = format!("the format \"{}\" is not a URI", shown(format));
         report.add(node, Code::DiskFormat, message);
+    } else if is_no_vmdk(format) {
+        let message = format!("VMware's format has no variant \"{}\"", shown(format));
+        report.add(node, Code::DiskFormat, message);
     } else if !FORMATS.iter().any(|known| format.to_ascii_lowercase().contains(known)) {
         let message = format!("the format \"{}\" is one that few readers know", shown(format));
         report.add(node, Code::DiskFormatUnknown, message);
     }
+}
+
+/// The page that VMware's URIs name has a fragment for each variant.
+fn is_no_vmdk(format: &str) -> bool {
+    let format = format.to_ascii_lowercase();
+    format.split_once('#').is_some_and(|(page, variant)| {
+        page.contains("vmware.com/") && page.contains("vmdk") && !VMDK_VARIANTS.contains(&variant)
+    })
 }
 
 /// Properties by each key that a capacity may name them by: the short and the full one.
@@ -341,8 +352,13 @@ fn beside<'a>(
     if beside.is_unknown() {
         return;
     }
+    let (mut seen, mut used) = (HashSet::new(), HashSet::new());
     for node in tree.below("References", "File") {
         let Some(href) = tree.value(node, "href").map(str::trim) else { continue };
+        // Chunks are counted once.
+        if !seen.insert(href) {
+            continue;
+        }
         if href.contains("://") && !href.starts_with("file:") {
             continue;
         }
@@ -370,8 +386,11 @@ fn beside<'a>(
         }
     }
     for disk in disk_nodes(tree) {
-        let file = tree.value(disk, "fileRef").and_then(|file| files.get(file).copied());
-        let Some(file) = file else { continue };
+        let Some(id) = tree.value(disk, "fileRef") else { continue };
+        let Some(file) = files.get(id).copied() else { continue };
+        if !used.insert(id) {
+            continue;
+        }
         let Some(href) = tree.value(file, "href").map(str::trim) else { continue };
         let Some(found) = beside.find(href, tree.value(file, "chunkSize").is_some()) else {
             continue;
@@ -438,7 +457,22 @@ pub(super) fn configuration_list(
 }
 
 /// What the URIs of formats contain that are in use: VMware's, VirtualBox's, Hyper-V's, QEMU's.
-const FORMATS: [&str; 7] = ["vmdk.html", "vmdk", "vhd", "qcow", "iso", "raw", "gzip"];
+const FORMATS: [&str; 8] = ["vmdk", "vhd", "qcow", "iso", "raw", "gzip", "virtualbox.org", "/byte"];
+
+/// Variants of VMDK, in lower case.
+const VMDK_VARIANTS: [&str; 11] = [
+    "",
+    "compressed",
+    "flat",
+    "monolithicflat",
+    "monolithicsparse",
+    "sparse",
+    "streamoptimized",
+    "twogbmaxextentflat",
+    "twogbmaxextentsparse",
+    "vmfs",
+    "vmfssparse",
+];
 
 /// Disks of one file that are compared with the next.  Real descriptors share a file between two.
 const COMPARED_MAX: usize = 16;
@@ -447,4 +481,4 @@ const COMPARED_MAX: usize = 16;
 const MAX: i128 = i64::MAX as i128;
 
 /// Longest part of a key of a property that stands for a capacity; real keys are words.
-const KEY_BYTES_MAX: usize = 1024;
+const KEY_BYTES_MAX: usize = 256;

@@ -111,7 +111,9 @@ fn kind<'a>(tree: Tree<'a>, node: Element<'a>, report: &mut Report) -> Option<Ki
             let unusual = match word.split(['(', ':']).next().unwrap_or_default().trim_end() {
                 "int" => Some(signed(64)),
                 "real" => Some(Kind::Real),
-                "" | "password" | "ip" | "expression" | "datetime" | "char16" => Some(Kind::Text),
+                "" | "string" | "password" | "ip" | "expression" | "datetime" | "char16" => {
+                    Some(Kind::Text)
+                }
                 _ => None,
             };
             let code = unusual.map_or(Code::PropertyType, |_| Code::PropertyTypeUnusual);

@@ -1,5 +1,7 @@
 //! Qualifiers of properties, such as `MinLen(1),ValueMap{"a","b"}` (DSP0243 1.1.0 Table 7).
 
+use std::collections::HashSet;
+
 use super::report::Code;
 use super::report::Report;
 use super::tree::Element;
@@ -12,7 +14,7 @@ pub(super) struct Qualifiers {
     max_len: Option<usize>,
     min_value: Option<f64>,
     max_value: Option<f64>,
-    values: Option<Vec<String>>,
+    values: Option<HashSet<String>>,
 }
 
 impl Qualifiers {
@@ -37,8 +39,7 @@ impl Qualifiers {
             return Some(format!("is more than {max}"));
         }
         let values = self.values.as_ref()?;
-        (!values.iter().any(|one| one == value.trim()))
-            .then(|| "is none of those in its ValueMap".to_owned())
+        (!values.contains(value.trim())).then(|| "is none of those in its ValueMap".to_owned())
     }
 }
 
@@ -89,7 +90,7 @@ impl Qualifiers {
             "MinValue" => self.min_value = value(),
             "MaxValue" => self.max_value = value(),
             "ValueMap" => {
-                self.values = Some(arguments.to_vec());
+                self.values = Some(arguments.iter().cloned().collect());
                 return true;
             }
             _ => {

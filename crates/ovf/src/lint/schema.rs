@@ -58,6 +58,8 @@ pub(super) struct Section {
     pub(super) in_system: bool,
     pub(super) in_collection: bool,
     pub(super) often: Often,
+    /// OVF 1 does not have it.
+    pub(super) since_2: bool,
     /// The drafts have it in the envelope, too.
     pub(super) in_draft_envelope: bool,
 }
@@ -217,6 +219,8 @@ static PROPERTY: Type = Type {
         optional("password", Lexical::Boolean),
         // VMware's: the configurations in which the property is asked for.
         optional("configuration", Lexical::Text),
+        // The drafts' name of `value`.
+        optional("defaultValue", Lexical::Text),
         // As an old tool wrote `password`.
         optional("isPassword", Lexical::Boolean),
     ],
@@ -390,6 +394,7 @@ const fn section(name: &'static str, kind: &'static Type) -> Section {
         in_system: false,
         in_collection: false,
         often: Often::Many,
+        since_2: false,
         in_draft_envelope: false,
     }
 }
@@ -445,14 +450,24 @@ pub(super) static SECTIONS: &[Section] = &[
     // §8.1
     Section { in_system: true, ..section("VirtualHardwareSection", &HARDWARE) },
     // OVF 2.0
-    Section { in_envelope: true, ..section("SharedDiskSection", &SHARED_DISKS) },
-    Section { in_system: true, ..section("EnvironmentFilesSection", &SECTION) },
-    Section { in_system: true, in_collection: true, ..section("BootDeviceSection", &SECTION) },
-    Section { in_collection: true, ..section("ScaleOutSection", &SECTION) },
-    Section { in_envelope: true, ..section("PlacementGroupSection", &SECTION) },
-    Section { in_system: true, in_collection: true, ..section("PlacementSection", &SECTION) },
-    Section { in_envelope: true, ..section("EncryptionSection", &SECTION) },
-    Section { in_envelope: true, ..section("NetworkPortProfileSection", &SECTION) },
+    Section { in_envelope: true, since_2: true, ..section("SharedDiskSection", &SHARED_DISKS) },
+    Section { in_system: true, since_2: true, ..section("EnvironmentFilesSection", &SECTION) },
+    Section {
+        in_system: true,
+        in_collection: true,
+        since_2: true,
+        ..section("BootDeviceSection", &SECTION)
+    },
+    Section { in_collection: true, since_2: true, ..section("ScaleOutSection", &SECTION) },
+    Section { in_envelope: true, since_2: true, ..section("PlacementGroupSection", &SECTION) },
+    Section {
+        in_system: true,
+        in_collection: true,
+        since_2: true,
+        ..section("PlacementSection", &SECTION)
+    },
+    Section { in_envelope: true, since_2: true, ..section("EncryptionSection", &SECTION) },
+    Section { in_envelope: true, since_2: true, ..section("NetworkPortProfileSection", &SECTION) },
 ];
 
 /// The section of a name.

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use roxmltree::Node;
 
+use super::document::OVF_1;
 use super::document::OVF_2;
+use super::document::OVF_DRAFT;
 use super::document::VMW;
 use super::lexical::Lexical;
 use super::report::Code;
@@ -143,7 +145,9 @@ fn children<'a>(
             }
             open.push((child, &schema::CONTENT));
             CONTENT_RANK
-        } else if let Some(section) = schema::section_named(name) {
+        } else if let Some(section) = schema::section_named(name)
+            && (tree.dialect == Dialect::V2 || !section.since_2)
+        {
             let count = counts.entry(section.name).or_default();
             *count += 1;
             self::section(tree, child, parent, section, *count, report);
@@ -260,6 +264,7 @@ fn foreign<'a>(tree: Tree<'a>, node: Element<'a>, kind: &'static Type, report: &
     let (name, namespace) = (node.tag_name().name(), node.tag_name().namespace());
     let is_known = match namespace {
         Some(VMW) => !name.ends_with("Section") || VMW_SECTIONS.contains(&name),
+        Some(OVF_1 | OVF_DRAFT) => false,
         Some(OVF_2) => schema::section_named(name).is_some(),
         Some(uri) => PRODUCTS.iter().any(|product| uri.starts_with(product)),
         None => false,
@@ -267,7 +272,10 @@ fn foreign<'a>(tree: Tree<'a>, node: Element<'a>, kind: &'static Type, report: &
     match kind.content {
         Content::Other => {}
         _ if is_known => {}
-        _ if !tree.is_required(node) => {
+        // VMware's servers go on to have new ones.
+        _ if !tree.is_required(node)
+            || namespace == Some(VMW) && tree.attribute(node, "required").is_none() =>
+        {
             let message = format!("the unknown {} is passed over", shown(name));
             report.add(node, Code::ElementPassedOver, message);
         }
