@@ -109,12 +109,12 @@ fn finding_object(finding: &Finding) -> Value {
 }
 
 fn finding_row(finding: &Finding) -> Vec<String> {
-    let place = if finding.path.is_empty() { "" } else { " in " };
+    let place = if finding.path.is_empty() { "" } else { ", " };
     vec![
         String::new(),
         format!("{}:{}", finding.position.line, finding.position.column),
         finding.severity.to_string(),
         finding.code.to_string(),
-        format!("{}{place}{} (DSP0243 §{})", finding.message, finding.path, finding.section),
+        format!("{} ({}{place}DSP0243 §{})", finding.message, finding.path, finding.section),
     ]
 }

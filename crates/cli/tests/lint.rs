@@ -49,7 +49,7 @@ fn a_descriptor_is_accepted_or_refused() {
         "wrong.ovf: refused, 1 error, 0 warnings",
         "3:47",
         "network-duplicate",
-        "a second network \"a\" in Envelope/NetworkSection/Network[2] (DSP0243 §9.2)",
+        "a second network \"a\" (Envelope/NetworkSection/Network[2], DSP0243 §9.2)",
     ] {
         assert!(done.stdout.contains(words), "{words} in {}", done.stdout);
     }

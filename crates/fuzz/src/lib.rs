@@ -5,11 +5,13 @@
 
 mod certificate;
 mod edit;
+mod lint;
 mod ova;
 mod seeds;
 
 pub use certificate::certificate;
 pub use edit::edit;
+pub use lint::lint;
 pub use ova::mend_checksums;
 pub use ova::ova;
 pub use seeds::seeds;

@@ -27,7 +27,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 pub fn seeds(target: &str) {
     let Some(folder) = env::var_os("FUZZ_SEEDS").map(PathBuf::from) else { return };
     let seeds = match target {
-        "descriptor" | "edit" => descriptors(),
+        "descriptor" | "edit" | "lint" => descriptors(),
         "manifest" => Ok(manifests()),
         "ova" => archives(),
         "vmdk" => disks(),

@@ -740,6 +740,11 @@ fn what_is_found_is_bounded() {
     assert_eq!(found.errors, 2 * 4_999);
     assert_eq!(found.findings.len(), 100);
     assert_eq!(found.omitted(), 2 * 4_999 - 100);
+    // The first of them.
+    let many = "<Disk ovf:format='a'>b</Disk>".repeat(500);
+    let found = lint(with(RIGHT, "<Info>Disks</Info>", &many).as_bytes());
+    let first = found.findings.iter().find(|finding| finding.path.ends_with("Disk[1]"));
+    assert!(first.is_some_and(|finding| finding.code == Code::AttributeMissing));
 }
 
 /// Nothing is looked through once for each of many others: these would take minutes.

@@ -29,7 +29,10 @@ pub(super) fn check(tree: Tree<'_>, report: &mut Report) {
     // A stack of our own: nested collections must not use up the thread's.
     while let Some((node, kind)) = open.pop() {
         attributes(tree, node, kind, report);
+        let above = open.len();
         children(tree, node, kind, &mut open, report);
+        // In the order of the text: the first findings are those that are listed.
+        open.get_mut(above..).unwrap_or_default().reverse();
     }
     contents(tree, report);
 }
