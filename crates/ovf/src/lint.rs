@@ -141,6 +141,7 @@
 //! | `startup-action` | error | §9.7 | An action that is none of starting and stopping. |
 //! | `startup-duplicate` | error | §9.7 | Two startup items are for the same entity. |
 //! | `startup-unknown` | error | §9.7 | A startup item is for an entity that the collection does not have. |
+//! | `system-child` | error | §8.1 | An unknown element in a System that is not marked as one to pass over. |
 //! | `operating-system-unknown` | warning | §9.9 | An operating system that CIM does not have. |
 //! | `text-unexpected` | warning | §6 | Text between elements. |
 //! | `transport` | warning | §9.5 | A transport of the OVF environment that neither OVF nor VMware has. |

@@ -150,6 +150,38 @@ const WRONG: &[(Code, &str, &str)] = &[
         "<NetworkSection>",
         "<VirtualHardwareSection><Info/></VirtualHardwareSection><NetworkSection>",
     ),
+    (Code::SystemChild, "<vssd:InstanceID>0<", "<vssd:Colour/><vssd:InstanceID>0<"),
+    (
+        Code::SystemChild,
+        "<vssd:InstanceID>0<",
+        "<vmw:Colour ovf:required=\"true\"/><vssd:InstanceID>0<",
+    ),
+    (
+        Code::ElementPassedOver,
+        "<vssd:InstanceID>0<",
+        "<vssd:Colour ovf:required=\"false\"/><vssd:InstanceID>0<",
+    ),
+    (
+        Code::ElementRepeated,
+        "<vssd:InstanceID>0<",
+        "<vssd:InstanceID>1</vssd:InstanceID><vssd:InstanceID>0<",
+    ),
+    (
+        Code::AttributeValue,
+        "<vssd:InstanceID>0<",
+        "<vssd:Colour ovf:required=\"no\"/><vssd:InstanceID>0<",
+    ),
+    (
+        Code::AttributeValue,
+        "<vmw:CoresPerSocket ovf:required=\"false\"",
+        "<vmw:CoresPerSocket ovf:required=\"\"",
+    ),
+    (Code::AttributeValue, "<vmw:Config ovf:required=\"true\"", "<vmw:Config ovf:required=\"yes\""),
+    (Code::AttributeValue, "ovf:default=\"true\"", "ovf:default=\"\""),
+    (Code::AttributeValue, "ovf:startDelay=\"30\"", "ovf:startDelay=\"\""),
+    (Code::AttributeValue, "ovf:populatedSize=\"5\"", "ovf:populatedSize=\"\""),
+    (Code::FileSize, "ovf:size=\"1000\"", "ovf:size=\"\""),
+    (Code::FileChunks, "ovf:chunkSize=\"700\"", "ovf:chunkSize=\"\""),
     // §8.3: items.
     (Code::ItemMissing, "<rasd:InstanceID>7</rasd:InstanceID>", ""),
     (Code::ItemMissing, "<rasd:InstanceID>7</rasd:InstanceID>", "<rasd:InstanceID/>"),

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 
+use super::document::VSSD;
 use super::item;
 use super::item::Item;
+use super::lexical::Lexical;
 use super::package;
 use super::package::Names;
 use super::report::Code;
@@ -44,11 +46,44 @@ fn system<'a>(tree: Tree<'a>, section: Element<'a>, report: &mut Report) {
             let children = system.children().filter(|child| child.is_element());
             children.filter(move |child| child.tag_name().name() == name).map(text_of)
         };
+        properties(tree, system, report);
         if texts("VirtualSystemType").all(|text| text.is_empty()) {
             let message = "the System does not name a hardware family by VirtualSystemType";
             report.add(system, Code::HardwareFamily, message);
         } else if texts("InstanceID").chain(texts("InstanceId")).next().is_none() {
             report.add(system, Code::HardwareFamily, "the System has no InstanceID");
+        }
+    }
+}
+
+/// The elements of a `System` are properties of `CIM_VirtualSystemSettingData`, each once.
+fn properties<'a>(tree: Tree<'a>, system: Element<'a>, report: &mut Report) {
+    let mut names = HashSet::new();
+    for child in system.children().filter(|child| child.is_element()) {
+        let tag = child.tag_name();
+        let name = tag.name();
+        if let Some(value) = tree.attribute(child, "required")
+            && !Lexical::Boolean.takes(value)
+        {
+            let message = format!("\"required\" is \"{}\", not true or false", shown(value));
+            report.add_in(child, Code::AttributeValue, "8.1", message);
+        }
+        let is_cim = tag.namespace().is_some_and(|uri| uri.starts_with(VSSD));
+        if is_cim && SYSTEM.contains(&name) {
+            if !names.insert(name) && name != "Notes" {
+                let message = format!("a second {name} in one System");
+                report.add_in(child, Code::ElementRepeated, "8.1", message);
+            }
+        } else if !tree.is_required(child) {
+            let message = format!("the unknown {} is passed over", shown(name));
+            report.add(child, Code::ElementPassedOver, message);
+        // Other namespaces are room for products, if they do not insist.
+        } else if is_cim
+            || tree.name(child).is_some()
+            || tree.attribute(child, "required").is_some()
+        {
+            let message = format!("the System has an unknown {}", shown(name));
+            report.add(child, Code::SystemChild, message);
         }
     }
 }
@@ -238,6 +273,37 @@ fn addresses(items: &[Item<'_>], report: &mut Report) {
         }
     }
 }
+
+/// Properties of `CIM_VirtualSystemSettingData`, and the drafts' spelling of the first.
+const SYSTEM: [&str; 27] = [
+    "InstanceId",
+    "InstanceID",
+    "AutomaticRecoveryAction",
+    "AutomaticShutdownAction",
+    "AutomaticStartupAction",
+    "AutomaticStartupActionDelay",
+    "AutomaticStartupActionSequenceNumber",
+    "Caption",
+    "ChangeableType",
+    "ComponentSetting",
+    "ConfigurationDataRoot",
+    "ConfigurationFile",
+    "ConfigurationID",
+    "ConfigurationName",
+    "CreationTime",
+    "Description",
+    "ElementName",
+    "Generation",
+    "LogDataRoot",
+    "Notes",
+    "RecoveryFile",
+    "SnapshotDataRoot",
+    "SoID",
+    "SuspendDataRoot",
+    "SwapFileDataRoot",
+    "VirtualSystemIdentifier",
+    "VirtualSystemType",
+];
 
 /// Resource types of CIM that rules speak of.
 const PROCESSOR: u16 = 3;

@@ -145,6 +145,12 @@ fn property(node: Element<'_>) -> Option<Lexical> {
 /// (DSP0243 1.1.0 §7.3, §8.3).
 fn unknown<'a>(tree: Tree<'a>, node: Element<'a>, report: &mut Report) {
     let tag = node.tag_name();
+    if let Some(value) = tree.attribute(node, "required")
+        && !Lexical::Boolean.takes(value)
+    {
+        let message = format!("\"required\" is \"{}\", not true or false", shown(value));
+        report.add_in(node, Code::AttributeValue, "8.3", message);
+    }
     let is_product = tag.namespace().is_some_and(|uri| {
         uri == VMW
             || uri.starts_with("http://www.vmware.com/vcloud/")

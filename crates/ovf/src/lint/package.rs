@@ -50,10 +50,10 @@ fn references<'a>(tree: Tree<'a>, report: &mut Report) -> HashMap<&'a str, Eleme
                 report.add(node, Code::FileHrefDuplicate, message);
             }
         }
-        if let Some(size) = tree.value(node, "size") {
+        if let Some(size) = tree.attribute(node, "size") {
             self::size(node, size, report);
         }
-        if let Some(size) = tree.value(node, "chunkSize")
+        if let Some(size) = tree.attribute(node, "chunkSize")
             && !parse_signed(size.trim()).is_some_and(|size| (1..=MAX).contains(&size))
         {
             let message = format!("\"chunkSize\" is \"{}\", not a positive number", shown(size));

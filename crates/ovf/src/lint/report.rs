@@ -147,6 +147,7 @@ codes! {
     StartupAction "startup-action" Error "9.7" "An action that is none of starting and stopping."
     StartupDuplicate "startup-duplicate" Error "9.7" "Two startup items are for the same entity."
     StartupUnknown "startup-unknown" Error "9.7" "A startup item is for an entity that the collection does not have."
+    SystemChild "system-child" Error "8.1" "An unknown element in a System that is not marked as one to pass over."
     SystemType "operating-system-unknown" Warning "9.9" "An operating system that CIM does not have."
     TextUnexpected "text-unexpected" Warning "6" "Text between elements."
     Transport "transport" Warning "9.5" "A transport of the OVF environment that neither OVF nor VMware has."

@@ -103,8 +103,7 @@ fn attribute_value(
     section: &'static str,
     report: &mut Report,
 ) {
-    // What is empty is missing, which is told elsewhere, or left at its default.
-    if !value.trim().is_empty() && !lexical.takes(value) {
+    if !lexical.takes(value) {
         let message = format!("\"{name}\" is \"{}\", not {}", shown(value), lexical.words());
         report.add_in(node, Code::AttributeValue, section, message);
     }
@@ -272,6 +271,9 @@ fn foreign<'a>(tree: Tree<'a>, node: Element<'a>, kind: &'static Type, report: &
         Some(uri) => PRODUCTS.iter().any(|product| uri.starts_with(product)),
         None => false,
     };
+    if let Some(value) = tree.attribute(node, "required") {
+        attribute_value(node, "required", Lexical::Boolean, value, "7.3", report);
+    }
     match kind.content {
         Content::Other => {}
         _ if is_known => {}
