@@ -40,6 +40,7 @@ use crate::store::in_order::InOrder;
 use crate::store::package::Package;
 use crate::store::parts::PackageFile;
 use crate::store::reference::ALL_ALGORITHMS;
+use crate::store::reference::Piece;
 use crate::store::reference::piece_of;
 use crate::store::reference::promised;
 use crate::store::reference::promised_by_name;
@@ -392,7 +393,7 @@ fn not_listed(package: &Package, file: &FileName, is_needed: bool) -> Result<Str
 /// The first file of a reference that the manifest leaves out, of an archive that has been read to
 /// its end.
 fn left_out<'o>(
-    package: &Package,
+    package: &'o Package,
     reference: &'o FileRef,
     manifest: &Manifest,
     ova: &'o Ova,
@@ -401,9 +402,17 @@ fn left_out<'o>(
         return Ok(None);
     }
     if reference.url().is_some() {
-        let is_listed = promised_by_name(Some(manifest), reference).is_some()
-            || reference.chunk_size_bytes().is_some();
-        return Ok((!is_listed).then_some(reference.href()));
+        if reference.chunk_size_bytes().is_none() {
+            let is_listed = promised_by_name(Some(manifest), reference).is_some();
+            return Ok((!is_listed).then_some(reference.href()));
+        }
+        let file = package.file(reference.href());
+        let mut parts = (0..).zip(file.map_or(&[][..], PackageFile::stored));
+        let left_out = parts.find(|(number, part)| {
+            let piece = Piece::Chunk(*number);
+            promised(Some(manifest), reference, &part.name, piece).is_none()
+        });
+        return Ok(left_out.map(|(_, part)| &part.name));
     }
     let members = members(ova, reference).map_err(|problem| package.wrong(problem))?;
     let is_listed = |member: &&Member| {

@@ -137,6 +137,13 @@ async fn what_is_wrong_with_files_elsewhere_is_named() {
     unlisted.files[1].1 = Vec::new();
     let unlisted = unlisted.signed();
     cases.push(("does not list", unlisted, ErrorKind::Package));
+    let mut chunk = far(&host);
+    let manifest = String::from_utf8(chunk.files[1].1.clone()).unwrap();
+    let lines = manifest.lines().filter(|line| !line.contains("vmdk.000000001)"));
+    let lines: String = lines.map(|line| format!("{line}\n")).collect();
+    assert!(lines.len() < manifest.len());
+    chunk.files[1].1 = lines.into_bytes();
+    cases.push(("vmdk.000000001", chunk, ErrorKind::Package));
     let plain = Host::plain();
     cases.push(("not https", far(&plain), ErrorKind::Package));
     for (words, shelf, kind) in cases {
