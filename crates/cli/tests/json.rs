@@ -79,7 +79,7 @@ fn json_is_what_its_documentation_says() {
 
     let lab = Lab::new(
         r#"{"machines": [{"name": "small", "disks": [{"capacity": "16MiB"}], "snapshots": ["one"]}],
-                           "initialize_delay_ms": 800}"#,
+                           "initialize_delay_ms": 400}"#,
     );
     let package = lab.package();
     let cert = sign(&package);

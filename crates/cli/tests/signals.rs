@@ -12,7 +12,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ovftransfer_simulator::LeaseState;
+use rustix::process::Pid;
 use rustix::process::Signal;
+use rustix::process::WaitOptions;
+use rustix::process::waitpid;
 use serde_json::Value;
 
 mod support;
@@ -34,9 +37,9 @@ use support::until;
 const SLOW: &str =
     r#"{"machines": [], "hosts": [{"name": "host0", "throttle_mb_per_s_per_stream": 4}]}"#;
 
-/// A host on which it takes hours.
+/// A host on which it takes longer than any test waits, but the first bytes of a disk a second.
 const STUCK: &str = r#"{
-    "hosts": [{"name": "host0", "throttle_mb_per_s_per_stream": 0.01}],
+    "hosts": [{"name": "host0", "throttle_mb_per_s_per_stream": 0.1}],
     "machines": [{
         "name": "web",
         "disks": [{"capacity": "16MiB", "data": {"amount": "8MiB", "kind": "random", "seed": 1}}]
@@ -66,6 +69,14 @@ fn simulate(args: &[&str]) -> (Guard, Value) {
     let mut line = String::new();
     BufReader::new(child.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     (child, serde_json::from_str(&line).unwrap())
+}
+
+/// Stops a process, and waits until all of it stands: on a busy machine that is not at once.
+fn stop(child: &Child) {
+    signal(child, Signal::STOP);
+    let pid = Pid::from_child(child);
+    let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+    assert!(status.stopped(), "{status:?}");
 }
 
 #[test]
@@ -177,7 +188,7 @@ fn a_second_interrupt_leaves_at_once_and_says_what_may_be_left() {
     let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(stdout.any(|line| line.unwrap().contains("file_start")));
     // The server does not answer any more.
-    signal(&server.0, Signal::STOP);
+    stop(&server.0);
     signal(&child, Signal::INT);
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(stderr.any(|line| line.unwrap().contains("interrupt again")));
