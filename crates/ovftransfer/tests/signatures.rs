@@ -240,3 +240,36 @@ async fn a_signed_manifest_must_cover_the_descriptor() {
     let error = error.unwrap_err();
     assert!(error.to_string().contains("does not list vm.ovf"), "{error}");
 }
+
+/// Without a signature a file that the manifest leaves out is only warned of.
+#[tokio::test]
+async fn a_signed_manifest_must_cover_every_file() {
+    let makers = Makers::new();
+    for is_signed in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = makers.package();
+        let mut manifest = Manifest::new();
+        manifest.push(name("vm.ovf"), sha256(&files[0].1)).unwrap();
+        files[1].1 = manifest.to_bytes();
+        let signed = makers.packer.sign(&name("vm.mf"), &files[1].1, DigestAlgorithm::Sha256);
+        files[2].1 = signed.unwrap();
+        if !is_signed {
+            files.remove(2);
+        }
+        write(folder.path(), &files);
+        let package = Package::open(&folder.path().join("vm.ovf")).unwrap();
+        match check(Ok(package), &SignaturePolicy::default()).await {
+            Ok(checked) => {
+                assert!(!is_signed);
+                let expected = "the manifest does not list vm.nvram, which it does not prove";
+                assert_eq!(checked.warnings, [expected]);
+                assert!(!checked.files[0].in_manifest);
+            }
+            Err(error) => {
+                assert!(is_signed, "{error}");
+                assert_eq!(error.kind(), ErrorKind::Package);
+                assert!(error.to_string().contains("does not list vm.nvram"), "{error}");
+            }
+        }
+    }
+}
