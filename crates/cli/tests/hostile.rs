@@ -154,6 +154,17 @@ fn lenient_makes_warnings_of_what_stands_behind_the_last_file() {
             done.expect(0, &[]);
             assert!(command == "spec" || done.stderr.contains(words), "{}", done.stderr);
         }
+        // Converted, it is as it should be.
+        let repaired = folder.path().join(format!("{}.ova", words.replace(' ', "-")));
+        let convert = |more: &[&str]| {
+            let arguments = [&["convert", text(&path), text(&repaired)], more].concat();
+            Done::of(&support::ours().args(arguments).output().unwrap())
+        };
+        convert(&[]).expect(6, &[case.refused.unwrap()]);
+        convert(&["--lenient"]).expect(0, &[]);
+        let done = Done::of(&support::ours().args(["verify", text(&repaired)]).output().unwrap());
+        done.expect(0, &[]);
+        assert!(!done.stderr.contains("warning"), "{}", done.stderr);
     }
 }
 
