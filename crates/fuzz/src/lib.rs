@@ -19,6 +19,7 @@ pub use seeds::seeds;
 use ovftransfer_ovf::Envelope;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
+use ovftransfer_ovf::envelope::EnvelopeVersion;
 use ovftransfer_vmdk::GrainDecoder;
 use ovftransfer_vmdk::GrainReader;
 use ovftransfer_vmdk::StreamCheck;
@@ -40,6 +41,14 @@ pub fn descriptor(bytes: &[u8]) {
     assert_eq!(envelope.bytes(), bytes);
     look_at(&envelope);
 
+    if envelope.version() == EnvelopeVersion::Draft {
+        // Drafts are read only.
+        let href = FileName::new("other.vmdk").expect("a good name");
+        for file in envelope.references() {
+            assert!(envelope.edit().file_href(file.id(), &href).apply().is_err());
+        }
+        return;
+    }
     let mut names: Vec<FileName> =
         envelope.references().iter().map(|file| file.href().clone()).collect();
     names.reverse();
@@ -73,11 +82,11 @@ fn look_at(envelope: &Envelope) {
     }
 }
 
-/// A manifest that was read is written in one form, and means the same then.
+/// A manifest that was read is written in one form, and says the same of the files then.
 pub fn manifest(bytes: &[u8]) {
     let Ok(manifest) = Manifest::parse(bytes) else { return };
     let again = Manifest::parse(&manifest.to_bytes()).expect("what is written can be read");
-    assert_eq!(again, manifest);
+    assert_eq!(again.entries(), manifest.entries());
     for entry in manifest.entries() {
         assert_eq!(manifest.digest(entry.file()), Some(entry.digest()));
     }
