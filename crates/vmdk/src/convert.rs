@@ -101,8 +101,9 @@ pub fn to_stream<W: Write>(
 
 /// Writes a disk as a raw one, and leaves holes where it is zero.
 ///
-/// `file` gets the disk's length; what it held before is lost.  Reading and writing is done by
-/// several threads, each at its own place.  The caller decides whether to sync.
+/// `file` gets the disk's length; what it held before is lost.  Several threads read, and inflate
+/// where that is needed; the caller's thread writes, in order: file systems let one thread at a time
+/// write to a file.  The caller decides whether to sync.
 ///
 /// # Errors
 ///
@@ -121,16 +122,17 @@ pub fn to_raw(
     let mut populated_bytes = 0;
     crew.run(
         pieces,
-        || RawPiece { data: vec![0; len], result: Ok(0) },
+        || RawPiece { at_byte: 0, data: vec![0; len], runs: Vec::new() },
         || (),
         |(), place, piece| {
             let data = &mut piece.data[..range_len(&place)];
             source.read_at(place.start, data)?;
-            piece.result = write_blocks(file, place.start, data);
+            piece.at_byte = place.start;
+            find_runs(data, &mut piece.runs);
             Ok(())
         },
         |piece| {
-            populated_bytes += std::mem::replace(&mut piece.result, Ok(0))?;
+            populated_bytes += piece.write(file)?;
             Ok(populated_bytes)
         },
         on_progress,
@@ -150,31 +152,41 @@ pub struct RawSummary {
 
 /// A stretch of a raw disk on its way.
 struct RawPiece {
+    at_byte: u64,
     data: Vec<u8>,
-    /// How much of it was written.
-    result: Result<u64, VmdkError>,
+    /// What of it is not zero.
+    runs: Vec<Range<usize>>,
 }
 
-/// Writes the blocks of `data` that are not zero, neighbours together.  Returns their length.
-fn write_blocks(file: &File, at_byte: u64, data: &[u8]) -> Result<u64, VmdkError> {
+impl RawPiece {
+    /// Writes what is not zero.  Returns the length of that.
+    fn write(&self, file: &File) -> Result<u64, VmdkError> {
+        let mut written = 0;
+        for run in &self.runs {
+            let at_byte = self.at_byte + len_u64(run.start);
+            write_at(file, at_byte, &self.data[run.clone()])
+                .map_err(|source| VmdkError::Io { at_byte, source })?;
+            written += len_u64(run.len());
+        }
+        Ok(written)
+    }
+}
+
+/// Finds the blocks of `data` that are not zero, neighbours together.
+fn find_runs(data: &[u8], runs: &mut Vec<Range<usize>>) {
     let block = usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX);
-    let (mut written, mut start) = (0, None);
-    let mut flush = |run: Range<usize>| {
-        let at_byte = at_byte + len_u64(run.start);
-        written += len_u64(run.len());
-        write_at(file, at_byte, &data[run]).map_err(|source| VmdkError::Io { at_byte, source })
-    };
+    runs.clear();
     for (number, bytes) in data.chunks(block).enumerate() {
-        if !is_zero(bytes) {
-            start.get_or_insert(number * block);
-        } else if let Some(start) = start.take() {
-            flush(start..number * block)?;
+        if is_zero(bytes) {
+            continue;
+        }
+        let start = number * block;
+        let end = start + bytes.len();
+        match runs.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => runs.push(start..end),
         }
     }
-    if let Some(start) = start {
-        flush(start..data.len())?;
-    }
-    Ok(written)
 }
 
 #[cfg(unix)]
