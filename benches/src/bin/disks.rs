@@ -89,7 +89,7 @@ fn structure(path: &Path) -> Result<()> {
 
 fn deep(path: &Path) -> Result<()> {
     let mut file = File::open(path)?;
-    let mut check = DeepCheck::new(None)?;
+    let mut check = DeepCheck::new(None);
     let mut buffer = vec![0; CHUNK_LEN];
     loop {
         let len = file.read(&mut buffer)?;

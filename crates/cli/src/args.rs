@@ -327,6 +327,9 @@ pub(crate) struct VerifyArgs {
     /// Fetch files that the package names by an https:// address
     #[arg(long)]
     pub(crate) allow_remote_references: bool,
+    /// Inflate every grain of every disk, on all cores
+    #[arg(long)]
+    pub(crate) deep: bool,
     /// Trust signatures by these authorities and signers (PEM) instead of the system's
     #[arg(long, value_name = "FILE", alias = "signer-ca-cert", help_heading = SIGNATURE)]
     pub(crate) ca_cert: Option<PathBuf>,

@@ -8,6 +8,7 @@ use ovftransfer::Meter;
 use ovftransfer::Package;
 use ovftransfer::StoredFile;
 use ovftransfer::check_package;
+use ovftransfer::check_package_deep;
 use serde_json::Value;
 use serde_json::json;
 use tokio::time::Instant;
@@ -39,19 +40,32 @@ pub(crate) async fn run(
     let cancel = CancellationToken::new();
     let (_no_events, events) = Mailbox::new();
     let watched = Watched {
-        work: check_package(Arc::clone(&package), &policy, Arc::clone(&meter), &cancel),
-        meter,
+        work: async {
+            let (package, meter) = (Arc::clone(&package), Arc::clone(&meter));
+            if args.deep {
+                check_package_deep(package, &policy, meter, &cancel).await
+            } else {
+                check_package(package, &policy, meter, &cancel).await
+            }
+        },
+        meter: Arc::clone(&meter),
         cancel: cancel.clone(),
         events,
         cleans_up: "interrupted",
         left_behind: "nothing was changed".to_owned(),
     };
     let checked = watched.finish(console, interrupts).await?;
-    show(&package, &checked, started, console);
+    show(&package, &checked, args.deep, started, console);
     Ok(())
 }
 
-fn show(package: &Package, checked: &CheckedPackage, started: Instant, console: &Console) {
+fn show(
+    package: &Package,
+    checked: &CheckedPackage,
+    deep: bool,
+    started: Instant,
+    console: &Console,
+) {
     let CheckedPackage { files, signature, warnings, .. } = checked;
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
     let took = started.elapsed();
@@ -61,6 +75,7 @@ fn show(package: &Package, checked: &CheckedPackage, started: Instant, console: 
             "command": "verify",
             "package": package.location(),
             "has_manifest": package.manifest().is_some(),
+            "deep": deep,
             "signature": signature.as_ref().map(signature::object),
             "files": files.iter().map(file_object).collect::<Vec<_>>(),
             "bytes": bytes,
@@ -72,7 +87,8 @@ fn show(package: &Package, checked: &CheckedPackage, started: Instant, console: 
         console.note(format_args!("warning: {warning}"));
     }
     if package.manifest().is_none() {
-        console.note("warning: the package has no manifest: only the structure was checked");
+        let checked = if deep { "the data of disks was" } else { "the structure was" };
+        console.note(format_args!("warning: the package has no manifest: only {checked} checked"));
     }
     if let Some(signature) = signature {
         signature::warn(signature, console);

@@ -152,6 +152,23 @@ fn a_missing_or_wrong_sized_disk_is_code_6() {
 }
 
 #[test]
+fn damage_that_no_digest_shows_needs_a_deep_check() {
+    let lab = Lab::new(EMPTY);
+    let package = lab.package();
+    let name = "appliance-disk2.vmdk";
+    let disk = package.with_file_name(name);
+    let mut bytes = fs::read(&disk).unwrap();
+    lab.run(&["verify", text(&package), "--deep"]).expect(0, &[]);
+    // Within the data of the first grain, which starts at 64 KiB.
+    bytes[65_536 + 40] ^= 1;
+    fs::write(&disk, &bytes).unwrap();
+    lab.run(&["verify", text(&package), "--deep"]).expect(6, &[name, "byte 65536"]);
+    fs::remove_file(package.with_extension("mf")).unwrap();
+    lab.run(&["verify", text(&package)]).expect(0, &[]);
+    lab.run(&["verify", text(&package), "--deep"]).expect(6, &[name, "byte 65536"]);
+}
+
+#[test]
 fn a_package_that_is_none_is_code_6_or_14() {
     let lab = Lab::new(EMPTY);
     lab.import(&lab.path("nothing.ovf"), "web").expect(14, &["nothing.ovf"]);

@@ -43,7 +43,7 @@ fn help_names_only_what_is_there() {
     for command in COMMANDS {
         assert!(top.contains(&format!("  {command} ")), "{command} in {top}");
     }
-    for absent in ["reap", "--deep", "--limit-rate"] {
+    for absent in ["reap", "--limit-rate"] {
         for text in all_help() {
             assert!(!text.contains(absent), "{absent} in {text}");
         }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::copy::Copy;
 use crate::error::Error;
+use crate::inspect::DiskCheck;
 use crate::inspect::Inspect;
 use crate::inspect::Inspection;
 use crate::inspect::Position;
@@ -109,6 +110,32 @@ pub async fn check_package(
     meter: Arc<Meter>,
     cancel: &CancellationToken,
 ) -> Result<CheckedPackage, Error> {
+    check(package, policy, DiskCheck::Structure, meter, cancel).await
+}
+
+/// The same, and inflates every grain of every disk, on all cores.
+///
+/// Finds damage that was there when the manifest was made, or that it does not cover.
+///
+/// # Errors
+///
+/// As [`check_package`].
+pub async fn check_package_deep(
+    package: Arc<Package>,
+    policy: &SignaturePolicy,
+    meter: Arc<Meter>,
+    cancel: &CancellationToken,
+) -> Result<CheckedPackage, Error> {
+    check(package, policy, DiskCheck::Deep, meter, cancel).await
+}
+
+async fn check(
+    package: Arc<Package>,
+    policy: &SignaturePolicy,
+    disks: DiskCheck,
+    meter: Arc<Meter>,
+    cancel: &CancellationToken,
+) -> Result<CheckedPackage, Error> {
     let signature = package.signature(policy)?;
     package.check_fetched()?;
     check_sizes(&package)?;
@@ -119,7 +146,8 @@ pub async fn check_package(
     let scope = cancel.child_token();
     match package.in_order() {
         Some(in_order) => {
-            let checking = Box::pin(check_in_order(&package, policy, in_order, &meter, &scope));
+            let checking =
+                Box::pin(check_in_order(&package, policy, disks, in_order, &meter, &scope));
             // Where it waits for the next file, nothing else would end it.
             let checked = scope.run_until_cancelled(checking).await;
             let mut checked = checked.unwrap_or(Err(Error::Cancelled))?;
@@ -127,7 +155,7 @@ pub async fn check_package(
             Ok(checked)
         }
         None => {
-            let files = check_at_once(&package, &meter, &scope).await?;
+            let files = check_at_once(&package, disks, &meter, &scope).await?;
             Ok(CheckedPackage { files, signature, warnings })
         }
     }
@@ -135,10 +163,18 @@ pub async fn check_package(
 
 async fn check_at_once(
     package: &Package,
+    disks: DiskCheck,
     meter: &Meter,
     scope: &CancellationToken,
 ) -> Result<Vec<CheckedFile>, Error> {
-    let cores = Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, NonZero::get)));
+    let cores = match disks {
+        DiskCheck::None | DiskCheck::Structure => {
+            thread::available_parallelism().map_or(1, NonZero::get)
+        }
+        // One file keeps all of them busy.
+        DiskCheck::Deep => 1,
+    };
+    let cores = Arc::new(Semaphore::new(cores));
     let mut running = JoinSet::new();
     let mut order = Vec::new();
     for reference in package.envelope().references() {
@@ -159,7 +195,10 @@ async fn check_at_once(
             file: reference.href().clone(),
             source,
             at: package.display(),
-            inspect: Inspect { algorithms: vec![algorithm], disk: package.is_disk(reference) },
+            inspect: Inspect {
+                algorithms: vec![algorithm],
+                disk: disks.of(package.is_disk(reference)),
+            },
             meter: meter.add_file(reference.href(), file.stored_bytes()),
         };
         let (cores, scope) = (Arc::clone(&cores), scope.clone());
@@ -200,6 +239,7 @@ async fn check_at_once(
 async fn check_in_order(
     package: &Package,
     policy: &SignaturePolicy,
+    disks: DiskCheck,
     in_order: &Arc<InOrder>,
     meter: &Meter,
     scope: &CancellationToken,
@@ -235,7 +275,7 @@ async fn check_in_order(
             file: reference.href().clone(),
             source,
             at: package.display(),
-            inspect: Inspect { algorithms, disk: package.is_disk(&reference) },
+            inspect: Inspect { algorithms, disk: disks.of(package.is_disk(&reference)) },
             meter,
         };
         let (bytes, seen) = check.run(scope).await?;
@@ -510,7 +550,10 @@ pub(crate) async fn measure(
         file: reference.href().clone(),
         source: Arc::clone(file.source()),
         at: package.display(),
-        inspect: Inspect { algorithms: Vec::new(), disk: package.is_disk(reference) },
+        inspect: Inspect {
+            algorithms: Vec::new(),
+            disk: DiskCheck::structure(package.is_disk(reference)),
+        },
         meter: Meter::default().add_file(reference.href(), 0),
     };
     let (bytes, _) = check.run(&CancellationToken::new()).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
+use ovftransfer_vmdk::DeepCheck;
 use ovftransfer_vmdk::StreamCheck;
 use ovftransfer_vmdk::Summary;
 use ovftransfer_vmdk::VmdkError;
@@ -21,8 +22,31 @@ use crate::worker::Work;
 pub(crate) struct Inspect {
     /// The digests to compute; each algorithm once.
     pub(crate) algorithms: Vec<DigestAlgorithm>,
-    /// Whether the file is a stream-optimized disk whose structure is checked.
-    pub(crate) disk: bool,
+    /// What is checked if the file is a stream-optimized disk.
+    pub(crate) disk: DiskCheck,
+}
+
+/// What to check of a disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DiskCheck {
+    /// The file is no disk.
+    None,
+    /// How it is built.
+    Structure,
+    /// That, and every grain inflated.
+    Deep,
+}
+
+impl DiskCheck {
+    /// The structure of what is a disk.
+    pub(crate) fn structure(is_disk: bool) -> Self {
+        Self::Structure.of(is_disk)
+    }
+
+    /// This for what is a disk.
+    pub(crate) fn of(self, is_disk: bool) -> Self {
+        if is_disk { self } else { Self::None }
+    }
 }
 
 impl Inspect {
@@ -55,7 +79,7 @@ impl Inspection {
 #[derive(Debug)]
 pub(crate) struct Inspector {
     hashers: Vec<Hasher>,
-    disk: Option<StreamCheck>,
+    disk: Option<Disk>,
     meter: Arc<FileMeter>,
     position: Position,
     at_byte: u64,
@@ -74,7 +98,7 @@ impl Inspector {
     pub(crate) fn new(inspect: &Inspect, meter: Arc<FileMeter>, position: Position) -> Self {
         Self {
             hashers: inspect.algorithms.iter().copied().map(Hasher::new).collect(),
-            disk: inspect.disk.then(StreamCheck::new),
+            disk: Disk::new(inspect.disk),
             meter,
             position,
             at_byte: 0,
@@ -100,18 +124,56 @@ impl Work for Inspector {
         self.at_byte += len_bytes;
         self.meter.add_bytes(len_bytes);
         self.meter.set_position(match (self.position, &self.disk) {
-            (Position::Disk, Some(disk)) => disk.position().lba_bytes,
+            (Position::Disk, Some(disk)) => disk.lba_bytes(),
             (Position::Bytes | Position::Disk, _) => self.at_byte,
         });
         Ok(())
     }
 
     fn finish(self) -> Result<Inspection, VmdkError> {
-        let disk = self.disk.map(StreamCheck::finish).transpose()?;
+        let disk = self.disk.map(Disk::finish).transpose()?;
         if self.position == Position::Disk {
             self.meter.set_position(self.meter.weight_bytes());
         }
         Ok(Inspection { digests: self.hashers.into_iter().map(Hasher::finish).collect(), disk })
+    }
+}
+
+/// A disk under check.
+#[derive(Debug)]
+enum Disk {
+    Structure(Box<StreamCheck>),
+    Deep(Box<DeepCheck>),
+}
+
+impl Disk {
+    fn new(check: DiskCheck) -> Option<Self> {
+        match check {
+            DiskCheck::None => None,
+            DiskCheck::Structure => Some(Self::Structure(Box::default())),
+            DiskCheck::Deep => Some(Self::Deep(Box::new(DeepCheck::new(None)))),
+        }
+    }
+
+    fn push(&mut self, chunk: &[u8]) -> Result<(), VmdkError> {
+        match self {
+            Self::Structure(check) => check.push(chunk),
+            Self::Deep(check) => check.push(chunk),
+        }
+    }
+
+    fn lba_bytes(&self) -> u64 {
+        match self {
+            Self::Structure(check) => check.position().lba_bytes,
+            Self::Deep(check) => check.position().lba_bytes,
+        }
+    }
+
+    fn finish(self) -> Result<Summary, VmdkError> {
+        match self {
+            Self::Structure(check) => check.finish(),
+            Self::Deep(check) => check.finish(),
+        }
     }
 }
 

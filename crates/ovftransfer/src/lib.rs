@@ -229,6 +229,7 @@ pub use crate::check::CheckedFile;
 pub use crate::check::CheckedPackage;
 pub use crate::check::StoredFile;
 pub use crate::check::check_package;
+pub use crate::check::check_package_deep;
 pub use crate::convert::Convert;
 pub use crate::convert::ConvertPlan;
 pub use crate::convert::Converted;

@@ -27,6 +27,7 @@ use crate::error::is_final;
 use crate::event::Event;
 use crate::event::Observer;
 use crate::governor::Governor;
+use crate::inspect::DiskCheck;
 use crate::inspect::Inspect;
 use crate::inspect::Inspection;
 use crate::inspect::Position;
@@ -353,7 +354,7 @@ impl Job {
             return error;
         }
         let algorithms = self.promised.digest().map(Digest::algorithm).into_iter().collect();
-        let inspect = Inspect { algorithms, disk: false };
+        let inspect = Inspect { algorithms, disk: DiskCheck::None };
         // Not the counters of the transfer: nothing moves.
         let meter = Meter::default().add_file(&self.file, 0);
         let copy = Copy {

@@ -42,13 +42,13 @@ pub type OnAnyGrain = dyn Fn(u64, &[u8]) -> io::Result<()> + Send + Sync;
 /// writer.write_grain(128, &[7; 65_536])?;
 /// let (mut file, _) = writer.finish()?;
 ///
-/// let mut check = DeepCheck::new(None)?;
+/// let mut check = DeepCheck::new(None);
 /// check.push(&file)?;
 /// assert_eq!(check.finish()?.grains(), 1);
 ///
 /// // A flipped bit in compressed data, which the structure does not show.
 /// file[65_536 + 20] ^= 1;
-/// let mut check = DeepCheck::new(None)?;
+/// let mut check = DeepCheck::new(None);
 /// let found = check.push(&file).and_then(|()| check.finish().map(drop));
 /// assert_eq!(found.unwrap_err().at_byte(), 65_536);
 /// # Ok::<(), ovftransfer_vmdk::VmdkError>(())
@@ -57,7 +57,10 @@ pub struct DeepCheck {
     scanner: Scanner,
     header: Option<Arc<Header>>,
     workers: Workers,
+    /// How many there will be.
+    threads: usize,
     jobs_max: usize,
+    on_grain: Option<Arc<OnAnyGrain>>,
     /// What is being filled.
     batch: Batch,
     free: Vec<Batch>,
@@ -67,7 +70,7 @@ impl fmt::Debug for DeepCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeepCheck")
             .field("scanner", &self.scanner)
-            .field("threads", &self.workers.threads.len())
+            .field("threads", &self.threads)
             .finish_non_exhaustive()
     }
 }
@@ -91,54 +94,26 @@ struct Packed {
 
 impl DeepCheck {
     /// Starts at byte 0, with so many threads, or one for each core.
-    ///
-    /// # Errors
-    ///
-    /// [`VmdkError::Io`] if no thread can be started.
-    pub fn new(threads: Option<NonZeroUsize>) -> Result<Self, VmdkError> {
-        Self::start(threads, None)
+    #[must_use]
+    pub fn new(threads: Option<NonZeroUsize>) -> Self {
+        Self {
+            scanner: Scanner::new(),
+            header: None,
+            workers: Workers { pool: Arc::new(Pool::new()), threads: Vec::new() },
+            threads: pool::threads(threads),
+            jobs_max: 0,
+            on_grain: None,
+            batch: Batch::default(),
+            free: Vec::new(),
+        }
     }
 
     /// The same, and hands every grain on as soon as it is inflated.
     ///
     /// An error of `on_grain` ends the check as damage does.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Self::new).
-    pub fn with_grains(
-        threads: Option<NonZeroUsize>,
-        on_grain: Arc<OnAnyGrain>,
-    ) -> Result<Self, VmdkError> {
-        Self::start(threads, Some(on_grain))
-    }
-
-    fn start(
-        threads: Option<NonZeroUsize>,
-        on_grain: Option<Arc<OnAnyGrain>>,
-    ) -> Result<Self, VmdkError> {
-        let count = pool::threads(threads);
-        let mut check = Self {
-            scanner: Scanner::new(),
-            header: None,
-            workers: Workers { pool: Arc::new(Pool::new()), threads: Vec::with_capacity(count) },
-            jobs_max: 0,
-            batch: Batch::default(),
-            free: Vec::new(),
-        };
-        for number in 0..count {
-            let (pool, on_grain) = (Arc::clone(&check.workers.pool), on_grain.clone());
-            let builder = thread::Builder::new().name(format!("inflate-{number}"));
-            let thread = builder.spawn(move || {
-                let (mut zlib, mut data) = (Decompressor::new(), Vec::new());
-                pool.work(|batch: &mut Batch| {
-                    batch.result = batch.inflate(&mut zlib, &mut data, on_grain.as_deref()).err();
-                });
-            });
-            let thread = thread.map_err(|source| VmdkError::Io { at_byte: 0, source })?;
-            check.workers.threads.push(thread);
-        }
-        Ok(check)
+    #[must_use]
+    pub fn with_grains(threads: Option<NonZeroUsize>, on_grain: Arc<OnAnyGrain>) -> Self {
+        Self { on_grain: Some(on_grain), ..Self::new(threads) }
     }
 
     /// Takes the next bytes of the file.
@@ -146,7 +121,7 @@ impl DeepCheck {
     /// # Errors
     ///
     /// [`VmdkError::Corrupt`] with the place and the reason, or [`VmdkError::Io`] with the error of
-    /// the one who receives grains; every later call fails, too.
+    /// the one who receives grains, or if no thread can be started; every later call fails, too.
     pub fn push(&mut self, mut chunk: &[u8]) -> Result<(), VmdkError> {
         loop {
             let piece = match self.scanner.step(&mut chunk) {
@@ -210,13 +185,11 @@ impl DeepCheck {
         if self.batch.grains.is_empty() {
             return Ok(());
         }
-        if self.header.is_none() {
-            let header = self.scanner.header().cloned().map(Arc::new);
-            let packed = header.as_ref().map_or(0, |header| header.packed_bytes_max());
-            let packed = usize::try_from(packed).unwrap_or(usize::MAX);
-            let job_bytes = packed.saturating_add(BATCH_LEN);
-            self.jobs_max = pool::jobs(self.workers.threads.len(), job_bytes);
-            self.header = header;
+        if self.header.is_none()
+            && let Err(error) = self.start()
+        {
+            self.scanner.fail();
+            return Err(error);
         }
         while self.workers.pool.in_flight() >= self.jobs_max {
             let batch = self.workers.pool.take();
@@ -227,6 +200,29 @@ impl DeepCheck {
         let mut batch = std::mem::replace(&mut self.batch, empty);
         batch.header.clone_from(&self.header);
         self.workers.pool.put(batch);
+        Ok(())
+    }
+
+    /// Starts the threads, now that the header is known and there is something to do.
+    fn start(&mut self) -> Result<(), VmdkError> {
+        let header = self.scanner.header().cloned().map(Arc::new);
+        let packed = header.as_ref().map_or(0, |header| header.packed_bytes_max());
+        let packed = usize::try_from(packed).unwrap_or(usize::MAX);
+        self.jobs_max = pool::jobs(self.threads, packed.saturating_add(BATCH_LEN));
+        self.header = header;
+        for number in 0..self.threads {
+            let (pool, on_grain) = (Arc::clone(&self.workers.pool), self.on_grain.clone());
+            let builder = thread::Builder::new().name(format!("inflate-{number}"));
+            let thread = builder.spawn(move || {
+                let (mut zlib, mut data) = (Decompressor::new(), Vec::new());
+                pool.work(|batch: &mut Batch| {
+                    batch.result = batch.inflate(&mut zlib, &mut data, on_grain.as_deref()).err();
+                });
+            });
+            let at_byte = self.scanner.position().at_byte;
+            let thread = thread.map_err(|source| VmdkError::Io { at_byte, source })?;
+            self.workers.threads.push(thread);
+        }
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use ovftransfer_vmdk::VmdkError;
 use proptest::prelude::*;
 
 fn deep(file: &[u8], threads: usize, chunk: usize) -> Result<Summary, VmdkError> {
-    let mut check = DeepCheck::new(NonZeroUsize::new(threads))?;
+    let mut check = DeepCheck::new(NonZeroUsize::new(threads));
     for bytes in file.chunks(chunk) {
         check.push(bytes)?;
     }
@@ -47,7 +47,7 @@ fn grains_come_out_whole_in_any_order() {
             taken.lock().unwrap().insert(lba_sectors / 128, data.to_vec());
             Ok(())
         });
-        let mut check = DeepCheck::with_grains(NonZeroUsize::new(3), on_grain).unwrap();
+        let mut check = DeepCheck::with_grains(NonZeroUsize::new(3), on_grain);
         check.push(&file).unwrap();
         assert_eq!(check.position().capacity_bytes, Some(40 << 20));
         assert_eq!(check.finish().unwrap(), summary);
@@ -82,13 +82,13 @@ fn the_descriptor_must_name_the_capacity() {
 fn error_of_the_receiver_ends_the_check() {
     let file = large();
     let full = Arc::new(|_: u64, _: &[u8]| Err(std::io::Error::other("full")));
-    let mut check = DeepCheck::with_grains(NonZeroUsize::new(2), full).unwrap();
+    let mut check = DeepCheck::with_grains(NonZeroUsize::new(2), full);
     let error = check.push(&file).and_then(|()| check.finish().map(drop)).unwrap_err();
     assert!(matches!(error, VmdkError::Io { at_byte: 65_536, .. }), "{error}");
 
     let mut damaged = file;
     damaged[128 * SECTOR + 20] ^= 1;
-    let mut check = DeepCheck::new(NonZeroUsize::new(2)).unwrap();
+    let mut check = DeepCheck::new(NonZeroUsize::new(2));
     // Told at some time, though not at once: zeros may follow the end for as long as they like.
     let zeros = std::iter::repeat_n(&[0; 1000][..], 10_000_000);
     let mut chunks = damaged.chunks(1000).chain(zeros);

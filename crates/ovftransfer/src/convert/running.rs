@@ -23,6 +23,7 @@ use crate::check::check_end;
 use crate::copy::Copy;
 use crate::error::Error;
 use crate::event::Event;
+use crate::inspect::DiskCheck;
 use crate::inspect::Hasher;
 use crate::inspect::Inspect;
 use crate::inspect::Inspection;
@@ -361,7 +362,7 @@ impl Running {
         scope: &CancellationToken,
     ) -> Result<Copied, Error> {
         let (destination, sink_at) = artefact.destination(&planned.file);
-        let inspect = Inspect { algorithms, disk: planned.is_stream };
+        let inspect = Inspect { algorithms, disk: DiskCheck::structure(planned.is_stream) };
         let inspect = inspect.also(self.plan.request.algorithm);
         let source_at = self.plan.request.source.display();
         let mut sink = destination.create().await.map_err(|source| Error::Stream {

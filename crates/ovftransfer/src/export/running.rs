@@ -27,6 +27,7 @@ use crate::devices::Exported;
 use crate::devices::Selection;
 use crate::error::Error;
 use crate::hosts;
+use crate::inspect::DiskCheck;
 use crate::inspect::Hasher;
 use crate::inspect::Inspect;
 use crate::inspect::Position;
@@ -288,8 +289,10 @@ impl Running {
     ) -> Job {
         let source = self.plan.server.device(device);
         let position = if exported.is_disk { Position::Disk } else { Position::Bytes };
-        let inspect =
-            Inspect { algorithms: vec![self.plan.request.algorithm], disk: exported.is_disk };
+        let inspect = Inspect {
+            algorithms: vec![self.plan.request.algorithm],
+            disk: DiskCheck::structure(exported.is_disk),
+        };
         let inspect = by_server.into_iter().fold(inspect, Inspect::also);
         let (destination, sink_at) = artefact.destination(&exported.file);
         let host = format!("{}:{}", device.url.host(), device.url.port());

@@ -19,6 +19,7 @@ use crate::import::package::NO_MANIFEST;
 use crate::import::package::PlannedFile;
 use crate::import::package::signature_findings;
 use crate::import::run::Running;
+use crate::inspect::DiskCheck;
 use crate::inspect::Inspect;
 use crate::inspect::Inspection;
 use crate::inspect::Position;
@@ -214,7 +215,10 @@ impl Running {
             source,
             source_at: &package.display(),
             sink_at: &folder.display().to_string(),
-            inspect: &Inspect { algorithms: Vec::new(), disk: package.is_disk(reference) },
+            inspect: &Inspect {
+                algorithms: Vec::new(),
+                disk: DiskCheck::structure(package.is_disk(reference)),
+            },
             position: Position::Bytes,
             meter: &Meter::default().add_file(reference.href(), 0),
             stall: self.options.stall,

@@ -20,6 +20,7 @@ use crate::hosts;
 use crate::import::ImportPlan;
 use crate::import::after;
 use crate::import::package::PlannedFile;
+use crate::inspect::DiskCheck;
 use crate::inspect::Inspect;
 use crate::inspect::Position;
 use crate::lease::Lease;
@@ -148,7 +149,7 @@ impl Running {
             Some(reference) if package.is_in_order() => algorithms_in_order(package, reference),
             _ => promised.iter().map(Digest::algorithm).collect(),
         };
-        let inspect = Inspect { algorithms, disk: planned.is_disk };
+        let inspect = Inspect { algorithms, disk: DiskCheck::structure(planned.is_disk) };
         // Something is always computed, for the report.
         let inspect = inspect.also(by_server.unwrap_or(DigestAlgorithm::Sha256));
         let promised = match package.file(&planned.file) {

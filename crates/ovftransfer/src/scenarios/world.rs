@@ -30,6 +30,7 @@ use crate::event::Event;
 use crate::event::Observer;
 use crate::governor::Governor;
 use crate::governor::Limits;
+use crate::inspect::DiskCheck;
 use crate::inspect::Hasher;
 use crate::inspect::Inspect;
 use crate::inspect::Position;
@@ -464,7 +465,7 @@ fn job(world: &Arc<World>, file: &File, promised: Option<&Digest>, meter: &Meter
         sink_at: "the sink".to_owned(),
         inspect: Inspect {
             algorithms: vec![DigestAlgorithm::Sha1, DigestAlgorithm::Sha256],
-            disk: false,
+            disk: DiskCheck::None,
         },
         position: Position::Bytes,
         promised: promised.copied().into(),
