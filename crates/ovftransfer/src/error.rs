@@ -108,6 +108,15 @@ pub enum Error {
         #[source]
         source: Box<VmdkError>,
     },
+    /// A disk that is a file of its own is damaged, or of a kind that is not supported.
+    #[error("{}: this disk cannot be converted", path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        #[source]
+        source: Box<VmdkError>,
+    },
     /// A host answered with success, and sent nothing where a disk should come.
     #[error(
         "{file}: {host} sent nothing for this disk; some servers serve one disk of a lease only, so \
@@ -319,7 +328,8 @@ impl Error {
             {
                 ErrorKind::DigestMismatch
             }
-            Self::EmptyDisk { .. }
+            Self::Disk { .. }
+            | Self::EmptyDisk { .. }
             | Self::Structure { .. }
             | Self::Package { .. }
             | Self::Envelope { .. }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 29] = [
+const LAYERS: [&str; 30] = [
     "meter",
     "event",
     "error",
@@ -29,6 +29,7 @@ const LAYERS: [&str; 29] = [
     "devices",
     "hosts",
     "check",
+    "disk",
     "conformance",
     "import",
     "spec",

@@ -1,0 +1,95 @@
+//! Disks that are files of their own are converted, or nothing is left.
+#![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use ovftransfer::ConvertDisk;
+use ovftransfer::ConvertedDisk;
+use ovftransfer::DiskFormat;
+use ovftransfer::Error;
+use ovftransfer::Meter;
+use tokio_util::sync::CancellationToken;
+
+async fn convert(from: &Path, to: &Path, overwrite: bool) -> Result<ConvertedDisk, Error> {
+    let format = DiskFormat::of_path(to).unwrap();
+    let mut request = ConvertDisk::new(from.to_owned(), to.to_owned(), format);
+    request.overwrite = overwrite;
+    request.run(&Arc::default(), &CancellationToken::new()).await
+}
+
+/// Names in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn text(error: &Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    format!("{error}: {}", cause.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_disk_goes_there_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut disk = vec![0; (3 << 20) + 512];
+    for (at, byte) in disk.iter_mut().enumerate().skip(70_000).take(200_000) {
+        *byte = u8::try_from(at % 251).unwrap();
+    }
+    fs::write(path("in.raw"), &disk).unwrap();
+    let made = convert(&path("in.raw"), &path("disk.vmdk"), false).await.unwrap();
+    assert_eq!(
+        (made.format, made.capacity_bytes),
+        (DiskFormat::StreamOptimized, disk.len() as u64)
+    );
+    assert_eq!(made.bytes, fs::metadata(path("disk.vmdk")).unwrap().len());
+    assert_eq!(made.populated_bytes, 4 * 65_536);
+    let back = convert(&path("disk.vmdk"), &path("out.img"), false).await.unwrap();
+    assert_eq!((back.format, back.capacity_bytes), (DiskFormat::Raw, disk.len() as u64));
+    assert!(fs::read(path("out.img")).unwrap() == disk);
+    assert_eq!(names(folder.path()), ["disk.vmdk", "in.raw", "out.img"]);
+
+    let error = convert(&path("in.raw"), &path("disk.vmdk"), false).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("disk.vmdk exists"), "{error}");
+    fs::write(path("in.raw"), vec![0; 1024]).unwrap();
+    let empty = convert(&path("in.raw"), &path("disk.vmdk"), true).await.unwrap();
+    assert_eq!((empty.capacity_bytes, empty.populated_bytes), (1024, 0));
+}
+
+#[tokio::test]
+async fn what_fails_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("in.raw"), vec![7; 1 << 20]).unwrap();
+    convert(&path("in.raw"), &path("disk.vmdk"), false).await.unwrap();
+    let mut damaged = fs::read(path("disk.vmdk")).unwrap();
+    damaged[65_536 + 14] ^= 1;
+    fs::write(path("disk.vmdk"), damaged).unwrap();
+    let error = convert(&path("disk.vmdk"), &path("out.raw"), false).await.unwrap_err();
+    assert!(matches!(error, Error::Disk { .. }), "{error}");
+    assert!(text(&error).contains("disk.vmdk: this disk cannot be converted: at byte 65536"));
+
+    let error = convert(&path("missing.raw"), &path("out.vmdk"), false).await.unwrap_err();
+    assert!(matches!(error, Error::Local { action: "read", .. }), "{error}");
+    fs::write(path("empty.raw"), b"").unwrap();
+    let error = convert(&path("empty.raw"), &path("out.vmdk"), false).await.unwrap_err();
+    assert!(text(&error).contains("empty.raw: this disk cannot be converted: cannot be written"));
+    let elsewhere = path("no/such/folder.vmdk");
+    let error = convert(&path("in.raw"), &elsewhere, false).await.unwrap_err();
+    assert!(matches!(error, Error::Local { action: "create", .. }), "{error}");
+
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let (from, to) = (path("in.raw"), path("out.vmdk"));
+    let request = ConvertDisk::new(from, to, DiskFormat::StreamOptimized);
+    let meter = Arc::new(Meter::default());
+    let error = request.run(&meter, &cancel).await.unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error}");
+    assert_eq!(names(folder.path()), ["disk.vmdk", "empty.raw", "in.raw"]);
+}
