@@ -9,6 +9,7 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 use ovftransfer::DigestAlgorithm;
+use ovftransfer::ImageFormat;
 use ovftransfer::Limits;
 use ovftransfer::Wire;
 
@@ -41,7 +42,7 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Check a descriptor by the rules of OVF
     Lint(LintArgs),
-    /// Convert a package into another form, and repair it
+    /// Convert a package into another form, and repair it; or a disk
     Convert(ConvertArgs),
     /// Print what can be chosen for an import, for import --options
     Spec(SpecArgs),
@@ -228,18 +229,26 @@ pub(crate) struct SigningArgs {
 /// Arguments of `convert`.
 #[derive(Args, Debug)]
 pub(crate) struct ConvertArgs {
-    /// x.ovf, x.ova, a folder with one .ovf, https://..., or - for an OVA on stdin
+    /// x.ovf, x.ova, a folder with one .ovf, https://..., or - for an OVA on stdin; for a disk raw,
+    /// qcow2 or any VMDK
     #[arg(value_name = "IN")]
     pub(crate) input: PathBuf,
-    /// x.ova, a folder that gets NAME/NAME.ovf, x.ovf, or - for an OVA on stdout
+    /// x.ova, a folder that gets NAME/NAME.ovf, x.ovf, or - for an OVA on stdout; for a disk x.vmdk
+    /// (stream-optimized), x.raw or x.img
     #[arg(value_name = "OUT")]
     pub(crate) output: PathBuf,
     /// Digest for the new manifest
     #[arg(long, value_enum, default_value = "256", value_name = "BITS")]
     pub(crate) sha: Sha,
-    /// Replace a package that is there already
+    /// Replace a package, or a disk, that is there already
     #[arg(long)]
     pub(crate) overwrite: bool,
+    /// How hard to compress a disk: 1 is fastest, 12 smallest, 0 stores [default: 3]
+    #[arg(long, value_name = "0..12", value_parser = clap::value_parser!(u8).range(..=12))]
+    pub(crate) level: Option<u8>,
+    /// What the disk IN is, if its first bytes, which a guest may have written, are not to tell
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) input_format: Option<InputFormat>,
     /// Take the bytes as they are, also where the manifest says that they are others
     #[arg(long)]
     pub(crate) rehash: bool,
@@ -473,6 +482,27 @@ pub(crate) struct Global {
     /// Write the log to this file, in detail
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
+}
+
+/// Formats of a disk.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum InputFormat {
+    /// qcow2 of QEMU
+    Qcow2,
+    /// byte for byte
+    Raw,
+    /// VMDK of any kind
+    Vmdk,
+}
+
+impl From<InputFormat> for ImageFormat {
+    fn from(format: InputFormat) -> Self {
+        match format {
+            InputFormat::Qcow2 => Self::Qcow2,
+            InputFormat::Raw => Self::Raw,
+            InputFormat::Vmdk => Self::Vmdk,
+        }
+    }
 }
 
 /// Digest algorithms, by their bits.

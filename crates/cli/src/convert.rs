@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::args::ConvertArgs;
 use crate::console::Console;
 use crate::console::without_nulls;
+use crate::disk;
 use crate::environment::Environment;
 use crate::exit::Code;
 use crate::exit::Failure;
@@ -33,6 +34,9 @@ pub(crate) async fn run(
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
+    if let Some(request) = disk::request(&args)? {
+        return disk::run(request, console, interrupts).await;
+    }
     let origin = Origin::of(&args.input, &args.source)?;
     let output = export::output(&args.output, console)?;
     let is_piped = matches!(output, Output::Pipe(_));

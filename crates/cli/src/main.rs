@@ -17,6 +17,7 @@ mod connection;
 mod console;
 mod convert;
 mod demo;
+mod disk;
 mod environment;
 mod exit;
 mod export;

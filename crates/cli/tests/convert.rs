@@ -109,3 +109,42 @@ fn what_is_wrong_is_refused_or_repaired_on_request() {
     run(&["convert", text(&out), "https://h/x.ova"]).expect(2, &["URL", "x.ova"]);
     assert!(!path("none.ova").exists());
 }
+
+#[test]
+fn a_disk_becomes_a_stream_and_a_raw_one_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = |name: &str| temp.path().join(name);
+    let mut disk = vec![0; 2 << 20];
+    disk[100_000..200_000].fill(7);
+    fs::write(path("in.raw"), &disk).unwrap();
+    let (raw, stream) = (path("in.raw"), path("disk.vmdk"));
+    let args = ["convert", text(&raw), text(&stream), "--level", "6"];
+    let done = run(&args);
+    done.expect(0, &[]);
+    assert!(done.stdout.contains(&format!("converted to {}", stream.display())), "{}", done.stdout);
+    run(&args).expect(12, &["disk.vmdk", "exists"]);
+    run(&[&args[..], &["--overwrite"]].concat()).expect(0, &[]);
+    let done = run(&["convert", text(&stream), text(&path("out.img")), "--json"]);
+    done.expect(0, &[]);
+    let report = done.object("report");
+    assert_eq!(
+        (&report["command"], &report["capacity_bytes"]),
+        (&json!("convert"), &json!(2 << 20))
+    );
+    assert!(fs::read(path("out.img")).unwrap() == disk);
+
+    // What is said to be raw is not looked at.
+    let twice = path("twice.raw");
+    run(&["convert", text(&stream), text(&twice), "--input-format", "raw"]).expect(0, &[]);
+    assert!(fs::read(twice).unwrap() == fs::read(&stream).unwrap());
+
+    let mut damaged = fs::read(&stream).unwrap();
+    damaged[65_536 + 14] ^= 1;
+    fs::write(&stream, damaged).unwrap();
+    let none = path("none.raw");
+    run(&["convert", text(&stream), text(&none)]).expect(6, &["disk.vmdk", "byte 65536"]);
+    run(&["convert", text(&raw), text(&none), "--rehash"]).expect(2, &["--rehash"]);
+    run(&["convert", text(&raw), text(&path("none.ova")), "--level", "1"]).expect(2, &["--level"]);
+    run(&["convert", text(&raw), text(&path("x.vmdk")), "--level", "13"]).expect(2, &["--level"]);
+    assert!(!none.exists());
+}

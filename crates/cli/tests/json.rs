@@ -114,6 +114,8 @@ fn json_is_what_its_documentation_says() {
     let convert = ["convert", text(&ova), text(&folder), "--sha", "1", "--json"];
     run(lab.run(&[&convert[..], &["--dry-run"]].concat()));
     run(lab.run(&convert));
+    let disk = package.with_file_name("appliance-disk1.vmdk");
+    run(lab.run(&["convert", text(&disk), text(&lab.path("disk.raw")), "--json"]));
     run(lab.run(&["export", "/DC0/vm/small", "https://h/small.ova", "--json"]));
     run(lab.run(&["verify", text(&package), "--json"]));
     run(lab.run(&["inspect", text(&package), "--json"]));

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Lowest first.  A module may use only those before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 29] = [
     "args",
     "format",
     "exit",
@@ -23,6 +23,8 @@ const LAYERS: [&str; 27] = [
     "transfer",
     "import",
     "export",
+    "disk",
+    "convert",
     "verify",
     "lint",
     "inspect",
