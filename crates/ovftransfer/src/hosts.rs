@@ -59,13 +59,27 @@ pub(crate) async fn check(
 /// How long a host took to show who it is.
 async fn reach(device: &Device) -> Result<Duration, TransportError> {
     let started = Instant::now();
-    match tokio::time::timeout(HOST_LIMIT, device.reach()).await {
-        // A connection that broke after its handshake was to the right host.
-        Ok(Ok(()) | Err(TransportError::Broken { .. })) => Ok(started.elapsed()),
-        Ok(Err(error)) => Err(error),
+    match tokio::time::timeout(HOST_LIMIT, connect(device)).await {
+        Ok(reached) => reached.map(|()| started.elapsed()),
         Err(_) => {
             let reason = format!("no answer within {} seconds", HOST_LIMIT.as_secs());
             Err(TransportError::Connect { host: device.host(), reason })
+        }
+    }
+}
+
+async fn connect(device: &Device) -> Result<(), TransportError> {
+    let mut tried = 1;
+    loop {
+        match device.reach().await {
+            // A service that is being started again is there in a moment.
+            Err(TransportError::Connect { .. }) if tried < HOST_TRIES => {
+                tokio::time::sleep(HOST_PAUSE).await;
+                tried += 1;
+            }
+            // A connection that broke after its handshake was to the right host.
+            Ok(()) | Err(TransportError::Broken { .. }) => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -80,6 +94,12 @@ pub(crate) fn not_known_yet() -> Finding {
 /// How long one host may take.  In a network that works this is a matter of milliseconds; a packet
 /// that was lost is sent again after 1, 3 and 7 seconds.
 const HOST_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often a host is tried that cannot be connected to: as often as a stream would be begun.
+const HOST_TRIES: u32 = 3;
+
+/// Time between two tries.
+const HOST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Hosts that are tried at a time: the machines of a vApp are rarely on more.
 const HOSTS_AT_ONCE_MAX: usize = 32;
