@@ -53,7 +53,7 @@ pub(crate) async fn run(
     request.signing_key = key.map(Arc::new);
     request.spool_dir.clone_from(&args.spool_dir);
     let plan = async { Ok(request.plan().await?) };
-    let plan = interrupts.race(plan).await?;
+    let plan = interrupts.race(plan).await.map_err(with_advice)?;
     if args.dry_run {
         show(&plan, console);
         return Ok(plan.check()?);

@@ -103,6 +103,16 @@ fn what_is_wrong_is_refused_or_repaired_on_request() {
     assert_eq!(report["repairs"][0]["is_on_trust"], true);
     run(&["verify", text(&out)]).expect(0, &[]);
 
+    // A descriptor that somebody has changed on purpose.
+    replace(&manifest, &"0".repeat(64), digest);
+    replace(&descriptor, "appliance</Name>", "another</Name>");
+    let changed = path("changed.ova");
+    let args = ["convert", text(&descriptor), text(&changed)];
+    run(&args).expect(7, &["appliance.ovf", "--rehash"]);
+    run(&[&args[..], &["--rehash"]].concat()).expect(0, &["appliance.ovf", "taken as it is"]);
+    run(&["verify", text(&changed)]).expect(0, &[]);
+    run(&["verify", text(&descriptor)]).expect(7, &["appliance.ovf"]);
+
     fs::remove_file(path("in").join(disk)).unwrap();
     run(&["convert", text(&descriptor), text(&path("none.ova"))]).expect(6, &[disk]);
     run(&["convert", text(&path("nothing.ova")), text(&path("none.ova"))]).expect(14, &[]);

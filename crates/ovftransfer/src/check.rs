@@ -136,6 +136,7 @@ async fn check(
     meter: Arc<Meter>,
     cancel: &CancellationToken,
 ) -> Result<CheckedPackage, Error> {
+    package.prove_descriptor()?;
     let signature = package.signature(policy)?;
     package.check_fetched()?;
     check_sizes(&package)?;

@@ -24,6 +24,7 @@ pub use self::repair::Repair;
 use self::running::Running;
 use crate::artefact::Output;
 use crate::artefact::Place;
+use crate::check::not_proven;
 use crate::error::Check;
 use crate::error::Error;
 use crate::error::ErrorKind;
@@ -108,8 +109,9 @@ impl Convert {
     ///
     /// # Errors
     ///
-    /// [`Error::Package`] if the package is not sound and that cannot be repaired, [`Error::Refused`]
-    /// if the destination exists or is the package itself.
+    /// [`Error::Package`] if the package is not sound and that cannot be repaired,
+    /// [`Error::DigestMismatch`] and [`Error::Certificate`] if manifest or signature say that the
+    /// descriptor was changed, [`Error::Refused`] if the destination exists or is the package itself.
     pub async fn plan(self) -> Result<ConvertPlan, Error> {
         let place = Place::resolve(self.destination.clone(), self.source.descriptor().stem());
         self.check_apart(&place)?;
@@ -237,11 +239,21 @@ impl ConvertPlan {
     /// What the manifest leaves out, and what it names in vain.
     fn look_at_manifest(&mut self) -> Result<(), Error> {
         let package = &self.request.source;
+        match package.prove_descriptor() {
+            Err(Error::DigestMismatch { file, expected, computed, .. }) if self.request.rehash => {
+                self.repairs.push(Repair::Digest { file, expected, computed });
+            }
+            proven => proven?,
+        }
         for warning in package.warnings() {
             self.repairs.push(Repair::Archive { problem: warning.clone() });
         }
         match package.manifest() {
             Some(manifest) => {
+                if !self.request.rehash {
+                    // Its warnings are repairs here; its errors are about what is signed.
+                    not_proven(package, manifest)?;
+                }
                 let found = manifest_repairs(package, manifest, self.request.algorithm);
                 self.repairs.extend(found);
                 Ok(())

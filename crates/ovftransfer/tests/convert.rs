@@ -377,6 +377,41 @@ async fn a_digest_that_differs_is_an_error_or_told_loudly() {
     assert!(is_valid(&world.path("out.ova")).await);
 }
 
+/// People edit descriptors, and nothing but the manifest says so.
+#[tokio::test]
+async fn a_changed_descriptor_is_taken_only_on_request() {
+    let world = World::new();
+    let before = fs::read_to_string(world.descriptor()).unwrap();
+    fs::write(world.descriptor(), before + "<!-- mine -->").unwrap();
+    let files = world.files();
+    let late = archive([0, 2, 3, 1].map(|at| (&*files[at].0, &*files[at].1)));
+    let package = async |is_streamed: bool| match is_streamed {
+        true => Package::from_stream(stream(&late), "a pipe").await.unwrap(),
+        false => Package::open(&world.descriptor()).unwrap(),
+    };
+    for is_streamed in [false, true] {
+        let out = world.path("out.ova");
+        let strict = Convert::new(package(is_streamed).await, &out);
+        let error = run(strict).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{error}");
+        assert_eq!(world.others(), Vec::<String>::new());
+        let mut lax = Convert::new(package(is_streamed).await, &out);
+        lax.rehash = true;
+        let report = run(lax).await.unwrap();
+        let [Repair::Digest { file, .. }] = &report.repairs[..] else { panic!("{report:?}") };
+        assert_eq!(file.as_str(), "web.ovf");
+        assert!(report.is_descriptor_kept && is_valid(&out).await);
+        fs::remove_file(&out).unwrap();
+    }
+    // Opening it is no proof: whoever does something with it asks first.
+    let package = Package::open(&world.descriptor()).unwrap();
+    assert!(package.prove_descriptor().is_err());
+    let policy = SignaturePolicy::default();
+    let cancel = Default::default();
+    let checked = check_package(Arc::new(package), &policy, Arc::default(), &cancel).await;
+    assert_eq!(checked.unwrap_err().kind(), ErrorKind::DigestMismatch);
+}
+
 #[tokio::test]
 async fn names_become_those_that_every_product_takes() {
     let world = World::new();

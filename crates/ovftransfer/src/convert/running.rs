@@ -277,7 +277,10 @@ impl Running {
         for warning in end.ova.warnings() {
             self.note(Repair::Archive { problem: warning.to_string() });
         }
-        check_end(package, &end)?;
+        if let Err(error) = check_end(package, &end) {
+            // A digest that differs there is the descriptor's.
+            self.take_as_it_is(package.descriptor(), error)?;
+        }
         self.look_at_strangers(&end);
         self.look_at_late_signature(&end)?;
         let Some(manifest) = &end.manifest else {

@@ -17,6 +17,7 @@ use crate::store::parts::PackageFile;
 
 /// What can be known to go wrong before the server is asked; returns what is only odd.
 pub(super) fn check_package(package: &Package) -> Result<Vec<Finding>, Error> {
+    package.prove_descriptor()?;
     package.check_fetched()?;
     check_sizes(package)?;
     for file in package.envelope().references() {

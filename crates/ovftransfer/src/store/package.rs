@@ -67,8 +67,8 @@ impl Package {
     /// # Errors
     ///
     /// [`Error::Local`] if a file cannot be read; [`Error::Envelope`], [`Error::Manifest`],
-    /// [`Error::Ova`] and [`Error::Package`] if the package is not valid or lacks a file;
-    /// [`Error::DigestMismatch`] if the manifest disagrees about the descriptor.
+    /// [`Error::Ova`] and [`Error::Package`] if the package is not valid or lacks a file.  The
+    /// manifest is not compared with anything yet, see [`prove_descriptor`](Self::prove_descriptor).
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::open_by(Rules::Strict, path)
     }
@@ -79,7 +79,7 @@ impl Package {
     ///
     /// Those of [`open`](Self::open).
     pub fn open_by(rules: Rules, path: &Path) -> Result<Self, Error> {
-        Self::new(local::open(path, rules)?)
+        Ok(Self::new(local::open(path, rules)?))
     }
 
     /// Opens a package on a web server: a descriptor (`.ovf`) with its files beside it, or an OVA,
@@ -95,7 +95,7 @@ impl Package {
     /// Those of [`open`](Self::open), and [`Error::Stream`] for the way to the server and for what
     /// it answers.
     pub async fn fetch(url: &PackageUrl, options: &FetchOptions) -> Result<Self, Error> {
-        Self::new(fetch::open(url, options).await?)
+        Ok(Self::new(fetch::open(url, options).await?))
     }
 
     /// Opens a package in a store of the caller's.
@@ -107,7 +107,7 @@ impl Package {
         files: &dyn PackageFiles,
         descriptor: &FileName,
     ) -> Result<Self, Error> {
-        Self::new(Parts::read(&Stocked(files), descriptor).await?)
+        Ok(Self::new(Parts::read(&Stocked(files), descriptor).await?))
     }
 
     /// Reads an OVA from its first byte on, as it comes: up to the first file after the descriptor
@@ -139,7 +139,7 @@ impl Package {
         stream: ByteStream,
         location: impl Into<String>,
     ) -> Result<Self, Error> {
-        Self::new(in_order::open(stream, location.into(), rules).await?)
+        Ok(Self::new(in_order::open(stream, location.into(), rules).await?))
     }
 
     /// Finds the files that the descriptor names by an address on a web server (DSP0243 1.1.0
@@ -305,10 +305,10 @@ impl Package {
         Error::Package { package: self.display(), problem: problem.into() }
     }
 
-    fn new(parts: Parts) -> Result<Self, Error> {
+    fn new(parts: Parts) -> Self {
         let Parts { location, descriptor, envelope, manifest, certificate, .. } = parts;
         let Parts { files, missing, warnings, in_order, .. } = parts;
-        let package = Self {
+        Self {
             location,
             descriptor,
             envelope,
@@ -318,14 +318,21 @@ impl Package {
             missing,
             warnings,
             in_order,
-        };
-        if let Some(manifest) = &package.manifest {
-            package.check_descriptor(manifest)?;
         }
-        Ok(package)
     }
 
-    /// The descriptor has been read anyway, so its digest can be compared at once.
+    /// Compares the descriptor with the manifest that has come, if one has.
+    ///
+    /// Whoever plans an import, checks or converts the package does this first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DigestMismatch`] if they disagree: somebody has changed the descriptor.
+    pub fn prove_descriptor(&self) -> Result<(), Error> {
+        check_descriptor(&self.descriptor, &self.envelope, self.manifest())
+    }
+
+    /// Compares the descriptor with a manifest.
     pub(crate) fn check_descriptor(&self, manifest: &Manifest) -> Result<(), Error> {
         check_descriptor(&self.descriptor, &self.envelope, Some(manifest))
     }
