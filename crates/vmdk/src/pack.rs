@@ -19,7 +19,7 @@ pub struct Level(u8);
 impl Level {
     /// Compression that costs the least time.
     pub const FASTEST: Self = Self(1);
-    /// Compression that leaves the least bytes, at a fortieth of the speed.
+    /// Compression that leaves the least bytes, at a twenty-fifth of the speed.
     pub const SMALLEST: Self = Self(12);
     /// No compression at all.
     pub const STORE: Self = Self(0);
