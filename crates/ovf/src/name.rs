@@ -62,6 +62,13 @@ impl FileName {
         self.split_extension().is_some_and(|(_, own)| own.eq_ignore_ascii_case(extension))
     }
 
+    /// Whether macOS has put it beside a file, for what other systems have no place for: `._vm.ovf`
+    /// beside `vm.ovf` (AppleDouble).  It is no descriptor, whatever its extension.
+    #[must_use]
+    pub fn is_apple_double(&self) -> bool {
+        self.0.rsplit('/').next().is_some_and(|last| last.starts_with("._"))
+    }
+
     /// The name without its extension: `vm` for `vm.ovf`, `vm` for `vm`.
     #[must_use]
     pub fn stem(&self) -> &str {
@@ -247,6 +254,8 @@ mod tests {
         let name = FileName::new("a.b/vm.OVF").unwrap();
         assert!(name.has_extension("ovf"));
         assert_eq!(name.stem(), "a.b/vm");
+        assert!(!name.is_apple_double());
+        assert!(FileName::new("a/._vm.ovf").unwrap().is_apple_double());
         assert_eq!(FileName::new("a.b/vm").unwrap().stem(), "a.b/vm");
     }
 

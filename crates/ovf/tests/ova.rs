@@ -311,6 +311,16 @@ fn one_descriptor_is_needed_and_better_comes_first() {
 }
 
 #[test]
+fn what_macos_puts_beside_files_is_passed_over() {
+    let double = b"\0\x05\x16\x07";
+    let parts = ["._vm.ovf", "vm.ovf", "._vm.mf", "vm.mf"].map(|name| file(name, double));
+    let ova = Ova::index(&[&parts.concat()[..], &ZEROS].concat()).unwrap();
+    assert_eq!(ova.descriptor().name(), &name("vm.ovf"));
+    assert_eq!(ova.manifest().unwrap().name(), &name("vm.mf"));
+    assert_eq!((ova.members().len(), ova.warnings().len()), (4, 0));
+}
+
+#[test]
 fn wrapped_archives_are_named() {
     for (start, format, command) in [
         (b"\x1F\x8B\x08\0".as_slice(), "gzip", "gunzip"),

@@ -76,7 +76,8 @@ fn archive_in_order(mut stream: impl Read) -> Result<Lint, Error> {
         at_byte += bytes.len() as u64;
         let Some(member) = walk.feed(&bytes).map_err(unsound)? else { continue };
         let (name, size_bytes) = (member.name().clone(), member.size_bytes());
-        let is_descriptor = descriptor.is_empty() && name.has_extension("ovf");
+        let is_descriptor =
+            descriptor.is_empty() && name.has_extension("ovf") && !name.is_apple_double();
         let limit = if is_descriptor { DESCRIPTOR_BYTES_MAX + 1 } else { START_BYTES as u64 };
         let mut start = Vec::new();
         stream.by_ref().take(size_bytes.min(limit)).read_to_end(&mut start).map_err(broken)?;

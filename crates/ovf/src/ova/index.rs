@@ -79,7 +79,7 @@ impl Ova {
     pub fn new(walk: Walk) -> Result<Self, OvaError> {
         let (members, mut warnings) = walk.into_parts();
         let descriptor = the_descriptor(&members)?;
-        if let Some(first) = members.first().filter(|first| **first != descriptor) {
+        if let Some(first) = own(&members).next().filter(|first| **first != descriptor) {
             warnings.push(OvaWarning::DescriptorNotFirst { file: first.name.clone() });
         }
         let manifest = the_only(&members, "mf", &descriptor);
@@ -134,7 +134,7 @@ impl Ova {
 /// The descriptor must come first (DSP0243 1.1.0 §5.3), but a package that somebody packed by hand
 /// means the same to every tool in any order, as long as there is one descriptor.
 fn the_descriptor(members: &[Member]) -> Result<Member, OvaError> {
-    let mut descriptors = members.iter().filter(|member| member.name.has_extension("ovf"));
+    let mut descriptors = of_extension(members, "ovf");
     match (descriptors.next(), descriptors.next()) {
         (Some(only), None) => Ok(only.clone()),
         (Some(_), Some(second)) => Err(OvaError::SecondDescriptor { file: second.name.clone() }),
@@ -153,4 +153,16 @@ fn the_only(members: &[Member], extension: &str, descriptor: &Member) -> Option<
         (None, Some(only), None) => Some(only.clone()),
         _ => None,
     }
+}
+
+fn of_extension<'m>(
+    members: &'m [Member],
+    extension: &str,
+) -> impl Iterator<Item = &'m Member> + Clone {
+    own(members).filter(move |member| member.name.has_extension(extension))
+}
+
+/// Members that are not only there because the archive was made on macOS.
+fn own(members: &[Member]) -> impl Iterator<Item = &Member> + Clone {
+    members.iter().filter(|member| !member.name.is_apple_double())
 }

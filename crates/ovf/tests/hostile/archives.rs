@@ -466,6 +466,16 @@ fn ends() -> Vec<Case> {
         Case::sane("one zero block", package().raw(&[0; 512]).cut()),
         Case::sane("64 KiB of zeros", package().raw(&vec![0; 64 << 10]).cut()),
         Case::sane("as it should be", package().end()),
+        Case::sane(
+            "made on macOS",
+            Tar::default()
+                .file("./._vm.ovf", b"\0\x05\x16\x07")
+                .file("./vm.ovf", DESCRIPTOR)
+                .pax(b'x', &[("LIBARCHIVE.xattr.com.apple.quarantine", "MDA4MQ")])
+                .file("._data.bin", b"\0\x05\x16\x07")
+                .data()
+                .end(),
+        ),
         Case::sane("descriptor at the end", Tar::default().data().file("vm.ovf", DESCRIPTOR).end()),
     ]
 }

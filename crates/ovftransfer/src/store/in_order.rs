@@ -271,6 +271,9 @@ impl Reader {
     /// The next file; manifests and certificates are kept on the way.
     async fn file(&mut self) -> Result<Option<Member>, Error> {
         while let Some(member) = self.member().await? {
+            if member.name().is_apple_double() {
+                continue;
+            }
             if member.name().has_extension("mf") {
                 // Together they have as much room as one.
                 let kept: u64 = self.small.values().map(|bytes| bytes.len() as u64).sum();

@@ -216,6 +216,8 @@ pub(crate) fn only_descriptor(folder: &Path) -> Result<PathBuf, Error> {
     let mut found: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("ovf")))
+        // What macOS puts beside a file on disks of other systems.
+        .filter(|path| !path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"._")))
         .take(2)
         .collect();
     let problem = match (found.pop(), found.pop()) {

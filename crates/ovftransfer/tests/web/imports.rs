@@ -391,7 +391,13 @@ async fn a_stream_may_begin_with_the_manifest() {
         archive
     };
     let world = World::new().await;
-    let report = world.stream(archive(&["mf", "ovf", "disk0", "disk1"])).await.unwrap();
+    let double = {
+        let mut writer = Writer::new(Vec::new());
+        writer.append(&FileName::new("._x.ovf").unwrap(), 1, &mut b"x".as_slice()).unwrap();
+        writer.finish().unwrap()[..1024].to_vec()
+    };
+    let made_on_macos = [&double[..], &archive(&["mf", "ovf", "disk0", "disk1"])].concat();
+    let report = world.stream(made_on_macos).await.unwrap();
     assert!(report.files.iter().all(|file| file.by_package), "{report:?}");
     world.expect_machine();
 
