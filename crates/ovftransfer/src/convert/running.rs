@@ -143,11 +143,7 @@ impl Running {
         artefact.reserve_for(&descriptor, expected_bytes, names, algorithm, certificate).await?;
         match plan.request.source.in_order() {
             None => self.move_each(artefact, moved, scope).await?,
-            Some(in_order) => {
-                let moving = Box::pin(self.move_in_order(in_order, artefact, moved, scope));
-                // Where it waits for the next file, nothing else would end it.
-                scope.run_until_cancelled(moving).await.unwrap_or(Err(Error::Cancelled))?;
-            }
+            Some(in_order) => self.move_in_order(in_order, artefact, moved, scope).await?,
         }
         let order = artefact.order(planned.clone()).await?;
         if order != planned {
@@ -256,7 +252,12 @@ impl Running {
         // What went by of the files that others are made of.
         let mut parts: Vec<(FileName, Seen)> = Vec::new();
         let stall = Some(self.options.stall);
-        while let Some(arriving) = arriving::next(package, in_order, stall, |_| true).await? {
+        loop {
+            // What waits may be dropped, what writes may not: a write that is under way would meet
+            // the clean-up.
+            let next = Box::pin(arriving::next(package, in_order, stall, |_| true));
+            let next = scope.run_until_cancelled(next).await.unwrap_or(Err(Error::Cancelled))?;
+            let Some(arriving) = next else { break };
             let Arriving { reference, source, seen, stored_bytes } = arriving;
             let Some((planned, meter)) = of(reference.href()) else { continue };
             let misfit = self.plan.check_size(planned, stored_bytes)?;
@@ -273,7 +274,8 @@ impl Running {
                 self.move_known(planned, meter, artefact, moved, scope).await?;
             }
         }
-        let end = in_order.end().await?;
+        let end = scope.run_until_cancelled(in_order.end()).await;
+        let end = end.unwrap_or(Err(Error::Cancelled))?;
         for warning in end.ova.warnings() {
             self.note(Repair::Archive { problem: warning.to_string() });
         }
