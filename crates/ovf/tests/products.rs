@@ -163,3 +163,31 @@ proptest! {
         }
     }
 }
+
+/// As the descriptor of the vCenter 6.5 appliance has it: the processors of all its sizes together
+/// would be 326.
+#[test]
+fn a_configuration_without_a_prefix_is_one() {
+    let item = |id: u32, configuration: &str, quantity: u32| {
+        format!(
+            "<Item {configuration}><rasd:ElementName>cpu</rasd:ElementName>\
+             <rasd:InstanceID>{id}</rasd:InstanceID><rasd:ResourceType>3</rasd:ResourceType>\
+             <rasd:VirtualQuantity>{quantity}</rasd:VirtualQuantity></Item>"
+        )
+    };
+    let text = format!(
+        "<Envelope xmlns='http://schemas.dmtf.org/ovf/envelope/1' \
+         xmlns:ovf='http://schemas.dmtf.org/ovf/envelope/1' xmlns:rasd='http://schemas.dmtf.org/\
+         wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData'>\
+         <VirtualSystem ovf:id='vm'><VirtualHardwareSection>{}{}</VirtualHardwareSection>\
+         </VirtualSystem></Envelope>",
+        item(1, "configuration='tiny'", 2),
+        item(2, "configuration='large'", 16),
+    );
+    let envelope = Envelope::parse(text).unwrap();
+    let cpus = |configuration| {
+        let items = envelope.systems()[0].items_in(Some(configuration));
+        items.iter().filter_map(|item| item.quantity()).collect::<Vec<_>>()
+    };
+    assert_eq!((cpus("tiny"), cpus("large")), (vec![2], vec![16]));
+}

@@ -175,7 +175,7 @@ impl<'a, 'input> Describer<'_, 'a, 'input> {
         let values = self.reader.children(node, "Value").filter_map(|value| {
             Some(PropertyValue {
                 value: self.reader.attribute(value, "value")?.to_owned(),
-                configuration: self.reader.attribute(value, "configuration").and_then(non_empty),
+                configuration: self.reader.configuration(value).map(str::to_owned),
             })
         });
         Ok(Property {

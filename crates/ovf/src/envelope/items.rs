@@ -96,7 +96,7 @@ pub(super) fn item<'a, 'input>(
         connections: texts("Connection"),
         quantity: number("VirtualQuantity", u64::MAX)?,
         allocation_units: text("AllocationUnits"),
-        configuration: reader.attribute(node, "configuration").and_then(non_empty),
+        configuration: reader.configuration(node).map(str::to_owned),
         description: text("Description"),
         automatic_allocation: text("AutomaticAllocation").as_deref().and_then(boolean),
         reservation: lenient("Reservation"),

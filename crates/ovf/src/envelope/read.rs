@@ -322,7 +322,7 @@ impl<'a, 'input> Reader<'a, 'input> {
                     values: HashMap::new(),
                 };
                 for special in self.children(node, "Value") {
-                    let configuration = self.attribute(special, "configuration");
+                    let configuration = self.configuration(special);
                     if let (Some(id), Some(value)) =
                         (configuration, self.attribute(special, "value"))
                     {

@@ -90,6 +90,15 @@ impl<'a, 'input> Reader<'a, 'input> {
         node.attribute((self.ovf, name))
     }
 
+    /// The configurations that an element is for, with blanks between.
+    ///
+    /// VMware's own appliances (vCenter 6.5) write the attribute without a prefix, and vSphere reads it.
+    pub(super) fn configuration(self, node: Node<'a, 'input>) -> Option<&'a str> {
+        let found =
+            self.attribute(node, "configuration").or_else(|| node.attribute("configuration"));
+        found.filter(|ids| !ids.is_empty())
+    }
+
     /// The value of a property if the user sets none.
     pub(super) fn property_value(self, node: Node<'a, 'input>) -> Option<&'a str> {
         let drafted = || self.attribute(node, "defaultValue").filter(|_| self.is_draft);
