@@ -54,7 +54,9 @@ fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (record, rest) = bytes.split_at_checked(len_bytes)?;
     let pair = record.get(blank + 1..)?.strip_suffix(b"\n")?;
     let equal = pair.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
-    Some((pair.get(..equal)?, pair.get(equal + 1..)?, rest))
+    // To GNU tar a zero ends the record before its equal sign.
+    let key = pair.get(..equal).filter(|key| !key.contains(&0))?;
+    Some((key, pair.get(equal + 1..)?, rest))
 }
 
 /// A second value, or an empty one, which takes the first back, is read differently by tools.
@@ -92,6 +94,7 @@ mod tests {
             b"+9 path=a\n",
             b"9 =pat=a\n",
             b"7 path\n",
+            b"14 mt\0me=1.50\n",
             b"99999999999999999999 path=a\n",
             b"9 path=a\n9 path=a\n",
             b"8 size=\n",

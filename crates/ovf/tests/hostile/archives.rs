@@ -280,6 +280,7 @@ fn extended() -> Vec<Case> {
         ("length in hex", b"0x9 path=a\n"),
         ("length beyond 64 bits", b"99999999999999999999 path=a\n"),
         ("no key", b"5 =a\n"),
+        ("zero in the key", b"14 mt\0me=1.50\n"),
         ("no equal sign", b"7 path\n"),
         ("no line feed", b"9 path=a "),
         ("rubbish behind", b"9 path=a\nrubbish"),
