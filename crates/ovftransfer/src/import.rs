@@ -169,7 +169,8 @@ impl Import {
     ///
     /// # Errors
     ///
-    /// [`Error::Package`] if the package cannot be imported or its manifest leaves a file out,
+    /// [`Error::Package`] if the package cannot be imported or its signed manifest leaves a file out,
+    /// [`Error::DigestMismatch`] if the manifest disagrees about the descriptor,
     /// [`Error::Certificate`] and [`Error::Unsigned`] if its signature is not as it should be,
     /// [`Error::Eulas`] if its licences were not agreed to, [`Error::Server`] and
     /// [`Error::NotFound`] if something that the request names is not there,

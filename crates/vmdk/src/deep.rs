@@ -5,7 +5,6 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
-use std::thread::JoinHandle;
 
 use libdeflater::Decompressor;
 
@@ -16,7 +15,7 @@ use crate::header::Header;
 use crate::header::SECTOR_BYTES;
 use crate::inflate::inflate;
 use crate::pool;
-use crate::pool::Pool;
+use crate::pool::Workers;
 use crate::scan::Position;
 use crate::scan::Scanner;
 use crate::scan::Summary;
@@ -56,7 +55,7 @@ pub type OnAnyGrain = dyn Fn(u64, &[u8]) -> io::Result<()> + Send + Sync;
 pub struct DeepCheck {
     scanner: Scanner,
     header: Option<Arc<Header>>,
-    workers: Workers,
+    workers: Workers<Batch>,
     /// How many there will be.
     threads: usize,
     jobs_max: usize,
@@ -99,7 +98,7 @@ impl DeepCheck {
         Self {
             scanner: Scanner::new(),
             header: None,
-            workers: Workers { pool: Arc::new(Pool::new()), threads: Vec::new() },
+            workers: Workers::new(),
             threads: pool::threads(threads),
             jobs_max: 0,
             on_grain: None,
@@ -278,22 +277,6 @@ impl Batch {
             start = end;
         }
         Ok(())
-    }
-}
-
-/// Threads that inflate batches; they end when this is dropped.
-struct Workers {
-    pool: Arc<Pool<Batch>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        self.pool.close();
-        for thread in self.threads.drain(..) {
-            // A panic in a thread was told by an error already.
-            drop(thread.join());
-        }
     }
 }
 

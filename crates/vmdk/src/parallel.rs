@@ -4,7 +4,6 @@ use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 use std::thread;
-use std::thread::JoinHandle;
 
 use crate::assemble::Assembly;
 use crate::batch::BATCH_GRAINS;
@@ -17,7 +16,7 @@ use crate::pack::Options;
 use crate::pack::Packer;
 use crate::pack::is_zero;
 use crate::pool;
-use crate::pool::Pool;
+use crate::pool::Workers;
 use crate::scan::Summary;
 use crate::scan::len_u64;
 
@@ -45,7 +44,7 @@ use crate::scan::len_u64;
 /// ```
 pub struct ParallelWriter<W> {
     file: Assembly<W>,
-    workers: Workers,
+    workers: Workers<Batch>,
     jobs_max: usize,
     /// What is being filled.
     batch: Batch,
@@ -77,7 +76,7 @@ impl<W: Write> ParallelWriter<W> {
         let count = pool::threads(options.threads);
         let mut writer = Self {
             file,
-            workers: Workers { pool: Arc::new(Pool::new()), threads: Vec::with_capacity(count) },
+            workers: Workers::new(),
             jobs_max: pool::jobs(count, Batch::bytes(grain_len, BATCH_GRAINS)),
             batch: Batch::new(grain_len, BATCH_GRAINS),
             free: Vec::new(),
@@ -216,21 +215,5 @@ impl<W: Write> ParallelWriter<W> {
         batch.clear();
         self.free.push(batch);
         Ok(())
-    }
-}
-
-/// Threads that pack batches; they end when this is dropped.
-struct Workers {
-    pool: Arc<Pool<Batch>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        self.pool.close();
-        for thread in self.threads.drain(..) {
-            // A panic in a thread was told by an error already.
-            drop(thread.join());
-        }
     }
 }

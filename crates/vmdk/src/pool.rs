@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::thread;
+use std::thread::JoinHandle;
 
 /// A row of jobs.  One thread puts them in and takes them out again in the same order; workers do
 /// them in between.
@@ -127,6 +129,29 @@ impl<J> State<J> {
         self.row.pop_front();
         self.first += 1;
         Some(job)
+    }
+}
+
+/// A pool and the threads that do its jobs; they end when this is dropped.
+pub(crate) struct Workers<J> {
+    pub(crate) pool: Arc<Pool<J>>,
+    pub(crate) threads: Vec<JoinHandle<()>>,
+}
+
+impl<J> Workers<J> {
+    /// A pool that nobody works for yet.
+    pub(crate) fn new() -> Self {
+        Self { pool: Arc::new(Pool::new()), threads: Vec::new() }
+    }
+}
+
+impl<J> Drop for Workers<J> {
+    fn drop(&mut self) {
+        self.pool.close();
+        for thread in self.threads.drain(..) {
+            // A panic in a thread was told by an error already.
+            drop(thread.join());
+        }
     }
 }
 

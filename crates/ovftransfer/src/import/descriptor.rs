@@ -56,6 +56,7 @@ mod tests {
         assert!(finding.to_string().contains("a draft of OVF (version 0.9)"), "{finding}");
         assert!(found("http://schemas.dmtf.org/ovf/envelope/1").is_empty());
     }
+
     #[test]
     fn a_section_that_must_be_understood_is_told() {
         let found = |attributes: &str| {

@@ -1,6 +1,5 @@
 //! A package that is read: its descriptor, its manifest, and where its files are.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,17 +45,7 @@ use crate::store::url::PackageUrl;
 /// | a store of the caller's | [`from_files`](Self::from_files) | in parallel |
 #[derive(Debug)]
 pub struct Package {
-    location: String,
-    descriptor: FileName,
-    envelope: Envelope,
-    manifest: Option<Manifest>,
-    certificate: Option<StoredCertificate>,
-    /// What the descriptor refers to; empty if it comes in its own order.
-    files: BTreeMap<FileName, PackageFile>,
-    /// Files that the manifest names and the package does not have.
-    missing: Vec<FileName>,
-    warnings: Vec<String>,
-    in_order: Option<Arc<InOrder>>,
+    parts: Parts,
 }
 
 impl Package {
@@ -154,20 +143,22 @@ impl Package {
     /// [`Error::Package`] for an address that is not taken and a file that is not there;
     /// [`Error::Stream`] for the way to the server and for what it answers.
     pub async fn fetch_references(&mut self, options: &FetchOptions) -> Result<(), Error> {
-        let found = remote::fetch(&self.location, &self.envelope, self.manifest(), options).await?;
+        let found =
+            remote::fetch(&self.parts.location, &self.parts.envelope, self.manifest(), options)
+                .await?;
         // The manifest of a stream may come later.
         let late = match self.manifest() {
             None if self.is_in_order() => ALL_ALGORITHMS.to_vec(),
             _ => Vec::new(),
         };
         let found = found.into_iter();
-        self.files.extend(found.map(|(name, file)| (name, file.recording(late.clone()))));
+        self.parts.files.extend(found.map(|(name, file)| (name, file.recording(late.clone()))));
         Ok(())
     }
 
     /// Refuses a package whose files are not all found.
     pub(crate) fn check_fetched(&self) -> Result<(), Error> {
-        let mut references = self.envelope.references().iter();
+        let mut references = self.parts.envelope.references().iter();
         let is_missing = |one: &&FileRef| one.url().is_some() && self.file(one.href()).is_none();
         match references.find(is_missing).and_then(remote::refusal) {
             Some(problem) => Err(self.wrong(problem)),
@@ -178,19 +169,19 @@ impl Package {
     /// Where the package lies, for people: a path, a URL without anything secret, a name.
     #[must_use]
     pub fn location(&self) -> &str {
-        &self.location
+        &self.parts.location
     }
 
     /// The name of the descriptor in the package.
     #[must_use]
     pub const fn descriptor(&self) -> &FileName {
-        &self.descriptor
+        &self.parts.descriptor
     }
 
     /// The descriptor.
     #[must_use]
     pub const fn envelope(&self) -> &Envelope {
-        &self.envelope
+        &self.parts.envelope
     }
 
     /// The manifest, if the package has one.
@@ -198,7 +189,7 @@ impl Package {
     /// Of an OVA that is read in its order: if it stands before the first file.
     #[must_use]
     pub const fn manifest(&self) -> Option<&Manifest> {
-        self.manifest.as_ref()
+        self.parts.manifest.as_ref()
     }
 
     /// Whether the package has a certificate.
@@ -206,7 +197,7 @@ impl Package {
     /// Of an OVA that is read in its order: if it stands before the first file.
     #[must_use]
     pub const fn has_certificate(&self) -> bool {
-        self.certificate.is_some()
+        self.parts.certificate.is_some()
     }
 
     /// The signature of the package, if it has one.
@@ -223,17 +214,18 @@ impl Package {
         if self.may_be_signed_later() {
             return Ok(None);
         }
-        policy.judge(&self.sealed(self.manifest.as_ref(), self.certificate.as_ref()))
+        policy.judge(&self.sealed(self.parts.manifest.as_ref(), self.parts.certificate.as_ref()))
     }
 
     /// Whether only the end of a stream tells whether and how the package is signed.
     pub(crate) const fn may_be_signed_later(&self) -> bool {
-        self.in_order.is_some() && (self.manifest.is_none() || self.certificate.is_none())
+        self.parts.in_order.is_some()
+            && (self.parts.manifest.is_none() || self.parts.certificate.is_none())
     }
 
     /// The certificate that has come.
     pub(crate) const fn certificate(&self) -> Option<&StoredCertificate> {
-        self.certificate.as_ref()
+        self.parts.certificate.as_ref()
     }
 
     /// What a signature is about, with what the end of a stream has told.
@@ -242,29 +234,34 @@ impl Package {
         manifest: Option<&'s Manifest>,
         certificate: Option<&'s StoredCertificate>,
     ) -> Sealed<'s> {
-        Sealed { package: &self.location, descriptor: &self.descriptor, manifest, certificate }
+        Sealed {
+            package: &self.parts.location,
+            descriptor: &self.parts.descriptor,
+            manifest,
+            certificate,
+        }
     }
 
     /// What is odd about the package but does no harm.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
-        &self.warnings
+        &self.parts.warnings
     }
 
     /// Whether the package can be read once only, in its own order.
     #[must_use]
     pub const fn is_in_order(&self) -> bool {
-        self.in_order.is_some()
+        self.parts.in_order.is_some()
     }
 
     /// A file of the package, by its name in the descriptor; none if it has yet to come.
     pub(crate) fn file(&self, name: &FileName) -> Option<&PackageFile> {
-        self.files.get(name)
+        self.parts.files.get(name)
     }
 
     /// The descriptor's reference that stands for a file, by its name there or the file's own.
     pub(crate) fn reference(&self, name: &FileName) -> Option<&FileRef> {
-        let references = self.envelope.references();
+        let references = self.parts.envelope.references();
         let named = references.iter().find(|file| file.href() == name);
         named.or_else(|| references.iter().find(|file| is_about(file, name)))
     }
@@ -282,22 +279,22 @@ impl Package {
 
     /// Files that the manifest names and the package does not have.
     pub(crate) fn missing(&self) -> &[FileName] {
-        &self.missing
+        &self.parts.missing
     }
 
     /// Whether a referenced file is the content of a disk.
     pub(crate) fn is_disk(&self, file: &FileRef) -> bool {
-        is_disk(&self.envelope, file)
+        is_disk(&self.parts.envelope, file)
     }
 
     /// The files as they come, if they come in an order of their own.
     pub(crate) const fn in_order(&self) -> Option<&Arc<InOrder>> {
-        self.in_order.as_ref()
+        self.parts.in_order.as_ref()
     }
 
     /// Text for messages.
     pub(crate) fn display(&self) -> String {
-        self.location.clone()
+        self.parts.location.clone()
     }
 
     /// An error about the package.
@@ -305,20 +302,8 @@ impl Package {
         Error::Package { package: self.display(), problem: problem.into() }
     }
 
-    fn new(parts: Parts) -> Self {
-        let Parts { location, descriptor, envelope, manifest, certificate, .. } = parts;
-        let Parts { files, missing, warnings, in_order, .. } = parts;
-        Self {
-            location,
-            descriptor,
-            envelope,
-            manifest,
-            certificate,
-            files,
-            missing,
-            warnings,
-            in_order,
-        }
+    const fn new(parts: Parts) -> Self {
+        Self { parts }
     }
 
     /// Compares the descriptor with the manifest that has come, if one has.
@@ -329,12 +314,12 @@ impl Package {
     ///
     /// [`Error::DigestMismatch`] if they disagree: somebody has changed the descriptor.
     pub fn prove_descriptor(&self) -> Result<(), Error> {
-        check_descriptor(&self.descriptor, &self.envelope, self.manifest())
+        check_descriptor(&self.parts.descriptor, &self.parts.envelope, self.manifest())
     }
 
     /// Compares the descriptor with a manifest.
     pub(crate) fn check_descriptor(&self, manifest: &Manifest) -> Result<(), Error> {
-        check_descriptor(&self.descriptor, &self.envelope, Some(manifest))
+        check_descriptor(&self.parts.descriptor, &self.parts.envelope, Some(manifest))
     }
 }
 

@@ -106,7 +106,9 @@ pub(crate) struct Parts {
     pub(crate) envelope: Envelope,
     pub(crate) manifest: Option<Manifest>,
     pub(crate) certificate: Option<StoredCertificate>,
+    /// What the descriptor refers to; empty if it comes in its own order.
     pub(crate) files: BTreeMap<FileName, PackageFile>,
+    /// Files that the manifest names and the package does not have.
     pub(crate) missing: Vec<FileName>,
     pub(crate) warnings: Vec<String>,
     pub(crate) in_order: Option<Arc<InOrder>>,
