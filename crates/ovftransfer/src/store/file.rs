@@ -306,6 +306,19 @@ pub(crate) fn start_writeback(file: &File, _at_byte: u64, _len_bytes: u64) -> io
     file.sync_data()
 }
 
+/// Gives back the room of a part of a file that nobody reads any more, where the file system can.
+///
+/// What has not reached the disk yet never has to.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub(crate) fn release(file: &File, at_byte: u64, len_bytes: u64) {
+    let hole = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    // Only room is lost where it cannot, and only until the file is gone.
+    let _ignored = rustix::fs::fallocate(file, hole, at_byte, len_bytes);
+}
+
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+pub(crate) fn release(_file: &File, _at_byte: u64, _len_bytes: u64) {}
+
 /// Free space in bytes for callers without privileges, on the file system of `folder`.
 #[cfg(unix)]
 pub(crate) fn free_bytes(folder: &Path) -> io::Result<u64> {
@@ -415,6 +428,24 @@ mod tests {
         let path = folder.join("source");
         fs::write(&path, bytes).unwrap();
         FileSource::new(Arc::new(File::open(path).unwrap()), 0, bytes.len() as u64)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn released_room_is_free_and_the_rest_stays() {
+        use std::os::unix::fs::MetadataExt;
+
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![7; 4 << 20]).unwrap();
+        file.sync_all().unwrap();
+        let before = file.metadata().unwrap();
+        release(&file, 0, 3 << 20);
+        let after = file.metadata().unwrap();
+        assert_eq!(after.len(), 4 << 20);
+        assert!(after.blocks() + (2 << 20) / 512 < before.blocks(), "{}", after.blocks());
+        let mut rest = vec![0; 1 << 20];
+        file.read_exact_at(&mut rest, 3 << 20).unwrap();
+        assert_eq!(rest, vec![7; 1 << 20]);
     }
 
     /// A runtime may have one thread for blocking work, for any number of streams.

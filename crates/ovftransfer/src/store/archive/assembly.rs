@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use crate::store::Sink;
 use crate::store::file::SYNC_BYTES;
 use crate::store::file::blocking;
+use crate::store::file::release;
 use crate::store::file::start_writeback;
 use crate::store::file::write_batch;
 use crate::store::spool::Collect;
@@ -286,7 +287,9 @@ impl Place {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             // The disk writes while the next piece is copied; sealing waits for all of it.
-            start_writeback(content, start + spooled.size_bytes - rest, step)?;
+            let from_byte = spooled.size_bytes - rest;
+            start_writeback(content, start + from_byte, step)?;
+            release(&spooled.content, from_byte, step);
             rest -= step;
         }
         self.finish(content, &spooled.file, spooled.size_bytes)
