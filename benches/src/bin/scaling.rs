@@ -7,18 +7,24 @@
 //!
 //! Starts `ovftransfer simulate` with the scenarios of `fixtures/scenarios`, each in a process of
 //! its own, and exports from it with one stream and with eight.  The wall time and the peak memory
-//! of the exporting process are those that GNU time (`/usr/bin/time`) sees.  Ends with an error
-//! when a goal is missed.
+//! of the exporting process are those that GNU time (`/usr/bin/time`) sees.
+//!
+//! Sealing an OVA writes all disks but one a second time, at the rate of the machine's disk, which
+//! varies more than anything else here: the OVA is the median of three runs, and beside it stands
+//! what the disk takes for as many bytes.  Ends with an error when a goal is missed.
 #![expect(clippy::print_stdout, reason = "a program that prints a table")]
+#![expect(clippy::disallowed_methods, reason = "a real clock is what measures")]
 
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -34,8 +40,15 @@ fn main() -> Result<()> {
     one.print("8 disks, --parallel 1");
     let eight = server.export("eight", 8, "out")?;
     eight.print("8 disks, --parallel 8");
-    let archive = server.export("eight", 8, "out.ova")?;
-    archive.print("8 disks into an OVA, --parallel 8");
+    let mut archives = Vec::new();
+    for _ in 0..ARCHIVES {
+        let archive = server.export("eight", 8, "out.ova")?;
+        archive.print("8 disks into an OVA, --parallel 8");
+        archives.push(archive);
+    }
+    archives.sort_by(|a, b| a.wall_s.total_cmp(&b.wall_s));
+    let archive = archives.swap_remove(ARCHIVES / 2);
+    let plain_s = write_plainly(archive.bytes)?;
     drop(server);
 
     let server = Server::start(&program, &root.join("fixtures/scenarios/large-disk.json"))?;
@@ -54,7 +67,8 @@ fn main() -> Result<()> {
         println!("8 streams {what}: {gain:.2} times as fast as one (goal {goal})");
         missed |= gain < goal;
     }
-    println!("sealing the OVA: {:.2} s", archive.wall_s - archive.streamed_s);
+    let sealing_s = archive.wall_s - archive.streamed_s;
+    println!("sealing the OVA: {sealing_s:.2} s; as many bytes written and synced: {plain_s:.2} s");
     ensure!(!missed, "a gain is below its goal");
     for run in [&one, &eight, &archive, &large] {
         ensure!(run.peak_kib <= PEAK_KIB_MAX, "the peak memory is above the goal");
@@ -168,6 +182,22 @@ fn streamed_s(lines: &[u8]) -> Result<f64> {
     anyhow::bail!("there is no report")
 }
 
+/// Seconds that the disk takes for so many bytes, written in one go and synced.
+fn write_plainly(bytes: u64) -> Result<f64> {
+    let mut file = tempfile::tempfile()?;
+    let block: Vec<u8> =
+        (0..1_u32 << 18).flat_map(|n| n.wrapping_mul(0x9e37_79b1).to_le_bytes()).collect();
+    let from = Instant::now();
+    let mut rest = bytes;
+    while rest > 0 {
+        let len = usize::try_from(rest).map_or(block.len(), |rest| rest.min(block.len()));
+        file.write_all(&block[..len])?;
+        rest -= len as u64;
+    }
+    file.sync_all()?;
+    Ok(from.elapsed().as_secs_f64())
+}
+
 /// Bytes of a file, or of all files below a folder.
 fn size_of(folder: &Path) -> Result<u64> {
     if folder.is_file() {
@@ -187,6 +217,9 @@ const GAIN_MIN: f64 = 7.6;
 
 /// The same until an OVA is sealed: what came beside the first disk has to be written once more.
 const SEALED_GAIN_MIN: f64 = 6.3;
+
+/// How often the OVA is exported; the median counts.
+const ARCHIVES: usize = 3;
 
 /// The most memory that an export may use, in KiB.
 const PEAK_KIB_MAX: u64 = 64 << 10;
