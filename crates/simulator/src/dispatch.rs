@@ -135,6 +135,7 @@ async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<
         _ => {
             let reply = simple(&mut lock(&vcenter.world), &who, call).map(Reply::from);
             vcenter.wait_for_guests();
+            vcenter.wait_for_failovers();
             reply
         }
     }

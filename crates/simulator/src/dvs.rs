@@ -49,6 +49,8 @@ pub(crate) fn attach(world: &mut World, owner: &Owner, devices: &mut [Value]) ->
     let cards = devices
         .iter_mut()
         .filter(|device| device["_typeName"].as_str().is_some_and(is_network_card));
+    let other = world.vms.values().map(|vm| vm.moref.clone()).find(|vm| *vm != owner.moref);
+    let other = other.unwrap_or_else(|| owner.moref.clone());
     let mut kept = Vec::new();
     for (index, card) in cards.enumerate() {
         if card["backing"]["port"].is_null() {
@@ -59,16 +61,18 @@ pub(crate) fn attach(world: &mut World, owner: &Owner, devices: &mut [Value]) ->
         let (uuid, group, wanted) = (text("switchUuid"), text("portgroupKey"), text("portKey"));
         let switch = world.switches.iter_mut().find(|switch| Some(&switch.uuid) == uuid.as_ref());
         let switch = switch.ok_or_else(|| Fault::invalid_argument("backing.port.switchUuid"))?;
-        let nic = card["key"].as_i64().unwrap_or_default().to_string();
+        let key = card["key"].as_i64().unwrap_or_default();
+        let connectee = |entity: &Moref, key: i64| Connectee {
+            entity: entity.clone(),
+            nic: key.to_string(),
+            kind: "vmVnic",
+            host: owner.host.clone(),
+        };
         let request = Request {
             group: group.unwrap_or_default(),
             wanted,
-            connectee: Connectee {
-                entity: owner.moref.clone(),
-                nic,
-                kind: "vmVnic",
-                host: owner.host.clone(),
-            },
+            connectee: connectee(&owner.moref, key),
+            impostor: connectee(&other, if other == owner.moref { key + 1 } else { key }),
             mac: card["macAddress"].as_str().unwrap_or_default().to_owned(),
             quirk: quirk(switch, &owner.name, index),
         };
@@ -96,6 +100,8 @@ struct Request {
     group: String,
     wanted: Option<String>,
     connectee: Connectee,
+    /// Who is shown instead, if the port is to be that bad.
+    impostor: Connectee,
     mac: String,
     quirk: PortQuirk,
 }
@@ -109,20 +115,27 @@ fn bind(
     let group = switch.portgroup(&request.group).filter(|group| !group.is_uplink);
     let group = group.ok_or_else(|| Fault::invalid_argument("backing.port.portgroupKey"))?;
     let (kind, auto_expand) = (group.kind, group.auto_expand);
+    let is_mine = |port: &&crate::port::Port| {
+        let connectee = port.connectee.as_ref();
+        connectee.is_some_and(|one| one.is_same(&request.connectee))
+            && port.portgroup == request.group
+    };
+    let mine = switch.ports.iter().find(is_mine).map(|port| port.key.clone());
+    let wanted = request.wanted.clone();
+    let is_other = |wanted: &String| mine.as_ref() != Some(wanted);
+    if kind == PortgroupKind::Ephemeral && wanted.as_ref().is_some_and(is_other) {
+        // Such a port is made for the card: there is none to choose.
+        return Err(Fault::invalid_argument("backing.port.portKey"));
+    }
     if kind == PortgroupKind::Ephemeral && !powered_on {
         return Ok(None);
     }
-    let is_mine = |port: &&crate::port::Port| {
-        port.connectee.as_ref() == Some(&request.connectee) && port.portgroup == request.group
-    };
-    let mine = switch.ports.iter().find(is_mine).map(|port| port.key.clone());
-    let wanted = request.wanted.clone().filter(|_| kind == PortgroupKind::EarlyBinding);
     let key = match (mine, wanted) {
         (Some(mine), None) => mine,
         (Some(mine), Some(wanted)) if mine == wanted => mine,
         (_, Some(wanted)) => {
             let port = switch.ports.iter().find(|port| port.key == wanted);
-            let port = port.filter(|port| port.portgroup == request.group);
+            let port = port.filter(|port| port.portgroup == request.group && !port.quirk.missing);
             let port = port.ok_or_else(|| Fault::invalid_argument("backing.port.portKey"))?;
             if port.connectee.is_some() {
                 let what = format!("The resource 'port {wanted}' is in use.");
@@ -143,7 +156,7 @@ fn bind(
     });
     let lag = switch.spec.state_lags;
     let Some(port) = switch.port_mut(&key) else { return Ok(None) };
-    let is_new = port.connectee.as_ref() != Some(&request.connectee);
+    let is_new = !port.connectee.as_ref().is_some_and(|one| one.is_same(&request.connectee));
     if is_new {
         port.cookie =
             Some(if request.quirk.wrong_cookie { cookie.wrapping_add(1) } else { cookie });
@@ -155,6 +168,7 @@ fn bind(
     port.connectee = Some(request.connectee.clone());
     port.mac.clone_from(&request.mac);
     port.quirk = request.quirk.clone();
+    port.impostor = request.quirk.wrong_connectee.then(|| request.impostor.clone());
     port.conflict_key = contended;
     port.is_running = powered_on;
     let shown = port.cookie.unwrap_or(cookie);
@@ -201,6 +215,7 @@ fn detach(world: &mut World, machine: &Moref, kept: &[(Moref, String)]) {
             port.is_running = false;
             port.mac.clear();
             port.quirk = PortQuirk::default();
+            port.impostor = None;
             port.conflict_key = None;
             port.changed = clock::now();
         }

@@ -56,12 +56,12 @@
 //! | VirtualMachine | `PowerOnVM_Task`, `PowerOffVM_Task`, `Destroy_Task`, `Rename_Task`, `UnregisterVM` | refused with `TaskInProgress` while a lease holds the machine |
 //! | | `CreateSnapshot_Task`, `RemoveAllSnapshots_Task`, and `RemoveSnapshot_Task` of the snapshot | |
 //! | | `ExportVm`, and `ExportSnapshot` of the snapshot | `InvalidPowerState`, `TaskInProgress` |
-//! | | `ReconfigVM_Task` | edits of network cards; CPUs, memory, guest, annotation, extra configuration |
+//! | | `ReconfigVM_Task` | edits of network cards, also onto a chosen port: `ResourceInUse`, `InvalidArgument`; CPUs, memory, guest, annotation, extra configuration |
 //! | | `MarkAsTemplate`, `MarkAsVirtualMachine` | a template is in no pool and does not start |
 //! | AuthorizationManager | `HasPrivilegeOnEntities`, `HasPrivilegeOnEntity`, `FetchUserPrivilegeOnEntities` | one answer for all objects: everything but [`Scenario::missing_privileges`], which the methods that need one refuse with `NoPermission` |
-//! | VmwareDistributedVirtualSwitch | `FetchDVPorts`, `FetchDVPortKeys`, `RefreshDVPortState` | every criterion but `scope`; ports with connectee, cookie, state, conflict as the scenario has them |
+//! | VmwareDistributedVirtualSwitch | `FetchDVPorts`, `FetchDVPortKeys`, `RefreshDVPortState` | every criterion but `scope`; ports with every field of the reference, bad ones as the scenario has them; unknown keys are `NotFound` |
 //! | DistributedVirtualSwitchManager | `QueryDvsByUuid` | |
-//! | HostNetworkSystem | `startDpuFailover` | `InvalidArgument` with its property; `MethodNotFound` below 8.0.3.0 |
+//! | HostNetworkSystem | `startDpuFailover` | `InvalidArgument` with its property, `MethodDisabled` (9.0.0.0), `MethodNotFound` below 8.0.3.0; at once or later |
 //! | ResourcePool | `ImportVApp` | a machine or a vApp; wants a folder, except in a vApp; a taken name is an error of the lease; machines of a vApp are spread over the hosts |
 //! | VirtualApp | `PowerOnVApp_Task`, `PowerOffVApp_Task`, `Destroy_Task` | machines in their start order; delays between them are not waited for |
 //! | | `ExportVApp` | `InvalidPowerState`, `TaskInProgress`; device URLs of all machines, on the hosts of each |

@@ -1,5 +1,7 @@
 //! Distributed switches in the inventory, and the calls on them, on hosts' networks and on cards.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::clock;
@@ -7,8 +9,8 @@ use crate::dvs::{self, Owner};
 use crate::fault::Fault;
 use crate::inventory::{self, fixed};
 use crate::object::Moref;
-use crate::port::{Connectee, Port, Portgroup, Switch, port_setting};
-use crate::scenario::{PortgroupKind, SwitchSpec};
+use crate::port::{Connectee, Failover, Port, Portgroup, Switch};
+use crate::scenario::{ApiVersion, PortgroupKind, SwitchSpec};
 use crate::vm::{CHANGEABLE, escape_name, is_network_card};
 use crate::world::World;
 
@@ -45,7 +47,18 @@ fn add_switch(world: &mut World, spec: &SwitchSpec) {
             }
         }
         for host in hosts.iter().filter(|_| group.vmkernel) {
-            occupy(&mut switch, &group_moref.id, host, "vmk0", "hostVmkVnic");
+            let kept = switch.add_port(&group_moref.id);
+            let key =
+                if group.host_local { switch.add_host_port(&group_moref.id) } else { kept.clone() };
+            occupy(&mut switch, &key, host, "vmk0", "hostVmkVnic");
+            if let Some(port) = switch.port_mut(&key).filter(|_| group.host_local) {
+                (port.quirk.host_local, port.quirk.conflict) = (true, true);
+                port.conflict_key = Some(kept);
+            }
+        }
+        for host in hosts.iter().filter(|_| group.console) {
+            let key = switch.add_port(&group_moref.id);
+            occupy(&mut switch, &key, host, "vswif0", "hostConsoleVnic");
         }
         switch.portgroups.push(Portgroup {
             moref: group_moref,
@@ -59,7 +72,8 @@ fn add_switch(world: &mut World, spec: &SwitchSpec) {
     let uplinks = world.new_moref("DistributedVirtualPortgroup", "dvportgroup");
     for host in &hosts {
         for index in 0..spec.uplinks.len() {
-            occupy(&mut switch, &uplinks.id, host, &format!("vmnic{index}"), "pnic");
+            let key = switch.add_port(&uplinks.id);
+            occupy(&mut switch, &key, host, &format!("vmnic{index}"), "pnic");
         }
         let standby = spec.offload.as_ref().map_or(&[][..], |offload| &offload.standby);
         let active = spec.uplinks.iter().filter(|name| !standby.contains(name)).cloned();
@@ -87,11 +101,10 @@ fn add_switch(world: &mut World, spec: &SwitchSpec) {
     world.switches.push(switch);
 }
 
-/// Puts something of a host on a new port.
-fn occupy(switch: &mut Switch, group: &str, host: &Moref, nic: &str, kind: &'static str) {
-    let key = switch.add_port(group);
+/// Puts something of a host on a port.
+fn occupy(switch: &mut Switch, key: &str, host: &Moref, nic: &str, kind: &'static str) {
     let cookie = switch.new_cookie();
-    if let Some(port) = switch.port_mut(&key) {
+    if let Some(port) = switch.port_mut(key) {
         port.connectee =
             Some(Connectee { entity: host.clone(), nic: nic.to_owned(), kind, host: host.clone() });
         port.cookie = Some(cookie);
@@ -122,7 +135,7 @@ fn portgroup_value(switch: &Switch, group: &Portgroup, hosts: &[Moref]) -> Value
         "name": group.name,
         "numPorts": 0,
         "distributedVirtualSwitch": switch.moref.value(),
-        "defaultPortConfig": port_setting(group.vlan, false),
+        "defaultPortConfig": switch.port_setting(group.vlan, false, false),
         "type": match group.kind {
             PortgroupKind::EarlyBinding => "earlyBinding",
             PortgroupKind::Ephemeral => "ephemeral",
@@ -160,23 +173,11 @@ fn switch_value(switch: &Switch, hosts: &[Moref]) -> Value {
         json!({ "dpuFailoverPolicy": { "activeUplink": active, "standbyUplink": offload.standby } })
     });
     let member = |host: &Moref| {
-        let ports = switch.ports.iter().filter(|port| is_uplink_of(port, host));
-        let pnics = ports.map(|port| {
-            json!({
-                "pnicDevice": port.connectee.as_ref().map(|connectee| &connectee.nic),
-                "uplinkPortKey": port.key,
-                "uplinkPortgroupKey": port.portgroup,
-                "connectionCookie": port.cookie,
-            })
-        });
         json!({
             "config": {
                 "host": host.value(),
                 "maxProxySwitchPorts": 1024,
-                "backing": {
-                    "_typeName": "DistributedVirtualSwitchHostMemberPnicBacking",
-                    "pnicSpec": pnics.collect::<Vec<_>>(),
-                },
+                "backing": pnic_backing(switch, host),
                 "networkOffloadingEnabled": spec.offload.is_some(),
             },
             "status": "up",
@@ -207,7 +208,7 @@ fn switch_value(switch: &Switch, hosts: &[Moref]) -> Value {
             "uplinkPortName": spec.uplinks,
         },
         "uplinkPortgroup": uplink_group.map(|group| json!([group.moref.value()])),
-        "defaultPortConfig": port_setting(0, false),
+        "defaultPortConfig": switch.port_setting(0, false, false),
         "host": hosts.iter().map(member).collect::<Vec<_>>(),
         "productInfo": product,
         "configVersion": "1",
@@ -219,6 +220,23 @@ fn switch_value(switch: &Switch, hosts: &[Moref]) -> Value {
         "networkOffloadConfig": policy,
     });
     value
+}
+
+/// Which physical card of the host is on which uplink.
+fn pnic_backing(switch: &Switch, host: &Moref) -> Value {
+    let ports = switch.ports.iter().filter(|port| is_uplink_of(port, host));
+    let pnics = ports.map(|port| {
+        json!({
+            "pnicDevice": port.connectee.as_ref().map(|connectee| &connectee.nic),
+            "uplinkPortKey": port.key,
+            "uplinkPortgroupKey": port.portgroup,
+            "connectionCookie": port.cookie,
+        })
+    });
+    json!({
+        "_typeName": "DistributedVirtualSwitchHostMemberPnicBacking",
+        "pnicSpec": pnics.collect::<Vec<_>>(),
+    })
 }
 
 fn is_uplink_of(port: &Port, host: &Moref) -> bool {
@@ -234,6 +252,7 @@ fn show_hosts(world: &mut World) {
         let pnics = (0..uplinks.unwrap_or(1).max(1)).map(|index| {
             let offload = world.switches.iter().find_map(|switch| switch.spec.offload.as_ref());
             let dpu = offload.and_then(|offload| offload.dpus.get(index));
+            let dpu = dpu.filter(|alias| !alias.is_empty());
             json!({
                 "key": format!("key-vim.host.PhysicalNic-vmnic{index}"),
                 "device": format!("vmnic{index}"),
@@ -277,13 +296,16 @@ fn proxy_switch(switch: &Switch, host: &Moref) -> Value {
         "uplinkPort": uplinks.map(|(port, name)| json!({ "key": port.key, "value": name })).collect::<Vec<_>>(),
         "mtu": switch.spec.mtu,
         "pnic": ports.iter().enumerate().map(|(index, _)| format!("key-vim.host.PhysicalNic-vmnic{index}")).collect::<Vec<_>>(),
-        "spec": {},
+        "spec": { "backing": pnic_backing(switch, host) },
         "networkOffloadingEnabled": switch.spec.offload.is_some(),
         "hostUplinkState": uplink_states(switch, host),
     })
 }
 
 fn uplink_states(switch: &Switch, host: &Moref) -> Value {
+    if switch.spec.offload.as_ref().is_some_and(|offload| offload.untold) {
+        return Value::Null;
+    }
     let active = switch.active_uplinks.iter().find(|(known, _)| known == host);
     let state = |name: &String| {
         let is_active = active.is_some_and(|(_, names)| names.contains(name));
@@ -343,7 +365,7 @@ fn fetch<'a>(switch: &'a Switch, criteria: &'a Value) -> impl Iterator<Item = &'
         let host = port.connectee.as_ref().map(|connectee| connectee.host.value());
         Some(host.is_some_and(|host| hosts.iter().any(|one| one["value"] == host["value"])))
     };
-    switch.ports.iter().filter(move |port| {
+    switch.ports.iter().filter(|port| !port.quirk.missing).filter(move |port| {
         let is_connected = port.connectee.is_some() && !port.quirk.no_connectee;
         let is_active = port.is_running && port.is_reported && !port.quirk.link_down;
         let is_uplink = switch.portgroup(&port.portgroup).is_some_and(|group| group.is_uplink);
@@ -352,7 +374,7 @@ fn fetch<'a>(switch: &'a Switch, criteria: &'a Value) -> impl Iterator<Item = &'
         connected.is_none_or(|wanted| wanted == is_connected)
             && active.is_none_or(|wanted| wanted == is_active)
             && uplink.is_none_or(|wanted| wanted == is_uplink)
-            && nsx.is_none_or(|wanted| !wanted)
+            && nsx.is_none_or(|wanted| wanted == port.quirk.nsx)
             && group.unwrap_or(true)
             && listed("portKey", &port.key).unwrap_or(true)
             && is_on_host(port).unwrap_or(true)
@@ -369,7 +391,7 @@ fn refresh(world: &mut World, this: &Moref, keys: &Value) -> Result<Value, Fault
     let wanted: Option<Vec<&str>> =
         keys.as_array().map(|all| all.iter().filter_map(Value::as_str).collect());
     for key in wanted.iter().flatten() {
-        if !switch.ports.iter().any(|port| port.key == *key) {
+        if !switch.ports.iter().any(|port| port.key == *key && !port.quirk.missing) {
             return Err(Fault::new("NotFound", format!("The port '{key}' was not found.")));
         }
     }
@@ -386,23 +408,30 @@ fn start_dpu_failover(world: &mut World, this: &Moref, arguments: &Value) -> Res
     if !is_at_least(world.scenario.api_version.as_str(), DPU_FAILOVER_SINCE) {
         return Err(crate::soap::unknown_method(this, "startDpuFailover"));
     }
+    let is_9 = world.scenario.api_version >= ApiVersion::V9_0_0_0;
     let hosts = world.hosts.iter().map(|host| host.moref.clone());
     let host = hosts.into_iter().find(|host| network_system(world, host).as_ref() == Some(this));
     let host = host.ok_or_else(|| Fault::not_found(this))?;
     let name = arguments["dvsName"].as_str().unwrap_or_default();
     let wanted = arguments["targetDpuAlias"].as_str();
-    let switch = world.switches.iter_mut().find(|switch| switch.spec.name == name);
+    let switch = world.switches.iter().find(|switch| switch.spec.name == name);
     let switch = switch.ok_or_else(|| Fault::invalid_argument("dvsName"))?;
-    let offload = switch.spec.offload.clone();
+    let offload = switch.spec.offload.as_ref();
     let offload = offload.ok_or_else(|| Fault::invalid_argument("dvsName"))?;
-    let uplinks = switch.spec.uplinks.clone();
-    let active = switch.active_uplinks.iter_mut().find(|(known, _)| *known == host);
+    if is_9 && offload.partial_maintenance {
+        let what = "The method is disabled: the host is in partial maintenance.";
+        return Err(Fault::new("MethodDisabled", what).with("source", "partialMaintenance"));
+    }
+    let active = switch.active_uplinks.iter().find(|(known, _)| *known == host);
     let (_, active) = active.ok_or_else(|| Fault::invalid_argument("dvsName"))?;
     // Without a policy all uplinks are active and nothing stands by.
-    let standby: Vec<(&String, &String)> = uplinks
+    let standby: Vec<(&String, &String)> = switch
+        .spec
+        .uplinks
         .iter()
         .zip(&offload.dpus)
-        .filter(|(uplink, dpu)| !active.contains(uplink) && !offload.failed_dpus.contains(dpu))
+        .filter(|(_, dpu)| !dpu.is_empty() && !offload.failed_dpus.contains(dpu))
+        .filter(|(uplink, _)| !active.contains(uplink))
         .collect();
     let target = match wanted {
         Some(wanted) => standby.iter().find(|(_, dpu)| dpu.as_str() == wanted),
@@ -410,11 +439,29 @@ fn start_dpu_failover(world: &mut World, this: &Moref, arguments: &Value) -> Res
     };
     let at = if wanted.is_some() { "targetDpuAlias" } else { "dvsName" };
     let (_, dpu) = target.ok_or_else(|| Fault::invalid_argument(at))?;
-    let fresh =
-        standby.iter().filter(|(_, other)| other == dpu).map(|(uplink, _)| (*uplink).clone());
-    *active = fresh.collect();
-    show_hosts(world);
+    let fresh = standby.iter().filter(|(_, other)| other == dpu);
+    let failover = Failover {
+        switch: switch.moref.clone(),
+        host,
+        uplinks: fresh.map(|(uplink, _)| (*uplink).clone()).collect(),
+        after: Duration::from_millis(offload.failover_ms),
+    };
+    if failover.after.is_zero() && !offload.stuck {
+        take_over(world, failover);
+    } else if !offload.stuck {
+        world.failovers.push(failover);
+    }
     Ok(Value::Null)
+}
+
+/// Lets uplinks take over that stood by.
+pub(crate) fn take_over(world: &mut World, failover: Failover) {
+    let switch = world.switches.iter_mut().find(|switch| switch.moref == failover.switch);
+    let all = switch.into_iter().flat_map(|switch| &mut switch.active_uplinks);
+    for (_, active) in all.filter(|(host, _)| *host == failover.host) {
+        active.clone_from(&failover.uplinks);
+    }
+    show_hosts(world);
 }
 
 /// Whether the release `version` is `least` or newer.

@@ -1,5 +1,7 @@
 //! Distributed switches, their portgroups and ports, as the server keeps them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::clock;
@@ -22,6 +24,7 @@ pub(crate) struct Switch {
     /// Names of the uplinks on which each host's traffic flows now; the host's id comes first.
     pub(crate) active_uplinks: Vec<(Moref, Vec<String>)>,
     next_port: u32,
+    next_host_port: u32,
     next_cookie: i32,
 }
 
@@ -63,6 +66,8 @@ pub(crate) struct Port {
     pub(crate) quirk: PortQuirk,
     /// Key of the port it contends for.
     pub(crate) conflict_key: Option<String>,
+    /// Who is shown in the connectee's place.
+    pub(crate) impostor: Option<Connectee>,
     /// When its state changed last.
     pub(crate) changed: String,
 }
@@ -80,6 +85,26 @@ pub(crate) struct Connectee {
     pub(crate) host: Moref,
 }
 
+/// A failover of DPUs that has begun.
+#[derive(Debug)]
+pub(crate) struct Failover {
+    /// The switch.
+    pub(crate) switch: Moref,
+    /// The host.
+    pub(crate) host: Moref,
+    /// Names of the uplinks that take over.
+    pub(crate) uplinks: Vec<String>,
+    /// When they do.
+    pub(crate) after: Duration,
+}
+
+impl Connectee {
+    /// Whether it is the same card or interface, wherever it runs.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.entity == other.entity && self.nic == other.nic
+    }
+}
+
 impl Switch {
     pub(crate) fn new(moref: Moref, spec: &SwitchSpec) -> Self {
         Self {
@@ -90,6 +115,7 @@ impl Switch {
             ports: Vec::new(),
             active_uplinks: Vec::new(),
             next_port: 0,
+            next_host_port: 1,
             next_cookie: 0x1000_0000,
         }
     }
@@ -108,8 +134,21 @@ impl Switch {
     pub(crate) fn add_port(&mut self, portgroup: &str) -> String {
         let key = self.next_port.to_string();
         self.next_port += 1;
+        self.add_port_with_key(&key, portgroup);
+        key
+    }
+
+    /// Adds a port that a host has made.
+    pub(crate) fn add_host_port(&mut self, portgroup: &str) -> String {
+        let key = format!("h-{}", self.next_host_port);
+        self.next_host_port += 1;
+        self.add_port_with_key(&key, portgroup);
+        key
+    }
+
+    fn add_port_with_key(&mut self, key: &str, portgroup: &str) {
         self.ports.push(Port {
-            key: key.clone(),
+            key: key.to_owned(),
             portgroup: portgroup.to_owned(),
             connectee: None,
             cookie: None,
@@ -118,9 +157,9 @@ impl Switch {
             mac: String::new(),
             quirk: PortQuirk::default(),
             conflict_key: None,
+            impostor: None,
             changed: clock::now(),
         });
-        key
     }
 
     /// A number for the next connection.
@@ -137,24 +176,19 @@ impl Switch {
 
     /// `DistributedVirtualPort`.
     pub(crate) fn port_value(&self, port: &Port) -> Value {
-        let vlan = self.portgroup(&port.portgroup).map_or(0, |portgroup| portgroup.vlan);
-        let connectee = port.connectee.as_ref().filter(|_| !port.quirk.no_connectee);
+        let group = self.portgroup(&port.portgroup);
+        let vlan = group.map_or(0, |portgroup| portgroup.vlan);
+        let shown = port.impostor.as_ref().or(port.connectee.as_ref());
+        let connectee = shown.filter(|_| !port.quirk.no_connectee);
         let is_shown = port.is_running && port.is_reported;
-        let runtime = is_shown.then(|| {
-            json!({
-                "linkUp": !port.quirk.link_down,
-                "blocked": port.quirk.blocked,
-                "vlanIds": if vlan == 0 { Value::Null } else { json!([{ "start": vlan, "end": vlan }]) },
-                "trunkingMode": false,
-                "mtu": self.spec.mtu,
-                "macAddress": if port.mac.is_empty() { Value::Null } else { json!(port.mac) },
-            })
-        });
+        let is_nsx = port.quirk.nsx;
         json!({
             "_typeName": "DistributedVirtualPort",
             "key": port.key,
             "config": {
-                "setting": port_setting(vlan, port.quirk.blocked),
+                "name": port.connectee.as_ref().map(|connectee| format!("{} {}", connectee.entity.id, connectee.nic)),
+                "description": group.map(|group| format!("A port of {}", group.name)),
+                "setting": self.port_setting(vlan, port.quirk.blocked, is_nsx),
                 "configVersion": "1",
             },
             "dvsUuid": self.uuid,
@@ -164,28 +198,112 @@ impl Switch {
                 "connectedEntity": connectee.entity.value(),
                 "nicKey": connectee.nic,
                 "type": connectee.kind,
+                "addressHint": if port.mac.is_empty() { Value::Null } else { json!(port.mac) },
             })),
             "conflict": port.quirk.conflict,
             "conflictPortKey": port.conflict_key,
-            "state": { "runtimeInfo": runtime, "stats": statistics(is_shown) },
+            "state": {
+                "runtimeInfo": is_shown.then(|| self.runtime(port, vlan)),
+                "stats": statistics(is_shown),
+            },
             "connectionCookie": port.cookie,
             "lastStatusChange": port.changed,
             "hostLocalPort": port.quirk.host_local,
+            "externalId": is_nsx.then(|| format!("external-{}", port.key)),
+            "segmentPortId": is_nsx.then(|| format!("segment-{}", port.key)),
         })
     }
-}
 
-/// `VMwareDVSPortSetting`.
-pub(crate) fn port_setting(vlan: u16, is_blocked: bool) -> Value {
-    json!({
-        "_typeName": "VMwareDVSPortSetting",
-        "blocked": { "inherited": !is_blocked, "value": is_blocked },
-        "vlan": {
-            "_typeName": "VmwareDistributedVirtualSwitchVlanIdSpec",
-            "inherited": true,
-            "vlanId": vlan,
-        },
-    })
+    /// `DVPortStatus` of a port that runs.
+    fn runtime(&self, port: &Port, vlan: u16) -> Value {
+        let mac = if port.quirk.wrong_mac { "00:50:56:ff:ff:ff" } else { &port.mac };
+        json!({
+            "linkUp": !port.quirk.link_down,
+            "blocked": port.quirk.blocked,
+            "vlanIds": if vlan == 0 { Value::Null } else { json!([{ "start": vlan, "end": vlan }]) },
+            "trunkingMode": false,
+            "mtu": self.spec.mtu,
+            "linkPeer": port.connectee.as_ref().map(|connectee| format!("{}.eth0", connectee.entity.id)),
+            "macAddress": if mac.is_empty() { Value::Null } else { json!(mac) },
+            "statusDetail": port.quirk.blocked.then_some("blocked by the administrator"),
+            "vmDirectPathGen2Active": false,
+            "vmDirectPathGen2InactiveReasonNetwork": ["portNptDisabled"],
+            "vmDirectPathGen2InactiveReasonOther": ["vmNptIncompatibleHost"],
+        })
+    }
+
+    /// `VMwareDVSPortSetting`: everything that a switch of this kind says.
+    pub(crate) fn port_setting(&self, vlan: u16, is_blocked: bool, is_nsx: bool) -> Value {
+        let inherited = |value: Value| json!({ "inherited": true, "value": value });
+        let shaping = || {
+            json!({
+                "inherited": true,
+                "enabled": inherited(json!(false)),
+                "averageBandwidth": inherited(json!(100_000_000)),
+                "peakBandwidth": inherited(json!(100_000_000)),
+                "burstSize": inherited(json!(104_857_600)),
+            })
+        };
+        let standby = self.spec.offload.as_ref().map_or(&[][..], |offload| &offload.standby);
+        let active: Vec<&String> =
+            self.spec.uplinks.iter().filter(|name| !standby.contains(name)).collect();
+        json!({
+            "_typeName": "VMwareDVSPortSetting",
+            "blocked": { "inherited": !is_blocked, "value": is_blocked },
+            "vmDirectPathGen2Allowed": inherited(json!(false)),
+            "inShapingPolicy": shaping(),
+            "outShapingPolicy": shaping(),
+            "vendorSpecificConfig": { "inherited": true },
+            "networkResourcePoolKey": inherited(json!("-1")),
+            "filterPolicy": { "inherited": true },
+            "vlan": {
+                "_typeName": "VmwareDistributedVirtualSwitchVlanIdSpec",
+                "inherited": true,
+                "vlanId": vlan,
+            },
+            "qosTag": inherited(json!(-1)),
+            "uplinkTeamingPolicy": {
+                "inherited": true,
+                "policy": inherited(json!("loadbalance_srcid")),
+                "reversePolicy": inherited(json!(true)),
+                "notifySwitches": inherited(json!(true)),
+                "rollingOrder": inherited(json!(false)),
+                "failureCriteria": { "inherited": true, "checkBeacon": inherited(json!(false)) },
+                "uplinkPortOrder": {
+                    "inherited": true,
+                    "activeUplinkPort": active,
+                    "standbyUplinkPort": standby,
+                },
+            },
+            "securityPolicy": {
+                "inherited": true,
+                "allowPromiscuous": inherited(json!(false)),
+                "macChanges": inherited(json!(false)),
+                "forgedTransmits": inherited(json!(false)),
+            },
+            "ipfixEnabled": inherited(json!(false)),
+            "txUplink": inherited(json!(false)),
+            "lacpPolicy": {
+                "inherited": true,
+                "enable": inherited(json!(false)),
+                "mode": inherited(json!("passive")),
+            },
+            "macManagementPolicy": {
+                "inherited": true,
+                "allowPromiscuous": false,
+                "macChanges": false,
+                "forgedTransmits": false,
+                "macLearningPolicy": {
+                    "inherited": true,
+                    "enabled": false,
+                    "allowUnicastFlooding": true,
+                    "limit": 4096,
+                    "limitPolicy": "drop",
+                },
+            },
+            "VNI": is_nsx.then(|| json!({ "inherited": false, "value": 69_632 })),
+        })
+    }
 }
 
 /// Counters; machines here send nothing but a few broadcasts when they start.
@@ -202,6 +320,8 @@ fn statistics(is_running: bool) -> Value {
         counters[format!("packetsIn{kind}")] = json!(0);
         counters[format!("packetsOut{kind}")] = json!(0);
     }
+    counters["bytesInFromPnic"] = json!(0);
+    counters["bytesOutToPnic"] = json!(0);
     counters
 }
 

@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use crate::object::Moref;
 use crate::scenario::PRIVILEGES;
 use crate::soap::Call;
+use crate::vm::network_of;
 use crate::world::World;
 
 /// Whether the user may make this call.
@@ -67,8 +68,12 @@ fn needed(call: &Call) -> Vec<(Moref, &'static str)> {
         "PowerOnVApp_Task" => this("VApp.PowerOn"),
         "PowerOnVM_Task" => this("VirtualMachine.Interact.PowerOn"),
         "ReconfigVM_Task" => {
-            let set = RECONFIGURE.iter().filter(|(name, _)| !arguments["spec"][*name].is_null());
-            set.map(|(_, privilege)| (call.this.clone(), *privilege)).collect()
+            let spec = &arguments["spec"];
+            let set = RECONFIGURE.iter().filter(|(name, _)| !spec[*name].is_null());
+            let set = set.map(|(_, privilege)| (call.this.clone(), *privilege));
+            let changes = spec["deviceChange"].as_array().into_iter().flatten();
+            let networks = changes.filter_map(|change| network_of(&change["device"]));
+            set.chain(networks.map(|network| (network, "Network.Assign"))).collect()
         }
         "RemoveAllSnapshots_Task" | "RemoveSnapshot_Task" => {
             this("VirtualMachine.State.RemoveSnapshot")

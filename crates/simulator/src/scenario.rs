@@ -58,6 +58,52 @@
 //! | `unreachable` | false | device URLs lead to a port where nobody listens |
 //! | `condition` | `"connected"` | or `"disconnected"`, `"maintenance"`, `"not_responding"` |
 //!
+//! Of each distributed switch (`switches`):
+//!
+//! | field | default | what it does |
+//! |---|---|---|
+//! | `uplinks` | two | names of its uplinks: on each host the first is `vmnic0`, the next `vmnic1`, … |
+//! | `portgroups` | none | see below; the uplinks have one of their own, `NAME-DVUplinks` |
+//! | `mtu` | 1500 | largest frame in bytes |
+//! | `offload` | none | the DPUs that carry it, see below |
+//! | `state_lags` | false | a port that a card came to has no `runtimeInfo` until `RefreshDVPortState` |
+//! | `quirks` | none | what is wrong with ports of machines, see below |
+//!
+//! Of each of its `portgroups`:
+//!
+//! | field | default | what it does |
+//! |---|---|---|
+//! | `kind` | `"early_binding"` | or `"ephemeral"`: a port is there while the machine runs, and cannot be chosen |
+//! | `ports` | 8 | so many with early binding; a card that finds none is `InsufficientResourcesFault` |
+//! | `auto_expand` | false | ports are added when all are taken |
+//! | `vlan` | 0 | VLAN of its ports |
+//! | `vmkernel`, `console` | false | each host has its `vmk0`, or its `vswif0`, on a port of its own |
+//! | `host_local` | false | the hosts made the ports of their `vmk0` without vCenter, in conflict with its own |
+//!
+//! Of its `offload` to data processing units:
+//!
+//! | field | default | what it does |
+//! |---|---|---|
+//! | `dpus` | | for each uplink the alias of its card's DPU; empty for an ordinary card |
+//! | `standby` | none | uplinks that stand by; without any, `startDpuFailover` is `InvalidArgument` |
+//! | `failed_dpus` | none | DPUs that cannot take over: `InvalidArgument` |
+//! | `failover_ms` | 0 | how long it takes until the host shows the other DPU |
+//! | `stuck` | false | the host never shows it |
+//! | `untold` | false | the host does not tell which uplinks are in use |
+//! | `partial_maintenance` | false | `MethodDisabled` (9.0.0.0) |
+//!
+//! Of each of its `quirks`, of which the first that fits `machine` (a name) and `nic` (from 0) counts,
+//! from the moment when the card comes to its port:
+//!
+//! | field | what is wrong with the port |
+//! |---|---|
+//! | `blocked`, `link_down` | it lets nothing through; its link is down |
+//! | `conflict`, `host_local` | it is in conflict with another port; the host made it without vCenter |
+//! | `missing` | it is not among the ports |
+//! | `no_connectee`, `wrong_connectee` | nobody is shown on it; another machine is |
+//! | `nsx` | nothing: it belongs to NSX, with the ids of a segment and a VNI |
+//! | `wrong_cookie`, `wrong_mac` | its cookie, or its MAC address, is not the card's |
+//!
 //! Rules of a real server, all true, that can be switched off (`strict`): what a client gets by with
 //! elsewhere.
 //!
@@ -621,10 +667,15 @@ mod tests {
         let mut scenario =
             Scenario { random_faults: Some(RandomFaults::new(7)), ..Scenario::default() };
         scenario.faults.push(Fault::new(Direction::Export, FaultKind::WrongDigest));
+        scenario.switches[0].offload = Some(Offload::default());
+        scenario.switches[0].quirks.push(PortQuirk::default());
         let value = serde_json::to_value(&scenario).unwrap();
         let groups = ["/hosts/0", "/strict", "/quirks", "/soap", "/vi_json", "/random_faults"];
-        for group in groups.into_iter().chain(["/faults/0"]) {
-            for name in value.pointer(group).unwrap().as_object().unwrap().keys() {
+        let switch = ["", "/portgroups/0", "/offload", "/quirks/0"];
+        let switch = switch.map(|part| format!("/switches/0{part}"));
+        let groups = groups.map(str::to_owned).into_iter().chain(switch);
+        for group in groups.chain(["/faults/0".to_owned()]) {
+            for name in value.pointer(&group).unwrap().as_object().unwrap().keys() {
                 let is_there = ["`", "`soap.", "`vi_json.", "\"", "`{ \""].iter().any(|before| {
                     ["`", "\""].iter().any(|after| text.contains(&format!("{before}{name}{after}")))
                 });

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fault::Fault;
 use crate::lease::{self, Purpose};
 use crate::lock::lock;
+use crate::network;
 use crate::object::Moref;
 use crate::pull::{self, Begun};
 use crate::world::{LeaseState, World};
@@ -67,6 +68,22 @@ impl Vcenter {
                 let stop = vcenter.stop.clone();
                 if stop.run_until_cancelled(tokio::time::sleep(delay)).await.is_some() {
                     lock(&vcenter.world).report_guest(&moref);
+                }
+            });
+        }
+    }
+
+    /// Lets the DPUs take over later that are to do so.
+    pub(crate) fn wait_for_failovers(self: &Arc<Self>) {
+        let failovers = std::mem::take(&mut lock(&self.world).failovers);
+        let mut work = lock(&self.work);
+        for failover in failovers {
+            let vcenter = Arc::clone(self);
+            work.spawn(async move {
+                let stop = vcenter.stop.clone();
+                let after = tokio::time::sleep(failover.after);
+                if stop.run_until_cancelled(after).await.is_some() {
+                    network::take_over(&mut lock(&vcenter.world), failover);
                 }
             });
         }

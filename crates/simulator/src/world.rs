@@ -13,7 +13,7 @@ use crate::clock;
 use crate::fault::Fault;
 use crate::nfc::{Device, Tickets};
 use crate::object::{Moref, Objects};
-use crate::port::Switch;
+use crate::port::{Failover, Switch};
 use crate::scenario::{Direction, HostCondition, Scenario};
 use crate::script::Script;
 use crate::session::Sessions;
@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) certificates: Vec<Certificate>,
     /// The distributed switches.
     pub(crate) switches: Vec<Switch>,
+    /// Failovers that have begun and are not seen to yet.
+    pub(crate) failovers: Vec<Failover>,
     /// The machines, by id.
     pub(crate) vms: BTreeMap<String, Vm>,
     /// The vApps, by id.
@@ -231,6 +233,7 @@ impl World {
             certificates: Vec::new(),
             hosts: Vec::new(),
             switches: Vec::new(),
+            failovers: Vec::new(),
             vms: BTreeMap::new(),
             vapps: BTreeMap::new(),
             collectors: BTreeMap::new(),

@@ -43,6 +43,11 @@ pub struct PortgroupSpec {
     pub vlan: u16,
     /// Each host has its `vmk0` on it.
     pub vmkernel: bool,
+    /// Each host has its `vswif0` on it, the service console of old hosts.
+    pub console: bool,
+    /// The hosts have made the ports of their `vmk0` themselves, without vCenter: their keys begin
+    /// with `h-`, and each is in conflict with the port that vCenter keeps for it.
+    pub host_local: bool,
 }
 
 /// When the ports of a portgroup come into being.
@@ -62,12 +67,21 @@ pub enum PortgroupKind {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Offload {
-    /// For each uplink of the switch the alias of the DPU that its card belongs to.
+    /// For each uplink of the switch the alias of the DPU that its card belongs to; empty for an
+    /// ordinary card.
     pub dpus: Vec<String>,
     /// Names of the uplinks that stand by; empty: all are active, and nothing can take over.
     pub standby: Vec<String>,
     /// Aliases of DPUs that cannot take over.
     pub failed_dpus: Vec<String>,
+    /// The hosts do not tell which uplinks are in use (`hostUplinkState`).
+    pub untold: bool,
+    /// A failover is begun, and then nothing happens.
+    pub stuck: bool,
+    /// Milliseconds from the answer to a failover to the moment when another DPU is in use.
+    pub failover_ms: u64,
+    /// The hosts are in partial maintenance, which allows no failover (9.0.0.0): `MethodDisabled`.
+    pub partial_maintenance: bool,
 }
 
 /// What is wrong with the port of a card.
@@ -91,6 +105,14 @@ pub struct PortQuirk {
     pub wrong_cookie: bool,
     /// Nobody is shown on it.
     pub no_connectee: bool,
+    /// Another machine is shown on it, or another card if there is no other machine.
+    pub wrong_connectee: bool,
+    /// It shows another MAC address than the card's.
+    pub wrong_mac: bool,
+    /// It is not among the ports, although the card names it.
+    pub missing: bool,
+    /// It belongs to NSX: it has the ids of a segment, and a virtual network.
+    pub nsx: bool,
 }
 
 impl SwitchSpec {
@@ -111,6 +133,9 @@ impl SwitchSpec {
             }
             if group.vlan > VLAN_MAX {
                 return Err(wrong(format!("{at}.vlan"), format!("above {VLAN_MAX}")));
+            }
+            if group.host_local && !group.vmkernel {
+                return Err(wrong(format!("{at}.host_local"), "there is no vmkernel on it"));
             }
         }
         let Some(offload) = &self.offload else { return Ok(()) };
@@ -156,6 +181,8 @@ impl Default for PortgroupSpec {
             auto_expand: false,
             vlan: 0,
             vmkernel: false,
+            console: false,
+            host_local: false,
         }
     }
 }

@@ -65,6 +65,14 @@ impl Bench {
         all.filter(|device| !device["macAddress"].is_null()).cloned().collect()
     }
 
+    /// The network system of the first host.
+    async fn network_system(&self) -> String {
+        let host = self.get("ClusterComputeResource:domain-c7", "host").await[0].clone();
+        let host = format!("HostSystem:{}", host["value"].as_str().unwrap());
+        let system = self.get(&host, "configManager.networkSystem").await;
+        format!("HostNetworkSystem:{}", system["value"].as_str().unwrap())
+    }
+
     /// Puts a card on a port and says how the task ended.
     async fn connect(&self, name: &str, card: &Value, group: &str, port: Option<&str>) -> Value {
         let port = port.map(|key| format!("<portKey>{key}</portKey>")).unwrap_or_default();
@@ -269,10 +277,7 @@ async fn an_import_gets_its_port_or_fails_for_want_of_one() {
 #[tokio::test(start_paused = true)]
 async fn a_standby_dpu_takes_over_once_and_only_where_it_can() {
     let bench = Bench::new(with_offload(&["Uplink 2"])).await;
-    let host = bench.get("ClusterComputeResource:domain-c7", "host").await[0].clone();
-    let host = format!("HostSystem:{}", host["value"].as_str().unwrap());
-    let system = bench.get(&host, "configManager.networkSystem").await;
-    let system = format!("HostNetworkSystem:{}", system["value"].as_str().unwrap());
+    let system = bench.network_system().await;
     let pnics = bench.get(&system, "networkInfo.pnic").await;
     assert_eq!((&pnics[0]["dpuId"], &pnics[1]["dpuId"]), (&json!("dpu0"), &json!("dpu1")));
     let states = async || {
@@ -311,4 +316,129 @@ async fn a_standby_dpu_takes_over_once_and_only_where_it_can() {
     let mut old = with_offload(&["Uplink 2"]);
     old.api_version = crate::scenario::ApiVersion::V8_0_2_0;
     assert_eq!(without(old).await, "MethodNotFound");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_can_belong_to_another_or_be_gone() {
+    let quirk = |nic, change: fn(&mut PortQuirk)| {
+        let machine = Some("two cards".to_owned());
+        let mut quirk = PortQuirk { machine, nic: Some(nic), ..PortQuirk::default() };
+        change(&mut quirk);
+        quirk
+    };
+    let mut scenario = with_switch();
+    scenario.switches[0].quirks = vec![
+        quirk(0, |quirk| (quirk.wrong_connectee, quirk.wrong_mac, quirk.nsx) = (true, true, true)),
+        quirk(1, |quirk| quirk.missing = true),
+    ];
+    let bench = Bench::new(scenario).await;
+    bench.ok(&bench.vm("two cards"), "PowerOnVM_Task", "").await;
+    let cards = bench.cards("two cards").await;
+    let key = |card: &Value| card["backing"]["port"]["portKey"].as_str().unwrap().to_owned();
+    let found = bench.ports(&format!("<portKey>{}</portKey>", key(&cards[0]))).await;
+    let other = bench.vm("small");
+    assert_eq!(found[0]["connectee"]["connectedEntity"]["value"], other.split_once(':').unwrap().1);
+    assert_ne!(found[0]["state"]["runtimeInfo"]["macAddress"], cards[0]["macAddress"]);
+    assert!(found[0]["segmentPortId"].is_string() && found[0]["externalId"].is_string());
+    assert_eq!(found[0]["config"]["setting"]["VNI"]["value"], 69_632);
+    assert_eq!(bench.ports("<nsxPort>true</nsxPort>").await.len(), 1);
+    let gone = key(&cards[1]);
+    assert!(bench.ports(&format!("<portKey>{gone}</portKey>")).await.is_empty());
+    let refresh = format!("<portKeys>{gone}</portKeys>");
+    assert_eq!(bench.fault(&bench.switch().0, "RefreshDVPortState", &refresh).await, "NotFound");
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_have_interfaces_on_ports_and_may_have_made_them_alone() {
+    let mut scenario = with_switch();
+    scenario.switches[0].portgroups[0].host_local = true;
+    scenario.switches[0].portgroups[0].console = true;
+    let bench = Bench::new(scenario).await;
+    let ports = bench.inside("early", "").await;
+    let of_kind = |kind: &str| -> Vec<Value> {
+        ports.iter().filter(|port| port["connectee"]["type"] == kind).cloned().collect()
+    };
+    let consoles = of_kind("hostConsoleVnic");
+    assert_eq!((consoles.len(), &consoles[0]["connectee"]["nicKey"]), (2, &json!("vswif0")));
+    let kernels = of_kind("hostVmkVnic");
+    assert_eq!((kernels.len(), &kernels[0]["key"]), (2, &json!("h-1")));
+    assert_eq!(
+        (&kernels[0]["hostLocalPort"], &kernels[0]["conflict"]),
+        (&json!(true), &json!(true))
+    );
+    let kept = kernels[0]["conflictPortKey"].as_str().unwrap();
+    assert_eq!(bench.ports(&format!("<portKey>{kept}</portKey>")).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ephemeral_ports_cannot_be_chosen_and_full_groups_grow_if_they_may() {
+    let mut scenario = with_switch();
+    let mut growing = PortgroupSpec::new("growing", PortgroupKind::EarlyBinding);
+    (growing.ports, growing.auto_expand) = (1, true);
+    scenario.switches[0].portgroups.push(growing);
+    let bench = Bench::new(scenario).await;
+    let card = bench.cards("small").await[0].clone();
+    let info = bench.connect("small", &card, "on the fly", Some("0")).await;
+    assert_eq!(info["error"]["fault"]["invalidProperty"], "backing.port.portKey", "{info}");
+    let info = bench.connect("small", &card, "on the fly", None).await;
+    assert_eq!(info["state"], "success", "{info}");
+    let card = bench.cards("small").await[0].clone();
+    assert!(card["backing"]["port"]["portKey"].is_null());
+    for (name, ports) in [("small", 1), ("two cards", 2)] {
+        let card = bench.cards(name).await[0].clone();
+        let info = bench.connect(name, &card, "growing", None).await;
+        assert_eq!(info["state"], "success", "{info}");
+        let cookie = &bench.cards(name).await[0]["backing"]["port"]["connectionCookie"];
+        let group = format!("DistributedVirtualPortgroup:{}", bench.portgroup("growing"));
+        assert_eq!(bench.get(&group, "config.numPorts").await, ports);
+        let found = bench.inside("growing", "<connected>true</connected>").await;
+        assert!(found.iter().any(|port| port["connectionCookie"] == *cookie), "{found:?}");
+    }
+    let mut scenario = with_switch();
+    scenario.missing_privileges = vec!["Network.Assign".to_owned()];
+    let bench = Bench::new(scenario).await;
+    let spec = format!(
+        "<spec><deviceChange><operation>edit</operation><device xsi:type='{}'><key>{}</key>\
+         <backing xsi:type='VirtualEthernetCardDistributedVirtualPortBackingInfo'><port>\
+         <switchUuid>{}</switchUuid><portgroupKey>{}</portgroupKey></port></backing></device>\
+         </deviceChange></spec>",
+        card["_typeName"].as_str().unwrap(),
+        card["key"],
+        bench.switch().1,
+        bench.portgroup("early"),
+    );
+    assert_eq!(bench.fault(&bench.vm("small"), "ReconfigVM_Task", &spec).await, "NoPermission");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_may_take_its_time_or_be_forbidden() {
+    let mut scenario = with_offload(&["Uplink 2"]);
+    scenario.switches[0].offload.as_mut().unwrap().failover_ms = 5000;
+    let bench = Bench::new(scenario.clone()).await;
+    let system = bench.network_system().await;
+    let parameters = "<dvsName>DVS0</dvsName>";
+    bench.ok(&system, "startDpuFailover", parameters).await;
+    let active = async || {
+        let proxies = bench.get(&system, "networkInfo.proxySwitch").await;
+        assert_eq!(proxies[0]["spec"]["backing"]["pnicSpec"][1]["pnicDevice"], "vmnic1");
+        proxies[0]["hostUplinkState"][1]["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(active().await, "standby");
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    assert_eq!(active().await, "active");
+
+    let offload = scenario.switches[0].offload.as_mut().unwrap();
+    (offload.partial_maintenance, offload.untold) = (true, true);
+    for (version, fault) in [
+        (crate::scenario::ApiVersion::V8_0_3_0, None),
+        (crate::scenario::ApiVersion::V9_0_0_0, Some("MethodDisabled")),
+    ] {
+        scenario.api_version = version;
+        let bench = Bench::new(scenario.clone()).await;
+        let system = bench.network_system().await;
+        let proxies = bench.get(&system, "networkInfo.proxySwitch").await;
+        assert!(proxies[0].get("hostUplinkState").is_none());
+        let outcome = bench.call(&system, "startDpuFailover", parameters).await;
+        assert_eq!(outcome.err().map(|fault| fault.kind().to_owned()).as_deref(), fault);
+    }
 }
