@@ -114,7 +114,7 @@ pub fn to_raw(
     options: Options,
     on_progress: &mut OnProgress<'_>,
 ) -> Result<RawSummary, ConvertError> {
-    let cleared = file.set_len(0).and_then(|()| file.set_len(source.capacity_bytes()));
+    let cleared = clear(file, source.capacity_bytes());
     cleared.map_err(|error| ConvertError::Target(VmdkError::Io { at_byte: 0, source: error }))?;
     let pieces = Pieces::new(source, BLOCK_BYTES);
     let len = usize::try_from(pieces.piece_bytes).unwrap_or(usize::MAX);
@@ -138,6 +138,16 @@ pub fn to_raw(
         on_progress,
     )?;
     Ok(RawSummary { capacity_bytes: source.capacity_bytes(), populated_bytes })
+}
+
+/// Makes a file one hole of this length.
+fn clear(file: &File, len_bytes: u64) -> io::Result<()> {
+    // Not an empty file: ext4 takes any file that was cut to nothing for one that is being replaced,
+    // and sends all of it to the disk when it is closed (`auto_da_alloc`), while the caller waits.
+    if file.metadata()?.len() > 0 {
+        file.set_len(0)?;
+    }
+    file.set_len(len_bytes)
 }
 
 /// What was written of a raw disk.
