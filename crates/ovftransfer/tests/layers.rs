@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 30] = [
+const LAYERS: [&str; 31] = [
     "meter",
     "event",
     "error",
@@ -21,9 +21,10 @@ const LAYERS: [&str; 30] = [
     "copy",
     "transfer",
     "artefact",
+    "server",
+    "network",
     "report",
     "handle",
-    "server",
     "rights",
     "inventory",
     "devices",

@@ -20,7 +20,7 @@ use crate::error::VimError;
 use crate::session::Session;
 use crate::value::{MoRef, Object, Value};
 
-pub use card::{CardBacking, NetworkCard, PortConnection};
+pub use card::{CardBacking, MachineCards, NetworkCard, PortConnection};
 pub use config::{Binding, DpuFailoverPolicy, Portgroup, PortgroupConfig, Switch, SwitchConfig};
 pub use port::{
     ConnecteeKind, DistributedVirtualPort, PortConfig, PortConnectee, PortState, PortStatistics,

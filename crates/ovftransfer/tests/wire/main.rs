@@ -8,6 +8,7 @@ mod esxi;
 mod exports;
 mod hosts;
 mod imports;
+mod networks;
 mod outputs;
 
 use std::fs;

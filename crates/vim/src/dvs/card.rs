@@ -6,6 +6,8 @@ use std::fmt;
 use super::port::cookie_of;
 use crate::connection::Call;
 use crate::error::VimError;
+use crate::inventory::PowerState;
+use crate::locator::unescape;
 use crate::session::Session;
 use crate::value::{Data, Field, MoRef, Object, Value};
 
@@ -31,6 +33,22 @@ pub struct NetworkCard {
     /// What it is plugged into.
     pub backing: CardBacking,
     device: Device,
+}
+
+/// The network cards of a machine, with what must be known of the machine to judge them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MachineCards {
+    /// The machine.
+    pub vm: MoRef,
+    /// Its name.
+    pub name: String,
+    /// The host that it is on; `None` if the caller may not see it.
+    pub host: Option<MoRef>,
+    /// Whether it runs; `None` if the caller may not see it.
+    pub power_state: Option<PowerState>,
+    /// Its cards, in the order of its hardware; `None` if the caller may not see them.
+    pub cards: Option<Vec<NetworkCard>>,
 }
 
 /// A device as the server sent it, with everything that this crate does not know.
@@ -205,9 +223,30 @@ impl Session {
     ///
     /// The fault `ManagedObjectNotFound`, among others.
     pub async fn network_cards(&self, vm: &MoRef) -> Result<Vec<NetworkCard>, VimError> {
-        let read = self.read(vm, &["config.hardware.device"]).await?;
-        let devices = read.value("config.hardware.device").into_iter().flat_map(Value::items);
+        let read = self.read(vm, &[DEVICES]).await?;
+        let devices = read.value(DEVICES).into_iter().flat_map(Value::items);
         Ok(devices.filter_map(NetworkCard::from_value).collect())
+    }
+
+    /// Reads the network cards of a machine, and where and whether it runs.
+    ///
+    /// API: `VirtualMachine.config.hardware.device` and `VirtualMachine.runtime`, since 2.0.
+    ///
+    /// # Errors
+    ///
+    /// The fault `ManagedObjectNotFound`, among others.
+    pub async fn machine_cards(&self, vm: &MoRef) -> Result<MachineCards, VimError> {
+        const HOST: &str = "runtime.host";
+        const POWER: &str = "runtime.powerState";
+        let read = self.read(vm, &["name", HOST, POWER, DEVICES]).await?;
+        let devices = read.value(DEVICES);
+        Ok(MachineCards {
+            vm: vm.clone(),
+            name: unescape(&read.text("name").unwrap_or_default()),
+            host: read.moref(HOST),
+            power_state: read.text(POWER).map(|state| PowerState::of(&state)),
+            cards: devices.map(|all| all.items().filter_map(NetworkCard::from_value).collect()),
+        })
     }
 
     /// Plugs a card of a machine into a distributed port, by a task.  Everything else of the card
@@ -233,6 +272,7 @@ impl Session {
     }
 }
 
+const DEVICES: &str = "config.hardware.device";
 const DISTRIBUTED_BACKING: &str = "VirtualEthernetCardDistributedVirtualPortBackingInfo";
 /// What comes before `backing` in a `VirtualDevice`.
 const BEFORE_BACKING: [&str; 4] = ["dynamicType", "dynamicProperty", "key", "deviceInfo"];

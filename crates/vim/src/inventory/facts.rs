@@ -50,7 +50,7 @@ pub enum PowerState {
 
 impl PowerState {
     /// The state that the API calls so, such as `poweredOn`.
-    pub(super) fn of(word: &str) -> Self {
+    pub(crate) fn of(word: &str) -> Self {
         match word {
             "poweredOff" => Self::Off,
             "poweredOn" => Self::On,

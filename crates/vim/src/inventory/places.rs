@@ -119,6 +119,24 @@ impl Session {
         Ok(DatastoreCluster { moref: pod.clone(), name, datastores })
     }
 
+    /// The machines of a vApp, those of vApps inside it included.
+    ///
+    /// API: `VirtualApp.vm` and `VirtualApp.resourcePool`, since 4.0.
+    ///
+    /// # Errors
+    ///
+    /// The fault `ManagedObjectNotFound`, also for a vApp inside that went meanwhile.
+    pub async fn vapp_machines(&self, vapp: &MoRef) -> Result<Vec<MoRef>, VimError> {
+        let mut machines = Vec::new();
+        let mut open = vec![vapp.clone()];
+        while let Some(pool) = open.pop() {
+            let inside = self.read(&pool, &["vm", "resourcePool"]).await?;
+            machines.extend(inside.morefs("vm"));
+            open.extend(inside.morefs("resourcePool"));
+        }
+        Ok(machines)
+    }
+
     /// Reads what an export needs to know about a vApp.
     ///
     /// API: `VirtualApp`, since 4.0.
@@ -129,13 +147,8 @@ impl Session {
     pub async fn vapp_facts(&self, vapp: &MoRef) -> Result<VappFacts, VimError> {
         let read = self.read(vapp, &["name", "summary", "disabledMethod"]).await?;
         let mut machines = Vec::new();
-        let mut open = vec![vapp.clone()];
-        while let Some(pool) = open.pop() {
-            let inside = self.read(&pool, &["vm", "resourcePool"]).await?;
-            for vm in inside.morefs("vm") {
-                machines.push(self.vm_facts(&vm).await?);
-            }
-            open.extend(inside.morefs("resourcePool"));
+        for vm in self.vapp_machines(vapp).await? {
+            machines.push(self.vm_facts(&vm).await?);
         }
         let state = read.value("summary").and_then(|summary| summary.text_of("vAppState"));
         let methods = read.value("disabledMethod").into_iter().flat_map(Value::items);
