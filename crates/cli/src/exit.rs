@@ -108,7 +108,8 @@ impl Failure {
     /// A failure of the local machine, such as one of the terminal or the runtime.
     pub(crate) fn local(what: impl fmt::Display, error: &io::Error) -> Self {
         let is_full =
-            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge]
+                .contains(&error.kind());
         let code = if is_full { Code::NoSpace } else { Code::LocalFile };
         Self::new(code, format!("{what}: {error}"))
     }

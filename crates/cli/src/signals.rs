@@ -28,6 +28,9 @@ impl Interrupts {
         let hear = |kind| {
             signal(kind).map_err(|error| Failure::local("cannot listen for signals", &error))
         };
+        // A file that grows beyond the limit of `ulimit -f` would end the process with everything
+        // under way; with somebody listening the write fails instead, for good once it was heard.
+        drop(hear(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Self {
             interrupt: hear(SignalKind::interrupt())?,
             terminate: hear(SignalKind::terminate())?,
