@@ -55,6 +55,7 @@ use crate::exit::Failure;
 use crate::signals::Interrupts;
 
 fn main() -> ExitCode {
+    raise_file_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_a_command(&error),
@@ -107,6 +108,23 @@ async fn dispatch(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Demo => Box::pin(demo::run(console, &mut interrupts)).await,
     }
 }
+
+/// Allows as many open files as the system lets this process have: what a shell sets for programs
+/// that cannot do with more is 256 in some places, and a stream takes two and more.
+#[cfg(unix)]
+fn raise_file_limit() {
+    use rustix::process::Resource;
+    use rustix::process::Rlimit;
+    use rustix::process::getrlimit;
+    use rustix::process::setrlimit;
+
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where it cannot be raised, what there is has to do.
+    let _ignored = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+#[cfg(not(unix))]
+fn raise_file_limit() {}
 
 /// Prints the help that was asked for, or what is wrong with the arguments.
 fn not_a_command(error: &clap::Error) -> ExitCode {
