@@ -13,8 +13,10 @@ use ovftransfer::Server;
 use ovftransfer::Thumbprint;
 use ovftransfer::Trust;
 use ovftransfer::Wire;
+use serde_json::json;
 
 use crate::args::ConnectionArgs;
+use crate::console::Console;
 use crate::environment::Environment;
 use crate::environment::SECRET_BYTES_MAX;
 use crate::exit::Code;
@@ -30,6 +32,8 @@ pub(crate) struct Connection {
     /// `None`: to be asked for.
     password: Option<Secret>,
     wire: Wire,
+    /// What is wrong with the place where the password stands.
+    warning: Option<String>,
     /// The inventory path that the command is about.
     pub(crate) path: String,
     /// The reference that beats it, such as `ClusterComputeResource:domain-c7`.
@@ -82,10 +86,11 @@ impl Connection {
                 .hint("write vi://user@host/…, use --username, or set OVFTRANSFER_USERNAME")
         })?;
         let password = password(args, &urls, environment)?;
+        let warning = password_place(args, environment).and_then(readable_by_all);
         let trust = trust(&endpoint, args, environment)?;
         let wire = args.wire.into();
         let moref = urls.named.as_ref().and_then(Locator::moref).map(ToString::to_string);
-        Ok(Self { endpoint, trust, username, password, wire, path, moref })
+        Ok(Self { endpoint, trust, username, password, wire, warning, path, moref })
     }
 
     /// The server, as `host:port`.
@@ -94,7 +99,11 @@ impl Connection {
     }
 
     /// Connects and logs in; asks for the password first if there is none.
-    pub(crate) async fn connect(&self) -> Result<Server, Failure> {
+    pub(crate) async fn connect(&self, console: &Console) -> Result<Server, Failure> {
+        if let Some(warning) = &self.warning {
+            console.object("warning", json!({ "message": warning }));
+            console.note(format_args!("warning: {warning}"));
+        }
         let password = match &self.password {
             Some(password) => password.clone(),
             None => self.ask().await?,
@@ -163,6 +172,37 @@ fn password(
     Ok(of(&urls.ours)
         .or_else(|| environment.govc_or_file("PASSWORD").map(Secret::new))
         .or_else(|| of(&urls.govc)))
+}
+
+/// The file that a password is read from, if it comes from one of ours.
+fn password_place<'a>(args: &'a ConnectionArgs, environment: &'a Environment) -> Option<&'a Path> {
+    if args.password_file.is_some() {
+        return args.password_file.as_deref();
+    }
+    let is_beaten = environment.ours("PASSWORD").is_some();
+    environment.ours("PASSWORD_FILE").filter(|_| !is_beaten).map(Path::new)
+}
+
+/// Says so where every user of this machine can read a file with a password.
+///
+/// Secrets that a container engine mounts are readable in there by design.
+#[cfg(unix)]
+fn readable_by_all(file: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let is_mounted = fs::canonicalize(file)
+        .is_ok_and(|file| MOUNTED_SECRETS.iter().any(|folder| file.starts_with(folder)));
+    let metadata = fs::metadata(file).ok().filter(fs::Metadata::is_file)?;
+    let is_open = metadata.permissions().mode() & READABLE_BY_OTHERS != 0;
+    (is_open && !is_mounted).then(|| {
+        let file = file.display();
+        format!("every user of this machine can read the password in {file}; run: chmod 600 {file}")
+    })
+}
+
+#[cfg(not(unix))]
+fn readable_by_all(_file: &Path) -> Option<String> {
+    None
 }
 
 /// Reads a password; line ends after it do not belong to it.
@@ -435,3 +475,11 @@ mod tests {
         }
     }
 }
+
+/// Where Docker, Podman and Kubernetes mount secrets; `/var/run` is a link to `/run`.
+#[cfg(unix)]
+const MOUNTED_SECRETS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
+
+/// The bit of a file's mode that lets others read it (POSIX).
+#[cfg(unix)]
+const READABLE_BY_OTHERS: u32 = 0o004;

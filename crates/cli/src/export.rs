@@ -35,7 +35,7 @@ pub(crate) async fn run(
     let console = &if is_piped { console.to_stderr() } else { console.clone() };
     let connection = Connection::resolve(&args.source, Root::Vm, &args.connection, environment)?;
     let key = interrupts.race(signing::key(&args.signing, environment)).await?;
-    let server = interrupts.race(connection.connect()).await?;
+    let server = interrupts.race(connection.connect(console)).await?;
     let mut request = request(&args, &connection.path, output);
     request.signing_key = key.map(Arc::new);
     let outcome = export(&args, request, &server, &connection, console, interrupts).await;

@@ -50,7 +50,7 @@ pub(crate) async fn run(
     let package = interrupts.race(Box::pin(opening)).await?;
     let mut request = request(&args, options.as_ref(), package, &connection, environment)?;
     request.signature = policy;
-    let server = interrupts.race(connection.connect()).await?;
+    let server = interrupts.race(connection.connect(console)).await?;
     let importing = import(request, &args, &server, &connection, console, interrupts);
     let outcome = Box::pin(importing).await;
     transfer::logout(&server, &outcome, interrupts).await;

@@ -32,7 +32,7 @@ pub(crate) async fn run(
     let place = args.package.to_string_lossy();
     if place.starts_with("vi://") {
         let connection = Connection::resolve(&place, Root::Vm, &args.connection, environment)?;
-        let server = interrupts.race(connection.connect()).await?;
+        let server = interrupts.race(connection.connect(console)).await?;
         let outcome = machine(&server, &connection, console, interrupts).await;
         transfer::logout(&server, &outcome, interrupts).await;
         return outcome;

@@ -24,7 +24,7 @@ pub(crate) async fn run(
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
     let connection = Connection::resolve(&args.place, Root::Vm, &args.connection, environment)?;
-    let server = interrupts.race(connection.connect()).await?;
+    let server = interrupts.race(connection.connect(console)).await?;
     let outcome = list(&args, &server, &connection, console, interrupts).await;
     transfer::logout(&server, &outcome, interrupts).await;
     outcome
