@@ -346,6 +346,14 @@ fn bare_path(place: &str, root: Root, environment: &Environment) -> Result<Strin
     Ok(format!("/{datacenter}/{below}/{place}"))
 }
 
+/// Where Docker, Podman and Kubernetes mount secrets; `/var/run` is a link to `/run`.
+#[cfg(unix)]
+const MOUNTED_SECRETS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
+
+/// The bit of a file's mode that lets others read it (POSIX).
+#[cfg(unix)]
+const READABLE_BY_OTHERS: u32 = 0o004;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -475,11 +483,3 @@ mod tests {
         }
     }
 }
-
-/// Where Docker, Podman and Kubernetes mount secrets; `/var/run` is a link to `/run`.
-#[cfg(unix)]
-const MOUNTED_SECRETS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
-
-/// The bit of a file's mode that lets others read it (POSIX).
-#[cfg(unix)]
-const READABLE_BY_OTHERS: u32 = 0o004;
