@@ -140,6 +140,25 @@ pub fn to_raw(
     Ok(RawSummary { capacity_bytes: source.capacity_bytes(), populated_bytes })
 }
 
+/// Reads all data of a disk with several threads, and drops it.
+pub(crate) fn read_all(
+    source: &dyn DiskImage,
+    options: Options,
+    on_progress: &mut OnProgress<'_>,
+) -> Result<(), ConvertError> {
+    let pieces = Pieces::new(source, BLOCK_BYTES);
+    let len = usize::try_from(pieces.piece_bytes).unwrap_or(usize::MAX);
+    let crew = Crew { threads: options.threads, job_bytes: len };
+    crew.run(
+        pieces,
+        || vec![0; len],
+        || (),
+        |(), place, data| source.read_at(place.start, &mut data[..range_len(&place)]),
+        |_| Ok(0),
+        on_progress,
+    )
+}
+
 /// Makes a file one hole of this length.
 fn clear(file: &File, len_bytes: u64) -> io::Result<()> {
     // Not an empty file: ext4 takes any file that was cut to nothing for one that is being replaced,

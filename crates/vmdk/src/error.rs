@@ -284,9 +284,29 @@ pub enum Fault {
     /// The overhead does not hold what the header places in it.
     #[error("overhead of {0} sectors does not hold the metadata")]
     Overhead(u64),
+    /// Two structures of a file share a place.
+    #[error("{what} shares its place with another structure of the file")]
+    Overlap {
+        /// Name of the structure that was found second.
+        what: &'static str,
+    },
     /// The version of a qcow2 image is neither 2 nor 3.
     #[error("qcow2 version {0}, expected 2 or 3")]
     QcowVersion(u32),
+    /// A cluster that is used is free by the image's reference counts.
+    #[error("the cluster at byte {offset_bytes} is in use, and free by its reference count")]
+    ReferenceCount {
+        /// Where the cluster is.
+        offset_bytes: u64,
+    },
+    /// Bits are set that have no meaning.
+    #[error("reserved bits {bits:#x} are set in {what}")]
+    ReservedBits {
+        /// Where they are.
+        what: &'static str,
+        /// Those that are set.
+        bits: u64,
+    },
     /// An extended L2 entry contradicts itself.
     #[error("parts of a cluster are there ({there:#010x}) and zero ({zeros:#010x}) at once")]
     Subclusters {
@@ -322,6 +342,12 @@ pub enum Fault {
     /// There are grains that no grain table points to.
     #[error("grains of table {table} have no grain table")]
     TableMissing {
+        /// Number of the table, from 0.
+        table: u64,
+    },
+    /// A grain table and its copy in the redundant directory are not the same.
+    #[error("grain table {table} is another one in the redundant grain directory")]
+    TableRedundant {
         /// Number of the table, from 0.
         table: u64,
     },

@@ -1,6 +1,7 @@
 //! What every image of a disk can do, and how those that consist of units do it.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::ops::Range;
 
 use crate::error::Fault;
@@ -44,6 +45,10 @@ pub trait DiskImage: fmt::Debug + Send + Sync {
     /// Length of what is best read at once, in bytes: a grain or a cluster.  A power of two.
     fn unit_bytes(&self) -> u64;
 }
+
+/// Is told of every table that was checked: up to where on the disk, in bytes.  Its answer says whether
+/// to go on.
+pub(crate) type OnTable<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
 
 /// Whether a unit holds data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -20,7 +20,8 @@
 //! Disks that are read by position, of whatever format, are [`DiskImage`]s: [`RawImage`],
 //! [`VmdkImage`] for all sub-formats of VMDK, [`Qcow2Image`]; [`open_image`] opens what a file is.
 //!
-//! [`to_stream`] and [`to_raw`] convert them with all cores.
+//! [`to_stream`] and [`to_raw`] convert them with all cores; [`check_image`] checks an [`AnyImage`] by
+//! its tables, [`check_image_deep`] by its data, too.
 //!
 //! The others go through a file once, forward, in constant memory.  Files of VMware, VirtualBox,
 //! qemu and open-vmdk are read; the last two put the tables before the grains, and qemu writes
@@ -57,6 +58,7 @@ mod decode;
 mod deep;
 mod descriptor;
 mod error;
+mod examine;
 mod front;
 mod gather;
 mod header;
@@ -64,6 +66,7 @@ mod image;
 mod inflate;
 mod lookup;
 mod marker;
+mod occupied;
 mod open;
 mod pack;
 mod parallel;
@@ -93,12 +96,16 @@ pub use descriptor::Extent;
 pub use error::ConvertError;
 pub use error::Fault;
 pub use error::VmdkError;
+pub use examine::ImageSummary;
+pub use examine::check_image;
+pub use examine::check_image_deep;
 pub use header::GD_AT_END;
 pub use header::Header;
 pub use header::SECTOR_BYTES;
 pub use image::DiskImage;
 pub use marker::MARKER_BYTES;
 pub use marker::Marker;
+pub use open::AnyImage;
 pub use open::Format;
 pub use open::open_image;
 pub use pack::Level;

@@ -62,15 +62,83 @@ impl Format {
     }
 }
 
-/// Opens the disk at `path`.
-///
-/// Without a `format`, its first bytes tell; what is none of the known formats is a raw disk.  Give
-/// [`Format::Raw`] for a raw disk whose first bytes somebody else has written, such as a guest: they
-/// may look like another format on purpose.
+/// A disk of any format that is read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AnyImage {
+    /// qcow2 of QEMU.
+    Qcow2(Qcow2Image),
+    /// Byte for byte.
+    Raw(RawImage<FileStorage>),
+    /// Any sub-format of VMDK.
+    Vmdk(VmdkImage),
+}
+
+impl AnyImage {
+    /// Opens the disk at `path`.
+    ///
+    /// Without a `format`, its first bytes tell; what is none of the known formats is a raw disk,
+    /// unless it is called `.vmdk` or `.qcow2`.  Give [`Format::Raw`] for a raw disk whose first bytes
+    /// somebody else has written, such as a guest: they may look like another format on purpose.
+    ///
+    /// # Errors
+    ///
+    /// [`VmdkError::Io`] if the file cannot be read, otherwise what is wrong with it.
+    pub fn open(path: &Path, format: Option<Format>) -> Result<Self, VmdkError> {
+        let storage =
+            FileStorage::open(path).map_err(|source| VmdkError::Io { at_byte: 0, source })?;
+        let format = match format {
+            Some(format) => format,
+            // One that has lost its first bytes must not pass for a raw disk.
+            None => probe(&storage)?.or_else(|| of_name(path)).unwrap_or(Format::Raw),
+        };
+        Ok(match format {
+            Format::Raw => Self::Raw(RawImage::new(storage)),
+            Format::Qcow2 => Self::Qcow2(Qcow2Image::open(Arc::new(storage))?),
+            Format::Vmdk => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                Self::Vmdk(VmdkImage::open(Arc::new(storage), folder)?)
+            }
+        })
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        match self {
+            Self::Qcow2(_) => Format::Qcow2,
+            Self::Raw(_) => Format::Raw,
+            Self::Vmdk(_) => Format::Vmdk,
+        }
+    }
+
+    /// What all formats have in common.
+    #[must_use]
+    pub fn as_image(&self) -> &dyn DiskImage {
+        match self {
+            Self::Qcow2(image) => image,
+            Self::Raw(image) => image,
+            Self::Vmdk(image) => image,
+        }
+    }
+
+    /// Length of all its files, holes included, in bytes.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        match self {
+            Self::Qcow2(image) => image.file_bytes(),
+            Self::Raw(image) => image.file_bytes(),
+            Self::Vmdk(image) => image.file_bytes(),
+        }
+    }
+}
+
+/// Opens the disk at `path`, as [`AnyImage::open`] does.
 ///
 /// # Errors
 ///
-/// [`VmdkError::Io`] if the file cannot be read, otherwise what is wrong with it.
+/// As [`AnyImage::open`].
 ///
 /// ```no_run
 /// use ovftransfer_vmdk::DiskImage;
@@ -80,29 +148,61 @@ impl Format {
 /// # Ok::<(), ovftransfer_vmdk::VmdkError>(())
 /// ```
 pub fn open_image(path: &Path, format: Option<Format>) -> Result<Box<dyn DiskImage>, VmdkError> {
-    let storage = FileStorage::open(path).map_err(|source| VmdkError::Io { at_byte: 0, source })?;
-    let format = match format {
-        Some(format) => format,
-        None => probe(&storage)?,
-    };
-    Ok(match format {
-        Format::Raw => Box::new(RawImage::new(storage)),
-        Format::Qcow2 => Box::new(Qcow2Image::open(Arc::new(storage))?),
-        Format::Vmdk => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new("."));
-            Box::new(VmdkImage::open(Arc::new(storage), folder)?)
-        }
+    Ok(match AnyImage::open(path, format)? {
+        AnyImage::Qcow2(image) => Box::new(image),
+        AnyImage::Raw(image) => Box::new(image),
+        AnyImage::Vmdk(image) => Box::new(image),
     })
 }
 
-fn probe(storage: &dyn Storage) -> Result<Format, VmdkError> {
+/// The format that a name promises; the data of a flat VMDK is raw.
+fn of_name(path: &Path) -> Option<Format> {
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    match name.rsplit_once('.')? {
+        (stem, "vmdk") if !is_flat(stem) => Some(Format::Vmdk),
+        (_, "qcow2") => Some(Format::Qcow2),
+        _ => None,
+    }
+}
+
+/// Whether a file with this name is an extent of a flat disk: `disk-flat.vmdk` or `disk-f001.vmdk`.
+fn is_flat(stem: &str) -> bool {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    match stem.rsplit_once('-') {
+        Some((_, "flat")) => true,
+        Some((_, part)) => part.strip_prefix('f').is_some_and(number),
+        None => false,
+    }
+}
+
+fn probe(storage: &dyn Storage) -> Result<Option<Format>, VmdkError> {
     let mut start = [0; PROBE_LEN];
     let len = usize::try_from(storage.len_bytes()).unwrap_or(PROBE_LEN).min(PROBE_LEN);
     let read = storage.read_exact_at(0, &mut start[..len]);
     read.map_err(|source| VmdkError::Io { at_byte: 0, source })?;
-    Ok(Format::of_bytes(&start[..len])?.unwrap_or(Format::Raw))
+    Format::of_bytes(&start[..len])
 }
 
 /// Longer than every magic.
 const PROBE_LEN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_promises_a_format() {
+        for (name, format) in [
+            ("disk.vmdk", Some(Format::Vmdk)),
+            ("a-b.VMDK", Some(Format::Vmdk)),
+            ("disk-s001.vmdk", Some(Format::Vmdk)),
+            ("disk.qcow2", Some(Format::Qcow2)),
+            ("disk-flat.vmdk", None),
+            ("disk-f001.vmdk", None),
+            ("disk.img", None),
+            ("vmdk", None),
+        ] {
+            assert_eq!(of_name(Path::new(name)), format, "{name}");
+        }
+    }
+}

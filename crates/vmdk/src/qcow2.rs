@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::error::Fault;
 use crate::error::VmdkError;
 use crate::image::DiskImage;
+use crate::image::OnTable;
 use crate::image::Unit;
 use crate::image::Units;
 use crate::image::next_units;
@@ -14,6 +15,7 @@ use crate::image::read_units;
 use crate::lookup::Lookup;
 use crate::lookup::Scratch;
 use crate::lookup::Shared;
+use crate::occupied::Occupied;
 use crate::storage::Storage;
 
 /// A qcow2 image, read-only.
@@ -32,6 +34,20 @@ pub struct Qcow2Image {
     l1_offset_bytes: u64,
     /// Entries of an L2 table have a second half that says which of 32 parts are there.
     extended: bool,
+    /// Entries of the L1 table that the capacity needs.
+    l1_entries: u64,
+    counts: Counts,
+}
+
+/// Where the reference counts of clusters are.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    table_offset_bytes: u64,
+    table_clusters: u64,
+    /// A count takes 1 << `order` bits.
+    order: u32,
+    /// Whether they may be wrong, and the image is sound all the same.
+    lazy: bool,
 }
 
 impl fmt::Debug for Qcow2Image {
@@ -86,6 +102,8 @@ impl Qcow2Image {
             cluster_bits: header.cluster_bits,
             l1_offset_bytes: header.l1_offset_bytes,
             extended: header.extended,
+            l1_entries: header.l1_entries,
+            counts: header.counts,
         })
     }
 
@@ -95,14 +113,214 @@ impl Qcow2Image {
         self.version
     }
 
-    fn cluster_bytes(&self) -> u64 {
+    /// Length of the file, in bytes.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.lookup.storage.len_bytes()
+    }
+
+    /// Length of a cluster, in bytes.
+    #[must_use]
+    pub fn cluster_bytes(&self) -> u64 {
         1 << self.cluster_bits
+    }
+
+    /// Whether clusters have 32 parts that may be there or not.
+    #[must_use]
+    pub fn has_extended_entries(&self) -> bool {
+        self.extended
+    }
+
+    /// Checks all tables of the image: that tables and clusters lie in the file, at the start of a
+    /// cluster and apart from each other, that no reserved bits are set, and that no cluster in use
+    /// is free by its reference count.
+    ///
+    /// Memory: 16 MiB.  Returns whether the end was reached.
+    pub(crate) fn check(&self, on_table: &mut OnTable<'_>) -> Result<bool, VmdkError> {
+        let file_bytes = self.lookup.storage.len_bytes();
+        // Everything lies in whole clusters: one of them is the unit.
+        let file_clusters = file_bytes.div_ceil(self.cluster_bytes());
+        let mut occupied = Occupied::new(1, file_clusters);
+        loop {
+            self.take(0, 1, "the header", &mut occupied)?;
+            let l1_bytes = self.l1_entries * ENTRY_BYTES;
+            let l1_clusters = l1_bytes.div_ceil(self.cluster_bytes());
+            self.take(self.l1_offset_bytes, l1_clusters, "the L1 table", &mut occupied)?;
+            self.check_counts(&mut occupied)?;
+            for table in 0..self.l1_entries {
+                self.check_table(table, &mut occupied)?;
+                let end = (table + 1) * self.table_entries() * self.cluster_bytes();
+                if on_table(end.min(self.capacity_bytes)).is_break() {
+                    return Ok(false);
+                }
+            }
+            self.compare_counts(&occupied)?;
+            if !occupied.next(file_clusters) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Notes that `clusters` from `at_byte` on are taken.
+    fn take(
+        &self,
+        at_byte: u64,
+        clusters: u64,
+        what: &'static str,
+        occupied: &mut Occupied,
+    ) -> Result<(), VmdkError> {
+        let first = at_byte / self.cluster_bytes();
+        // Clusters beyond the file are in no window, and are not looked at one by one.
+        let window = occupied.places();
+        for cluster in first.max(window.start)..first.saturating_add(clusters).min(window.end) {
+            if !occupied.take(cluster) {
+                return Err(Fault::Overlap { what }.at(cluster * self.cluster_bytes()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks one L2 table and its clusters, as far as they lie in the window of `occupied`.
+    fn check_table(&self, table: u64, occupied: &mut Occupied) -> Result<(), VmdkError> {
+        let at_byte = self.l1_offset_bytes + table * ENTRY_BYTES;
+        let what = "an entry of the L1 table";
+        let l1 = u64::from_be_bytes(self.lookup.number(at_byte, what)?);
+        require_reserved(l1, L1_RESERVED, what, at_byte)?;
+        let offset_bytes = self.offset(l1, "an L2 table", at_byte)?;
+        if offset_bytes == 0 {
+            return Ok(());
+        }
+        self.lookup.require(offset_bytes, self.cluster_bytes(), "an L2 table")?;
+        self.take(offset_bytes, 1, "an L2 table", occupied)?;
+        let entries = self.table_entries();
+        let end = self.capacity_bytes.div_ceil(self.cluster_bytes());
+        for cluster in table * entries..((table + 1) * entries).min(end) {
+            let at_byte = offset_bytes + cluster % entries * self.entry_bytes();
+            self.check_cluster(cluster, at_byte, occupied)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the cluster whose L2 entry stands at `entry_at`.
+    fn check_cluster(
+        &self,
+        cluster: u64,
+        entry_at: u64,
+        occupied: &mut Occupied,
+    ) -> Result<(), VmdkError> {
+        let what = "an entry of an L2 table";
+        let number = u64::from_be_bytes(self.lookup.number(entry_at, what)?);
+        if number & L2_COMPRESSED == 0 {
+            let zero = if self.version > 2 && !self.extended { 0 } else { L2_ZERO };
+            require_reserved(number, L2_RESERVED | zero, what, entry_at)?;
+        }
+        let (at_byte, what) = match self.place(cluster)? {
+            Place::Compressed { at_byte, len_bytes } => {
+                // The last sector need not be there as a whole: the length is in sectors.
+                let needed_bytes = len_bytes.saturating_sub(SECTOR_BYTES) + 1;
+                self.lookup.require(at_byte, needed_bytes, "a compressed cluster")?;
+                let first = at_byte / self.cluster_bytes();
+                let last = (at_byte + len_bytes - 1) / self.cluster_bytes();
+                if (first..=last).all(|cluster| occupied.share(cluster)) {
+                    return Ok(());
+                }
+                return Err(Fault::Overlap { what: "a compressed cluster" }.at(entry_at));
+            }
+            Place::Data { at_byte } => {
+                (self.require_cluster(cluster, at_byte, u32::MAX)?, "a cluster")
+            }
+            Place::Parts { at_byte, there } => {
+                (self.require_cluster(cluster, at_byte, there)?, "a cluster")
+            }
+            // One that reads as zeros may have its place all the same.
+            Place::Zero { .. } => (number & OFFSET_MASK, "a cluster of zeros"),
+        };
+        if at_byte == 0 {
+            return Ok(());
+        }
+        self.take(at_byte, 1, what, occupied)
+    }
+
+    /// That the parts of a cluster that are there lie in the file, as far as they are on the disk.
+    fn require_cluster(&self, cluster: u64, at_byte: u64, there: u32) -> Result<u64, VmdkError> {
+        let left_bytes = self.capacity_bytes - cluster * self.cluster_bytes();
+        let parts = u64::from(u32::BITS - there.leading_zeros());
+        let len_bytes = left_bytes.min(self.cluster_bytes() * parts / u64::from(u32::BITS));
+        self.lookup.require(at_byte, len_bytes, "a cluster")?;
+        Ok(at_byte)
+    }
+
+    /// Notes where the reference counts are.
+    fn check_counts(&self, occupied: &mut Occupied) -> Result<(), VmdkError> {
+        let Counts { table_offset_bytes, table_clusters, .. } = self.counts;
+        let table_bytes = table_clusters.saturating_mul(self.cluster_bytes());
+        let what = "the table of reference counts";
+        self.lookup.require(table_offset_bytes, table_bytes, what)?;
+        self.take(table_offset_bytes, table_clusters, what, occupied)?;
+        for entry in 0..table_bytes / ENTRY_BYTES {
+            let Some(at_byte) = self.count_block(entry)? else { continue };
+            self.take(at_byte, 1, "a block of reference counts", occupied)?;
+        }
+        Ok(())
+    }
+
+    /// Where block `block` of the reference counts is; `None` if all of its clusters are free.
+    fn count_block(&self, block: u64) -> Result<Option<u64>, VmdkError> {
+        let Counts { table_offset_bytes, table_clusters, .. } = self.counts;
+        if block >= table_clusters * self.cluster_bytes() / ENTRY_BYTES {
+            return Ok(None);
+        }
+        let at_byte = table_offset_bytes + block * ENTRY_BYTES;
+        let what = "an entry of the table of reference counts";
+        let entry = u64::from_be_bytes(self.lookup.number(at_byte, what)?);
+        require_reserved(entry, COUNT_RESERVED, what, at_byte)?;
+        if !entry.is_multiple_of(self.cluster_bytes()) {
+            let what = "a block of reference counts";
+            return Err(Fault::Unaligned { what, offset_bytes: entry }.at(at_byte));
+        }
+        Ok((entry != 0).then_some(entry))
+    }
+
+    /// That no cluster in use is free by its reference count.
+    fn compare_counts(&self, occupied: &Occupied) -> Result<(), VmdkError> {
+        if self.counts.lazy {
+            return Ok(());
+        }
+        let bits = 1_u64 << self.counts.order;
+        let counts = self.cluster_bytes() * 8 / bits;
+        let mut block = (u64::MAX, None);
+        for cluster in occupied.places().filter(|&cluster| occupied.is_taken(cluster)) {
+            if block.0 != cluster / counts {
+                block = (cluster / counts, self.count_block(cluster / counts)?);
+            }
+            let offset_bytes = cluster * self.cluster_bytes();
+            let free = Fault::ReferenceCount { offset_bytes };
+            let Some(start) = block.1 else {
+                let at_byte = self.counts.table_offset_bytes + block.0 * ENTRY_BYTES;
+                return Err(free.at(at_byte));
+            };
+            let bit = cluster % counts * bits;
+            let at_byte = start + bit / u64::from(u64::BITS) * ENTRY_BYTES;
+            let word: [u8; 8] = self.lookup.number(at_byte, "a block of reference counts")?;
+            if !is_counted(word, bit % u64::from(u64::BITS), bits) {
+                return Err(free.at(start + bit / 8));
+            }
+        }
+        Ok(())
+    }
+
+    fn entry_bytes(&self) -> u64 {
+        if self.extended { 2 * ENTRY_BYTES } else { ENTRY_BYTES }
+    }
+
+    /// Entries of an L2 table.
+    fn table_entries(&self) -> u64 {
+        self.cluster_bytes() / self.entry_bytes()
     }
 
     /// Where cluster `cluster` is.
     fn place(&self, cluster: u64) -> Result<Place, VmdkError> {
-        let entry_bytes = if self.extended { 2 * ENTRY_BYTES } else { ENTRY_BYTES };
-        let entries = self.cluster_bytes() / entry_bytes;
+        let (entry_bytes, entries) = (self.entry_bytes(), self.table_entries());
         let (table, entry) = (cluster / entries, cluster % entries);
         let at_byte = self.l1_offset_bytes + table * ENTRY_BYTES;
         let l1 = u64::from_be_bytes(self.lookup.number(at_byte, "an entry of the L1 table")?);
@@ -269,6 +487,7 @@ struct Header {
     l1_offset_bytes: u64,
     l1_entries: u64,
     extended: bool,
+    counts: Counts,
 }
 
 impl Header {
@@ -322,8 +541,48 @@ impl Header {
             let fault = Fault::Unaligned { what: "the L1 table", offset_bytes: l1_offset_bytes };
             return Err(fault.at(40));
         }
-        Ok(Self { capacity_bytes, cluster_bits, l1_offset_bytes, l1_entries, extended })
+        let order = if version == 2 { COUNT_ORDER_V2 } else { u32_be(bytes, 96) };
+        if order > COUNT_ORDER_MAX {
+            return unsupported("a qcow2 image with reference counts of more than 64 bits", 96);
+        }
+        let table_offset_bytes = u64_be(bytes, 48);
+        if !table_offset_bytes.is_multiple_of(1 << cluster_bits) {
+            let what = "the table of reference counts";
+            return Err(Fault::Unaligned { what, offset_bytes: table_offset_bytes }.at(48));
+        }
+        let counts = Counts {
+            table_offset_bytes,
+            table_clusters: u32_be(bytes, 56).into(),
+            order,
+            lazy: incompatible & INCOMPATIBLE_DIRTY != 0,
+        };
+        Ok(Self { capacity_bytes, cluster_bits, l1_offset_bytes, l1_entries, extended, counts })
     }
+}
+
+/// That none of these bits is set.
+fn require_reserved(
+    number: u64,
+    reserved: u64,
+    what: &'static str,
+    at_byte: u64,
+) -> Result<(), VmdkError> {
+    match number & reserved {
+        0 => Ok(()),
+        bits => Err(Fault::ReservedBits { what, bits }.at(at_byte)),
+    }
+}
+
+/// Whether the count of `bits` bits that starts at bit `at` of these bytes is not zero.
+fn is_counted(word: [u8; 8], at: u64, bits: u64) -> bool {
+    if bits < 8 {
+        // Those within a byte start with its lowest bits.
+        let byte = word[usize::try_from(at / 8).unwrap_or(0)];
+        return byte >> (at % 8) & ((1 << bits) - 1) != 0;
+    }
+    let first = usize::try_from(at / 8).unwrap_or(0);
+    let len = usize::try_from(bits / 8).unwrap_or(0);
+    word.iter().skip(first).take(len).any(|&byte| byte != 0)
 }
 
 /// The big-endian number at `at`.
@@ -363,11 +622,25 @@ const L2_COMPRESSED: u64 = 1 << 62;
 /// The cluster reads as zeros whatever its offset (version 3).
 const L2_ZERO: u64 = 1;
 
+/// Bits of an L1 entry that are neither offset nor "referenced once".
+const L1_RESERVED: u64 = !(OFFSET_MASK | REFERENCED_ONCE);
+/// The same of the L2 entry of a cluster that is not compressed, but for [`L2_ZERO`].
+const L2_RESERVED: u64 = !(OFFSET_MASK | REFERENCED_ONCE | L2_ZERO);
+const REFERENCED_ONCE: u64 = 1 << 63;
+/// Of an entry of the table of reference counts.
+const COUNT_RESERVED: u64 = 0x1ff;
+
+/// Counts of 16 bits.
+const COUNT_ORDER_V2: u32 = 4;
+/// Counts of 64 bits.
+const COUNT_ORDER_MAX: u32 = 6;
+
+const INCOMPATIBLE_DIRTY: u64 = 1;
 const INCOMPATIBLE_CORRUPT: u64 = 1 << 1;
 const INCOMPATIBLE_EXTERNAL: u64 = 1 << 2;
 const INCOMPATIBLE_COMPRESSION: u64 = 1 << 3;
 const INCOMPATIBLE_EXTENDED: u64 = 1 << 4;
-/// Bit 0 says that reference counts may be wrong, which no reader needs.
+/// [`INCOMPATIBLE_DIRTY`] says that reference counts may be wrong, which no reader needs.
 const INCOMPATIBLE_KNOWN: u64 = 0b1_1111;
 
 /// 64 TiB: no disk of vSphere is larger.

@@ -36,6 +36,12 @@ impl<S: Storage> RawImage<S> {
     pub fn new(storage: S) -> Self {
         Self { storage }
     }
+
+    /// Length of the file, holes included, in bytes.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.storage.len_bytes()
+    }
 }
 
 impl<S: Storage> DiskImage for RawImage<S> {

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+
+use crate::error::VmdkError;
 
 /// Something that has a length and is read by position, by several threads at once.
 pub trait Storage: fmt::Debug + Send + Sync {
@@ -149,6 +152,33 @@ impl Storage for FileStorage {
         }
     }
 }
+
+/// Takes the next bytes of a file.  Its answer says whether to go on.
+type OnChunk<'a> = dyn FnMut(&[u8]) -> Result<ControlFlow<()>, VmdkError> + 'a;
+
+/// Reads the bytes from the first to the last, until `act` breaks off.  Returns whether it did not.
+pub(crate) fn for_each_chunk(
+    storage: &dyn Storage,
+    act: &mut OnChunk<'_>,
+) -> Result<bool, VmdkError> {
+    let mut buffer = vec![0; CHUNK_LEN];
+    let (mut at_byte, end) = (0, storage.len_bytes());
+    while at_byte < end {
+        let len = usize::try_from(end - at_byte).unwrap_or(CHUNK_LEN).min(CHUNK_LEN);
+        let chunk = &mut buffer[..len];
+        storage
+            .read_exact_at(at_byte, chunk)
+            .map_err(|source| VmdkError::Io { at_byte, source })?;
+        if act(chunk)?.is_break() {
+            return Ok(false);
+        }
+        at_byte += u64::try_from(len).unwrap_or(u64::MAX);
+    }
+    Ok(true)
+}
+
+/// Holds three whole grains, so that most need not be put together from two chunks.
+const CHUNK_LEN: usize = 256 << 10;
 
 #[cfg(unix)]
 fn open_no_follow(path: &Path) -> io::Result<File> {

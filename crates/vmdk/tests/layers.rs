@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Modules of this crate, lowest first.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 30] = [
     "error",
     "header",
     "marker",
@@ -23,6 +23,7 @@ const LAYERS: [&str; 28] = [
     "storage",
     "lookup",
     "image",
+    "occupied",
     "batch",
     "parallel",
     "raw",
@@ -32,6 +33,7 @@ const LAYERS: [&str; 28] = [
     "open",
     "convert",
     "deep",
+    "examine",
 ];
 
 #[test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use ovftransfer_vmdk::GrainDecoder;
+use ovftransfer_vmdk::Header;
 use ovftransfer_vmdk::Options;
 use ovftransfer_vmdk::StreamCheck;
 use ovftransfer_vmdk::StreamWriter;
@@ -78,6 +79,90 @@ pub(crate) fn decode(file: &[u8]) -> Result<(Grains, Summary), VmdkError> {
         Ok(())
     })?;
     Ok((grains, decoder.finish()?))
+}
+
+/// A monolithicSparse disk of 40 MiB with two grains; all but the last byte of it is needed.
+pub(crate) fn sparse() -> Vec<u8> {
+    let mut header = Header::stream_optimized(40 << 11).unwrap();
+    header.version = 1;
+    header.flags = Header::FLAG_NEW_LINES;
+    header.compress_algorithm = 0;
+    header.gd_offset_sectors = 21;
+    header.overhead_sectors = 30;
+    let mut file = header.encode().to_vec();
+    file.extend_from_slice(
+        b"# Disk DescriptorFile\nCID=1\nparentCID=ffffffff\ncreateType=\"monolithicSparse\"\n",
+    );
+    file.resize(21 * SECTOR, 0);
+    let directory = [22_u32, 26].map(u32::to_le_bytes).concat();
+    file.extend_from_slice(&directory);
+    file.resize(30 * SECTOR, 0);
+    file[22 * SECTOR + 4..][..4].copy_from_slice(&30_u32.to_le_bytes());
+    file[26 * SECTOR + 8..][..4].copy_from_slice(&158_u32.to_le_bytes());
+    file.extend_from_slice(&text(1, GRAIN));
+    file.extend_from_slice(&text(2, GRAIN));
+    file
+}
+
+/// A qcow2 disk of 1 MiB in clusters of 4 KiB, one of them compressed: header, L1, L2, data, table
+/// and block of reference counts, compressed data.
+pub(crate) fn qcow2() -> Vec<u8> {
+    let mut file = vec![0; 7 * 4096];
+    file[..4].copy_from_slice(b"QFI\xfb");
+    for (at, number) in [(4, 2_u32), (20, 12), (36, 1), (56, 1)] {
+        file[at..at + 4].copy_from_slice(&number.to_be_bytes());
+    }
+    let mut packed = vec![0; 4096];
+    let mut zlib = libdeflater::Compressor::new(libdeflater::CompressionLvl::best());
+    let len = zlib.deflate_compress(&text(3, 4096), &mut packed).unwrap();
+    let sectors = len.div_ceil(SECTOR) as u64;
+    let compressed = (1 << 62) | ((sectors - 1) << 58) | (6 * 4096);
+    for (at, number) in [
+        (24, 1_u64 << 20),
+        (40, 4096),
+        (48, 4 * 4096),
+        (4096, 2 * 4096),
+        (8192 + 24, 3 * 4096),
+        (8192 + 40, compressed),
+        (4 * 4096, 5 * 4096),
+    ] {
+        file[at..at + 8].copy_from_slice(&number.to_be_bytes());
+    }
+    file[3 * 4096..4 * 4096].copy_from_slice(&text(4, 4096));
+    for cluster in 0..7 {
+        file[5 * 4096 + cluster * 2 + 1] = 1;
+    }
+    file.truncate(6 * 4096);
+    file.extend_from_slice(&packed[..len]);
+    file
+}
+
+/// A monolithicSparse disk of 40 MiB with two grains and a redundant directory: directories at
+/// sectors 21 and 30, their tables behind them, grains from sector 48 on.
+pub(crate) fn redundant() -> Vec<u8> {
+    let mut header = Header::stream_optimized(40 << 11).unwrap();
+    header.version = 1;
+    header.flags = Header::FLAG_NEW_LINES | Header::FLAG_REDUNDANT;
+    header.compress_algorithm = 0;
+    header.rgd_offset_sectors = 21;
+    header.gd_offset_sectors = 30;
+    header.overhead_sectors = 48;
+    let mut file = header.encode().to_vec();
+    file.extend_from_slice(
+        b"# Disk DescriptorFile\nCID=1\nparentCID=ffffffff\ncreateType=\"monolithicSparse\"\n\
+        RW 81920 SPARSE \"disk.vmdk\"\n",
+    );
+    file.resize(48 * SECTOR, 0);
+    for directory in [21_u32, 30] {
+        let at = directory as usize * SECTOR;
+        file[at..at + 4].copy_from_slice(&(directory + 1).to_le_bytes());
+        file[at + 4..at + 8].copy_from_slice(&(directory + 5).to_le_bytes());
+        file[at + SECTOR + 4..][..4].copy_from_slice(&48_u32.to_le_bytes());
+        file[at + 5 * SECTOR + 8..][..4].copy_from_slice(&176_u32.to_le_bytes());
+    }
+    file.extend_from_slice(&text(1, GRAIN));
+    file.extend_from_slice(&text(2, GRAIN));
+    file
 }
 
 /// The little-endian number at `at`.
