@@ -18,9 +18,10 @@ mod upload;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::header::CONNECTION;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::header::{CONNECTION, COOKIE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 
 pub(crate) use self::device::{Access, Device};
@@ -69,6 +70,8 @@ pub(crate) struct NfcHost {
     identity: Identity,
     server: Server,
     service: NfcService,
+    /// Requests that brought a session along, which is none of this host's business.
+    sessions_seen: Arc<AtomicUsize>,
 }
 
 impl NfcHost {
@@ -83,15 +86,19 @@ impl NfcHost {
         let identity = Identity::generate(&[&address_name, "localhost"])?;
         let service = NfcService::new(index, host, grants);
         let limits = Limits { connections: Some(host.connection_cap) };
+        let sessions_seen = Arc::new(AtomicUsize::new(0));
         let serve = {
-            let service = service.clone();
-            move |request| {
+            let (service, sessions_seen) = (service.clone(), Arc::clone(&sessions_seen));
+            move |request: Request<Incoming>| {
+                if carries_session(request.headers()) {
+                    sessions_seen.fetch_add(1, Ordering::Relaxed);
+                }
                 let service = service.clone();
                 async move { service.handle(request).await }
             }
         };
         let server = Server::start(SocketAddr::new(address, 0), &identity, limits, serve).await?;
-        Ok(Self { identity, server, service })
+        Ok(Self { identity, server, service, sessions_seen })
     }
 
     /// Where it listens; the authority of its device URLs.
@@ -114,10 +121,20 @@ impl NfcHost {
         self.server.connections()
     }
 
+    /// Requests that brought a cookie or token along.
+    pub(crate) fn sessions_seen(&self) -> usize {
+        self.sessions_seen.load(Ordering::Relaxed)
+    }
+
     /// Stops it, see [`Server::stop`].
     pub(crate) async fn stop(self) {
         self.server.stop().await;
     }
+}
+
+/// Whether a request brings a session of the API along, whatever it is worth.
+fn carries_session(headers: &HeaderMap) -> bool {
+    headers.contains_key(COOKIE) || headers.contains_key("vmware-api-session-id")
 }
 
 /// Answers requests for device URLs.

@@ -47,12 +47,14 @@ pub(crate) enum Wire {
 pub(crate) struct Sessions {
     by_cookie: BTreeMap<(Wire, String), Session>,
     idle_max: Duration,
+    /// Keys, cookies and tokens that were given out, for [`crate::Simulator::secrets`].
+    given_out: Vec<String>,
 }
 
 impl Sessions {
     /// No sessions; those to come end when they are idle for longer than `idle_max`.
     pub(crate) fn new(idle_max: Duration) -> Self {
-        Self { by_cookie: BTreeMap::new(), idle_max }
+        Self { by_cookie: BTreeMap::new(), idle_max, given_out: Vec::new() }
     }
 
     /// Opens a session.  Returns its cookie or token, which is another secret than the key.
@@ -72,6 +74,7 @@ impl Sessions {
             // Tokens look like 40 hex digits.
             cookie.push_str(clock::uuid().get(..8).unwrap_or_default());
         }
+        self.given_out.extend([session.key.clone(), cookie.clone()]);
         self.by_cookie.insert((wire, cookie.clone()), session.clone());
         (cookie, session)
     }
@@ -101,6 +104,11 @@ impl Sessions {
     /// Closes all sessions and returns their keys.
     pub(crate) fn close_all(&mut self) -> Vec<String> {
         std::mem::take(&mut self.by_cookie).into_values().map(|session| session.key).collect()
+    }
+
+    /// Every key, cookie and token that was given out, of sessions that have ended too.
+    pub(crate) fn secrets(&self) -> &[String] {
+        &self.given_out
     }
 
     /// Keys and users of the open sessions.

@@ -227,8 +227,20 @@ impl Simulator {
             authority: host.local_addr().to_string(),
             thumbprint: host.identity().thumbprint_sha1(),
             connections: host.connections(),
+            sessions_seen: host.sessions_seen(),
         };
         specs.zip(&self.hosts).map(state).collect()
+    }
+
+    /// What must be seen nowhere: the password, and every session key, cookie, token and ticket that
+    /// was given out, also those that have ended.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let world = lock(&self.vcenter.world);
+        let mut secrets = world.tickets.secrets();
+        secrets.extend_from_slice(world.sessions.secrets());
+        secrets.push(self.scenario.password.clone());
+        secrets
     }
 
     /// Closes every session, as a vCenter that restarts does.  Leases go on until they time out.

@@ -137,6 +137,9 @@ pub struct HostState {
     pub thumbprint: String,
     /// Connections that are open now.
     pub connections: usize,
+    /// Requests for device URLs that carried a cookie or a token of the API: none of a right
+    /// client, as they are the API host's only.
+    pub sessions_seen: usize,
 }
 
 impl DiskState {

@@ -13,6 +13,8 @@ use crate::lock::lock;
 #[derive(Default)]
 pub(crate) struct Tickets {
     grants: Mutex<HashMap<String, Grant>>,
+    /// All that were ever granted, for [`crate::Simulator::secrets`].
+    given_out: Mutex<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -55,9 +57,18 @@ impl Tickets {
         host_index: usize,
         devices: impl IntoIterator<Item = Arc<Device>>,
     ) {
+        let mut given_out = lock(&self.given_out);
+        if !given_out.iter().any(|known| known == ticket) {
+            given_out.push(ticket.to_owned());
+        }
         let mut grants = lock(&self.grants);
         let grant = grants.entry(ticket.to_owned()).or_default();
         grant.devices.extend(devices.into_iter().map(|device| (host_index, device)));
+    }
+
+    /// Every ticket that was granted, those that have ended too.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        lock(&self.given_out).clone()
     }
 
     /// Ends the ticket at all hosts and cuts what runs under it.
