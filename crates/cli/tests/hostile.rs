@@ -135,6 +135,59 @@ fn nothing_bad_is_imported() {
     lab.expect_untouched();
 }
 
+/// Every package that is made to do harm, and changed ones beside them, through the whole program:
+/// `cargo test -p ovftransfer-cli --test hostile -- --ignored`, a step of `.ci/run`.
+#[test]
+#[ignore = "takes a minute; a step of its own in .ci/run"]
+fn the_whole_corpus_goes_through_import() {
+    let lab = Lab::new(r#"{"machines": []}"#);
+    let mut tried = 0;
+    let mut machines = 0;
+    let mut wrong = Vec::new();
+    let mut import = |name: &str, package: &Path, refused: Option<&str>| {
+        tried += 1;
+        let machine = format!("hostile-{tried}");
+        let done = lab.import(package, &machine);
+        let is_there = lab.simulator.vms().iter().any(|vm| vm.name == machine);
+        machines += usize::from(is_there);
+        let is_right = match done.code {
+            Some(0) => refused.is_none() && is_there,
+            // What only looks like a package, or one that the server cannot take.
+            Some(6 | 7 | 12) => !is_there,
+            _ => false,
+        };
+        let is_refused = refused.is_none_or(|because| done.stderr.contains(because));
+        if !is_right || !is_refused || done.stderr.contains("panicked") {
+            wrong.push(format!("{name}: {:?}: {}, not {refused:?}", done.code, done.stderr));
+        }
+    };
+
+    let archive = lab.path("vm.ova");
+    for case in hostile::archives() {
+        fs::write(&archive, &case.bytes).unwrap();
+        import(&case.name, &archive, case.refused);
+    }
+    for (number, bytes) in hostile::campaign(CAMPAIGN_SEED, CHANGED).into_iter().enumerate() {
+        fs::write(&archive, bytes).unwrap();
+        import(&format!("changed archive {number}"), &archive, None);
+    }
+    fs::remove_file(&archive).unwrap();
+    fs::write(lab.path("data.bin"), hostile::DATA).unwrap();
+    let descriptor = lab.path("vm.ovf");
+    for case in hostile::descriptors() {
+        fs::write(&descriptor, &case.bytes).unwrap();
+        import(&case.name, &descriptor, case.refused);
+    }
+    fs::write(&descriptor, hostile::DESCRIPTOR).unwrap();
+    for case in hostile::manifests() {
+        fs::write(lab.path("vm.mf"), &case.bytes).unwrap();
+        import(&case.name, &descriptor, case.refused);
+    }
+    assert!(wrong.is_empty(), "{} of {tried}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(tried >= 300, "{tried}");
+    lab.expect_machines(machines);
+}
+
 /// What no tool looks at may be passed over, if somebody says so.
 #[test]
 fn lenient_makes_warnings_of_what_stands_behind_the_last_file() {
@@ -185,6 +238,10 @@ const TRAPS: [&str; 14] = [
     "40,000 attributes",
     "5 MiB",
 ];
+
+/// How many changed archives go through the program, and from which seed.
+const CHANGED: usize = 120;
+const CAMPAIGN_SEED: u64 = 20_261_121;
 
 /// For one package in this process, in a test build on a busy machine.
 const TIME_MAX: Duration = Duration::from_secs(5);
