@@ -28,6 +28,7 @@ use crate::place::Place;
 use crate::signals::Interrupts;
 use crate::signature;
 use crate::tell;
+use crate::tell::network;
 use crate::transfer;
 
 pub(crate) async fn run(
@@ -198,6 +199,7 @@ fn show(plan: &ImportPlan, console: &Console) {
         "name": plan.name(),
         "signature": plan.signature().map(signature::object),
         "datastore": plan.datastore(),
+        "networks": plan.networks().iter().map(network::planned_object).collect::<Vec<_>>(),
         "files": files,
         "warnings": plan.warnings(),
         "findings": plan.findings().iter().map(tell::finding_object).collect::<Vec<_>>(),

@@ -1,5 +1,7 @@
 //! Events and reports, in words and as JSON.
 
+pub(crate) mod network;
+
 use std::time::Duration;
 
 use ovftransfer::After;

@@ -91,6 +91,8 @@ fn json_is_what_its_documentation_says() {
         "datastore0",
         "--name",
         "web",
+        "--network",
+        "DVS0/DPG0",
         "--dry-run",
         "--json",
     ]));

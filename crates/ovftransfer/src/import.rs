@@ -4,6 +4,7 @@ mod after;
 mod descriptor;
 mod environment;
 mod in_order;
+mod networks;
 mod options;
 mod package;
 mod preflight;
@@ -42,6 +43,7 @@ use crate::import::package::signature_findings;
 use crate::import::preflight::Preflight;
 use crate::import::run::Running;
 use crate::import::sent::Sent;
+use crate::network::PlannedNetwork;
 use crate::server::Options;
 use crate::server::Server;
 use crate::signature::SignaturePolicy;
@@ -117,7 +119,8 @@ pub struct Import {
 pub struct NetworkMap {
     /// The name in the descriptor; `None` for every network that is not mapped by name.
     pub ovf: Option<String>,
-    /// The server's network: a name, a path, or a reference such as `Network:network-7`.
+    /// The server's network: a name, `switch/portgroup`, a path, or a reference such as
+    /// `Network:network-7`.
     pub network: String,
 }
 
@@ -191,9 +194,10 @@ impl Import {
         let (request, place_of) = (&self, &place);
         let mut preflight = Preflight { server, request, place: place_of, sent: &sent, findings };
         let described = Described::read(&self, sent.text(), server).await?;
-        let networks = preflight.networks().await?;
+        let mut networks = preflight.networks().await?;
+        let mappings = networks.mappings();
         let old = preflight.old_machine(described.as_ref()).await?;
-        let what = (&networks[..], old.as_ref(), described.as_ref());
+        let what = (&mappings[..], old.as_ref(), described.as_ref());
         preflight.privileges(what).await?;
         preflight.place();
         preflight.datastore();
@@ -206,7 +210,7 @@ impl Import {
             entity_name: name,
             deployment_option: self.deployment_option.clone().unwrap_or_default(),
             host: place.host.clone(),
-            network_mappings: networks,
+            network_mappings: mappings,
             property_mappings: self.mapped_properties(described.as_ref()),
             disk_provisioning: self.disk_provisioning.clone(),
             import_options: self.import_options.clone(),
@@ -215,6 +219,7 @@ impl Import {
             ..ImportSpecParams::default()
         };
         let (spec, items) = preflight.import_spec(&params).await?;
+        preflight.ports(&mut networks, &spec).await?;
         if old.is_none() {
             preflight.final_name(&spec, described.as_ref()).await?;
         }
@@ -246,6 +251,7 @@ impl Import {
             signature,
             spec,
             place,
+            networks: networks.planned,
             files,
             findings,
             afterwards,
@@ -349,6 +355,7 @@ pub struct ImportPlan {
     signature: Option<Signature>,
     spec: ImportSpec,
     place: Place,
+    networks: Vec<PlannedNetwork>,
     files: Vec<PlannedFile>,
     findings: Vec<Finding>,
     afterwards: Afterwards,
@@ -359,6 +366,9 @@ impl fmt::Display for ImportPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "import {} as {}", self.package.display(), self.name())?;
         writeln!(f, "  onto datastore {}", self.place.datastore.name)?;
+        for network in &self.networks {
+            writeln!(f, "  {network}")?;
+        }
         for file in &self.files {
             match file.size_bytes {
                 Some(size_bytes) => writeln!(f, "  {}: {size_bytes} bytes", file.file)?,
@@ -387,6 +397,12 @@ impl ImportPlan {
     #[must_use]
     pub fn datastore(&self) -> &str {
         &self.place.datastore.name
+    }
+
+    /// The networks of the package, and what they will be on the server.
+    #[must_use]
+    pub fn networks(&self) -> &[PlannedNetwork] {
+        &self.networks
     }
 
     /// The files that will be uploaded, with their sizes in bytes; those of a package that comes in

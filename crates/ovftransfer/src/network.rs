@@ -7,6 +7,7 @@
 
 mod connect;
 mod judge;
+mod planned;
 mod read;
 
 use std::fmt;
@@ -24,6 +25,12 @@ use crate::error::Severity;
 
 pub use crate::network::connect::ConnectCard;
 pub use crate::network::connect::ConnectedCard;
+pub(crate) use crate::network::connect::is_uplink;
+pub use crate::network::planned::NetworkKind;
+pub use crate::network::planned::PlannedNetwork;
+pub use crate::network::planned::PortgroupRoom;
+pub use crate::network::planned::ServerNetwork;
+pub(crate) use crate::network::read::seen;
 
 /// A machine with its network cards, and what was found of the port of each.
 #[derive(Clone, Debug)]

@@ -87,17 +87,22 @@ fn add_switch(world: &mut World, spec: &SwitchSpec) {
         is_uplink: true,
         vlan: 0,
     });
+    let folder = inventory::folder(world, &fixed::network_folder(), &spec.folder);
     for group in &switch.portgroups {
-        world.objects.put(group.moref.clone(), None, portgroup_value(&switch, group, &hosts));
-        world.objects.link(&fixed::network_folder(), "childEntity", &group.moref);
+        let mut value = portgroup_value(&switch, group, &hosts);
+        value["parent"] = folder.value();
+        world.objects.put(group.moref.clone(), None, value);
+        world.objects.link(&folder, "childEntity", &group.moref);
         world.objects.link(&fixed::datacenter(), "network", &group.moref);
         let computes: Vec<Moref> = world.hosts.iter().map(|host| host.compute.clone()).collect();
         for parent in hosts.iter().chain(&computes) {
             world.objects.link(parent, "network", &group.moref);
         }
     }
-    world.objects.put(moref.clone(), None, switch_value(&switch, &hosts));
-    world.objects.link(&fixed::network_folder(), "childEntity", &moref);
+    let mut value = switch_value(&switch, &hosts);
+    value["parent"] = folder.value();
+    world.objects.put(moref.clone(), None, value);
+    world.objects.link(&folder, "childEntity", &moref);
     world.switches.push(switch);
 }
 
@@ -115,7 +120,7 @@ fn occupy(switch: &mut Switch, key: &str, host: &Moref, nic: &str, kind: &'stati
 fn entity(name: &str) -> Value {
     json!({
         "name": escape_name(name),
-        "parent": fixed::network_folder().value(),
+        "parent": Value::Null,
         "overallStatus": "green",
         "configStatus": "green",
         "effectiveRole": [-1],

@@ -62,6 +62,7 @@
 //!
 //! | field | default | what it does |
 //! |---|---|---|
+//! | `folder` | `""` | the folder of networks that it and its portgroups lie in; names are unique in one |
 //! | `uplinks` | two | names of its uplinks: on each host the first is `vmnic0`, the next `vmnic1`, … |
 //! | `portgroups` | none | see below; the uplinks have one of their own, `NAME-DVUplinks` |
 //! | `mtu` | 1500 | largest frame in bytes |
@@ -422,10 +423,15 @@ impl Scenario {
         storage::check(self)?;
         unique("datastores", self.datastores.iter().map(String::as_str))?;
         unique("networks", self.networks.iter().map(String::as_str))?;
-        let portgroups = self.switches.iter().flat_map(|switch| &switch.portgroups);
-        let portgroups = portgroups.map(|group| group.name.as_str());
-        let names = self.networks.iter().map(String::as_str).chain(portgroups);
-        unique("switches", names.chain(self.switches.iter().map(|switch| switch.name.as_str())))?;
+        // Names are unique in a folder.
+        let mut folders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        folders.insert("", self.networks.iter().map(String::as_str).collect());
+        for switch in &self.switches {
+            let names = folders.entry(&switch.folder).or_default();
+            names.push(&switch.name);
+            names.extend(switch.portgroups.iter().map(|group| group.name.as_str()));
+        }
+        folders.into_values().try_for_each(|names| unique("switches", names.into_iter()))?;
         for (index, switch) in self.switches.iter().enumerate() {
             switch.check(&format!("switches[{index}]"))?;
         }

@@ -12,6 +12,7 @@
 
 mod card;
 mod config;
+mod planned;
 mod port;
 mod setting;
 
@@ -22,6 +23,7 @@ use crate::value::{MoRef, Object, Value};
 
 pub use card::{CardBacking, MachineCards, NetworkCard, PortConnection};
 pub use config::{Binding, DpuFailoverPolicy, Portgroup, PortgroupConfig, Switch, SwitchConfig};
+pub use planned::PlannedCards;
 pub use port::{
     ConnecteeKind, DistributedVirtualPort, PortConfig, PortConnectee, PortState, PortStatistics,
     PortStatus,

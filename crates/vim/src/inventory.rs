@@ -13,6 +13,7 @@
 mod facts;
 mod named;
 mod near;
+mod networks;
 mod places;
 mod walk;
 
@@ -198,7 +199,11 @@ impl Session {
     }
 
     /// The name of an object, as people write it; `None` if it is gone.
-    async fn name_of(&self, object: &MoRef) -> Result<Option<String>, VimError> {
+    ///
+    /// # Errors
+    ///
+    /// Any, but not because it is gone.
+    pub async fn name_of(&self, object: &MoRef) -> Result<Option<String>, VimError> {
         match self.read(object, &["name"]).await {
             Ok(named) => Ok(Some(unescape(&named.text("name").unwrap_or_default()))),
             Err(error) if error.is_fault("ManagedObjectNotFound") => Ok(None),

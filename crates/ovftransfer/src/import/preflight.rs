@@ -1,12 +1,9 @@
 //! Looks at the server before anything is created: what would stop the import, or surprise.
 
-use std::collections::HashMap;
-
 use ovftransfer_vim::fault::Fault;
 use ovftransfer_vim::inventory::DatastoreFacts;
 use ovftransfer_vim::inventory::HostFacts;
 use ovftransfer_vim::inventory::PowerState;
-use ovftransfer_vim::inventory::similar;
 use ovftransfer_vim::ovf::FileItem;
 use ovftransfer_vim::ovf::ImportSpec;
 use ovftransfer_vim::ovf::ImportSpecParams;
@@ -27,7 +24,6 @@ use crate::import::environment;
 use crate::import::environment::Platform;
 use crate::import::options::Described;
 use crate::import::options::is_unknown;
-use crate::import::options::missing;
 use crate::import::sent::Sent;
 use crate::rights;
 use crate::server::Server;
@@ -44,67 +40,6 @@ pub(super) struct Preflight<'p> {
 }
 
 impl Preflight<'_> {
-    /// Finds the server's networks for the descriptor's.
-    pub(super) async fn networks(&mut self) -> Result<Vec<(String, MoRef)>, Error> {
-        let (request, session) = (self.request, self.server.session());
-        let compute = self.place.target.compute.moref();
-        let envelope = request.package.envelope();
-        let names: Vec<&str> = envelope.networks().iter().map(|network| network.name()).collect();
-        for ovf in request.networks.iter().filter_map(|map| map.ovf.as_deref()) {
-            if !names.contains(&ovf) {
-                return Err(missing(&request.package.display(), "network", ovf, &names));
-            }
-        }
-        let mut found: HashMap<&str, MoRef> = HashMap::new();
-        let mut mapped = Vec::new();
-        let mut left = Vec::new();
-        for name in names {
-            let by_name = request.networks.iter().find(|map| map.ovf.as_deref() == Some(name));
-            let for_all = || request.networks.iter().find(|map| map.ovf.is_none());
-            let Some(map) = by_name.or_else(for_all) else {
-                left.push(name);
-                continue;
-            };
-            let network = match found.get(map.network.as_str()) {
-                Some(network) => network.clone(),
-                None => {
-                    let network = session.network_named(compute, &map.network).await?;
-                    found.entry(&map.network).or_insert(network.moref().clone()).clone()
-                }
-            };
-            mapped.push((name.to_owned(), network));
-        }
-        if !left.is_empty() {
-            let there = session.network_names(compute).await?;
-            self.unmapped(&left, &there)?;
-        }
-        Ok(mapped)
-    }
-
-    /// Networks of the descriptor that the request says nothing about.
-    fn unmapped(&mut self, left: &[&str], there: &[String]) -> Result<(), Error> {
-        if self.request.require_networks {
-            let problem = format!(
-                "{} of {} not mapped, and all must be: {}",
-                if left.len() == 1 { "a network" } else { "networks" },
-                self.request.package.display(),
-                left.join(", ")
-            );
-            return Err(Error::NotFound { problem });
-        }
-        for name in left.iter().filter(|name| !there.iter().any(|known| known == *name)) {
-            let near = similar(name, there.iter().map(String::as_str));
-            let problem = "not mapped, and there is no network of this name here: the server \
-                           chooses one";
-            let advice = match near.as_slice() {
-                [] => "map it to a network".to_owned(),
-                near => format!("map it; there is {}", near.join(", ")),
-            };
-            self.findings.push(Finding::warning(Check::Network, *name, problem).advise(advice));
-        }
-        Ok(())
-    }
-
     /// The machine that has the name, if the request replaces it.
     pub(super) async fn old_machine(
         &mut self,

@@ -1,6 +1,7 @@
 //! Puts a card of a machine on a port, or on some port of a portgroup.
 
 use ovftransfer_vim::EntityKind;
+use ovftransfer_vim::VimError;
 use ovftransfer_vim::dvs::Binding;
 use ovftransfer_vim::dvs::CardBacking;
 use ovftransfer_vim::dvs::DistributedVirtualPort;
@@ -261,7 +262,7 @@ fn switch_of(portgroup: &Portgroup) -> Result<MoRef, Error> {
 }
 
 /// Whether the ports of a portgroup are uplinks.  Servers before 6.5 say so at the switch only.
-pub(crate) async fn is_uplink(session: &Session, portgroup: &Portgroup) -> Result<bool, Error> {
+pub(crate) async fn is_uplink(session: &Session, portgroup: &Portgroup) -> Result<bool, VimError> {
     match (portgroup.config.uplink, &portgroup.config.switch) {
         (Some(uplink), _) => Ok(uplink),
         (None, Some(switch)) => {

@@ -94,7 +94,7 @@ fn connections(machine: &MachineCards) -> impl Iterator<Item = &PortConnection> 
 }
 
 /// Something that the session may see, or the reason why not.
-type Seen<T> = Result<T, String>;
+pub(crate) type Seen<T> = Result<T, String>;
 
 /// What was read, each thing once.
 struct Reader<'s> {
@@ -300,7 +300,7 @@ async fn refresh(session: &Session, switch: &MoRef, keys: &[String]) -> Result<(
 
 /// What the server refuses to this session, or does not have, is not seen; that it cannot be asked
 /// at all is an error.
-pub(super) fn seen<T>(answer: Result<T, VimError>) -> Result<Seen<T>, VimError> {
+pub(crate) fn seen<T>(answer: Result<T, VimError>) -> Result<Seen<T>, VimError> {
     const UNASKED: [VimErrorKind; 3] =
         [VimErrorKind::Network, VimErrorKind::SessionLost, VimErrorKind::Tls];
     match answer {

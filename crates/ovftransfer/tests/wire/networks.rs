@@ -1,14 +1,21 @@
 //! Cards of machines on distributed ports: what is found of them, and how they come to others.
 
 use ovftransfer::CardNetwork;
+use ovftransfer::Check;
 use ovftransfer::CheckedMachine;
 use ovftransfer::CheckedPort;
 use ovftransfer::ConnectCard;
+use ovftransfer::NetworkMap;
 use ovftransfer::PortAspect;
 use ovftransfer::Severity;
 use ovftransfer::Verdict;
 use ovftransfer_simulator::scenario::PortQuirk;
+use ovftransfer_simulator::scenario::PortgroupKind;
+use ovftransfer_simulator::scenario::PortgroupSpec;
+use ovftransfer_simulator::scenario::SwitchSpec;
 
+use super::imports::Bench;
+use super::imports::error_of;
 use super::*;
 
 const WIRES: [Wire; 2] = [Wire::Json, Wire::Soap];
@@ -162,3 +169,123 @@ async fn a_card_comes_to_the_port_that_was_chosen() {
         }
     }
 }
+
+/// Portgroups with early binding of so many ports.
+fn early(name: &str, ports: u32, auto_expand: bool) -> PortgroupSpec {
+    let mut group = PortgroupSpec::new(name, PortgroupKind::EarlyBinding);
+    (group.ports, group.auto_expand) = (ports, auto_expand);
+    group
+}
+
+/// Two switches of which the second has a portgroup of the same name as the first; the machine
+/// `web` has one card.
+fn two_switches(scenario: &mut Scenario) {
+    scenario.switches[0].portgroups.push(early("small", 1, false));
+    let mut second = SwitchSpec::new("DVS1");
+    second.folder = "other".to_owned();
+    second.portgroups =
+        vec![early("DPG0", 2, false), early("none", 0, false), early("growing", 0, true)];
+    scenario.switches.push(second);
+}
+
+#[tokio::test]
+async fn a_network_is_one_object_however_it_is_called() {
+    for wire in WIRES {
+        let bench = Bench::over(wire, two_switches).await;
+        let plan = async |network: &str| {
+            let mut request = bench.request();
+            request.networks = vec![NetworkMap::new(None, network)];
+            bench.plan(request).await
+        };
+        let first = plan("DVS0/DPG0").await.unwrap();
+        let [network] = first.networks() else { panic!("{:?}", first.networks()) };
+        assert_eq!(
+            (network.ovf.as_str(), network.cards, network.is_mapped),
+            ("VM Network", 1, true)
+        );
+        let moref = network.network.as_ref().unwrap().moref.to_string();
+        let line = format!(
+            "  network VM Network (1 card): DVS0/DPG0 ({moref}), early binding, 8 ports free\n"
+        );
+        assert!(first.to_string().contains(&line), "{first}");
+        first.check().unwrap();
+        let again = plan(&moref).await.unwrap();
+        assert!(again.to_string().contains(&line), "{again}");
+        let second = plan("DVS1/DPG0").await.unwrap();
+        assert!(second.to_string().contains("DVS1/DPG0 ("), "{second}");
+        assert!(second.to_string().contains("2 ports free"), "{second}");
+        // Which of the two?
+        let error = plan("DPG0").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        for candidate in ["ambiguous", "DVS0/DPG0 (Dist", "DVS1/DPG0 (Dist"] {
+            assert!(error.chain().contains(candidate), "{}", error.chain());
+        }
+        let error = plan("DVS2/DPG0").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.chain());
+        let standard = plan("VM Network").await.unwrap();
+        assert!(standard.to_string().contains("of the hosts' own switches"), "{standard}");
+        bench.assert_untouched();
+    }
+}
+
+#[tokio::test]
+async fn a_portgroup_must_have_room_before_anything_is_made() {
+    for wire in WIRES {
+        let bench = Bench::over(wire, two_switches).await;
+        // A second card on the network of the first.
+        bench.edit("</VirtualHardwareSection>", SECOND_CARD);
+        for (network, stops) in [
+            ("small", Some((ErrorKind::NoSpace, "small: has 1 port free, but 2 cards are"))),
+            ("none", Some((ErrorKind::NoSpace, "none: has no port free, but 2 cards are"))),
+            ("DVS1/DPG0", None),
+            ("growing", None),
+            ("DPG1", None),
+            ("DVS0-DVUplinks", Some((ErrorKind::Refused, "is for the uplinks of DVS0"))),
+        ] {
+            let mut request = bench.request();
+            request.networks = vec![NetworkMap::new(None, network)];
+            match (bench.plan(request).await, stops) {
+                (Ok(plan), None) => {
+                    plan.check().unwrap();
+                    assert_eq!(plan.networks()[0].cards, 2, "{plan}");
+                }
+                (Ok(plan), Some((kind, words))) => {
+                    let (found, check, text) = error_of(&plan);
+                    assert_eq!((found, check), (kind, Check::Network), "{text}");
+                    assert!(text.contains(words), "{network}: {text}");
+                }
+                // The server does not take uplinks either.
+                (Err(error), Some((kind, words))) => {
+                    assert_eq!(error.kind(), kind, "{network}: {}", error.chain());
+                    assert!(error.chain().contains(words), "{network}: {}", error.chain());
+                }
+                (Err(error), None) => panic!("{network}: {}", error.chain()),
+            }
+        }
+        bench.assert_untouched();
+    }
+}
+
+/// What the server chooses is told, and counted, too.
+#[tokio::test]
+async fn a_network_that_is_not_mapped_is_told_as_the_server_chose_it() {
+    for wire in WIRES {
+        let bench = Bench::over(wire, |scenario| {
+            scenario.switches[0].portgroups.push(early("VM Netwrk", 0, false));
+        })
+        .await;
+        bench.edit("ovf:name=\"VM Network\"", "ovf:name=\"VM Netwrk\"");
+        bench.edit("<rasd:Connection>VM Network<", "<rasd:Connection>VM Netwrk<");
+        let plan = bench.plan(bench.request()).await.unwrap();
+        let (kind, check, text) = error_of(&plan);
+        assert_eq!((kind, check), (ErrorKind::NoSpace, Check::Network), "{text}");
+        assert!(text.contains("VM Netwrk: has no port free, but 1 card is to be on it"), "{text}");
+        assert!(plan.to_string().contains("0 ports free; the server chooses it"), "{plan}");
+        bench.assert_untouched();
+    }
+}
+
+const SECOND_CARD: &str = "<Item><rasd:AutomaticAllocation>true</rasd:AutomaticAllocation>\
+    <rasd:Connection>VM Network</rasd:Connection><rasd:ElementName>Ethernet 2</rasd:ElementName>\
+    <rasd:InstanceID>99</rasd:InstanceID><rasd:ResourceSubType>VmxNet3</rasd:ResourceSubType>\
+    <rasd:ResourceType>10</rasd:ResourceType></Item></VirtualHardwareSection>";

@@ -11,6 +11,8 @@ use super::{ScenarioError, wrong};
 pub struct SwitchSpec {
     /// Its name in the inventory.
     pub name: String,
+    /// The folder of networks that it and its portgroups lie in, as a path; empty for the top one.
+    pub folder: String,
     /// Names of its uplinks; on each host the first one is `vmnic0`, the next `vmnic1`, …  Their
     /// ports are in the portgroup `NAME-DVUplinks`.
     pub uplinks: Vec<String>,
@@ -162,6 +164,7 @@ impl Default for SwitchSpec {
     fn default() -> Self {
         Self {
             name: "DVS0".to_owned(),
+            folder: String::new(),
             uplinks: vec!["Uplink 1".to_owned(), "Uplink 2".to_owned()],
             portgroups: Vec::new(),
             mtu: 1500,

@@ -153,7 +153,7 @@ impl CardBacking {
 
 impl NetworkCard {
     /// Reads a device; `None` if it is not a network card.
-    fn from_value(value: &Value) -> Option<Self> {
+    pub(super) fn from_value(value: &Value) -> Option<Self> {
         let model = value.type_name().unwrap_or_default();
         // Models that are newer than this crate have the fields of all models.
         let is_card = MODELS.contains(&model)

@@ -177,31 +177,6 @@ impl Session {
         Ok(DatastoreFacts::from_value(datastore.clone(), summary))
     }
 
-    /// The network that `wanted` means: a name among those that `scope` can use, a path or a
-    /// reference such as `Network:network-7`.
-    ///
-    /// # Errors
-    ///
-    /// [`VimError::NotFound`] or [`VimError::Ambiguous`] with the names there are.
-    pub async fn network_named(&self, scope: &MoRef, wanted: &str) -> Result<Entity, VimError> {
-        const KINDS: [EntityKind; 1] = [EntityKind::Network];
-        match reference(wanted, &KINDS) {
-            Some(moref) => self.entity(&moref, &KINDS).await,
-            None => self.network(scope, Some(wanted)).await,
-        }
-    }
-
-    /// The names of the networks that a cluster or standalone host can use.
-    ///
-    /// # Errors
-    ///
-    /// Any.
-    pub async fn network_names(&self, compute: &MoRef) -> Result<Vec<String>, VimError> {
-        let found = self.read_children(compute, "ComputeResource", "network", &["name"]).await?;
-        let name = |one: &crate::property::Properties| Some(unescape(&one.text("name")?));
-        Ok(found.iter().filter_map(name).collect())
-    }
-
     /// The hosts of a cluster or standalone host, in the server's order.
     ///
     /// # Errors
@@ -226,7 +201,11 @@ impl Session {
     }
 
     /// The object behind a reference, with its name.
-    async fn entity(&self, moref: &MoRef, wanted: &[EntityKind]) -> Result<Entity, VimError> {
+    pub(super) async fn entity(
+        &self,
+        moref: &MoRef,
+        wanted: &[EntityKind],
+    ) -> Result<Entity, VimError> {
         let named = match self.read(moref, &["name"]).await {
             Err(error) if error.is_fault("ManagedObjectNotFound") => {
                 return Err(self.nowhere(moref.to_string()));
@@ -274,7 +253,7 @@ impl Session {
 }
 
 /// The reference that `text` is, if it is one to something of the kinds `wanted`.
-fn reference(text: &str, wanted: &[EntityKind]) -> Option<MoRef> {
+pub(super) fn reference(text: &str, wanted: &[EntityKind]) -> Option<MoRef> {
     if let Some(id) = text.strip_prefix("?moref=") {
         return moref_in(id);
     }
