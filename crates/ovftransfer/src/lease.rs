@@ -242,6 +242,7 @@ impl Lease<Ready> {
                 tokio::time::timeout(beat, self.api.progress(100)).await
             };
             tokio::select! {
+                biased;
                 answer = &mut call => return answer,
                 _renewed = renewal => {}
             }

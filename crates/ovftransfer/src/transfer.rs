@@ -193,6 +193,8 @@ async fn under_lease(
 ) -> Result<Vec<Moved>, Error> {
     tokio::pin!(work);
     let lost = tokio::select! {
+        // Of two things at one instant it is always the same that counts.
+        biased;
         outcome = &mut work => {
             return match outcome {
                 Err(error) => Err(blame_lease(lease, error).await),
