@@ -202,7 +202,8 @@ impl Lease<Ready> {
     /// by the first call.  The lease is renewed meanwhile, and given up if all tries fail.
     pub(crate) async fn complete(self) -> Result<(), Error> {
         // The last word on the percentage belongs to us, not to the next beat.
-        let _told = tokio::time::timeout(LAST_WORD, self.api.progress(100)).await;
+        let limit = LAST_WORD.min(beat_of(self.info()));
+        let _told = tokio::time::timeout(limit, self.api.progress(100)).await;
         let mut unsure = false;
         for _ in 0..COMPLETE_TRIES {
             match self.try_complete().await {
@@ -222,6 +223,11 @@ impl Lease<Ready> {
             }
             unsure = true;
             tokio::time::sleep(WATCH_PAUSE).await;
+        }
+        // The last call may have gone through as well as any other.
+        if self.has_ended().await && self.is_done().await {
+            self.observer.observe(&Event::LeaseComplete);
+            return Ok(());
         }
         let lease = self.api.name();
         let reason = "the server did not confirm its completion".to_owned();
@@ -255,11 +261,21 @@ impl Lease<Ready> {
             loop {
                 match self.api.next_state().await {
                     Ok(LeaseState::Ready(_) | LeaseState::Initializing { .. }) => {}
+                    // What is true of the lease does not depend on one call.
+                    Err(error) if !lease_is_lost(&error) => {
+                        tokio::time::sleep(WATCH_PAUSE).await;
+                    }
                     state => return matches!(state, Ok(LeaseState::Done)),
                 }
             }
         };
         tokio::time::timeout(CALL_DEADLINE, settled).await.unwrap_or(false)
+    }
+
+    /// Whether the lease cannot be renewed any more, because it has ended in one way or another.
+    async fn has_ended(&self) -> bool {
+        let renewal = tokio::time::timeout(LAST_WORD, self.api.progress(100)).await;
+        matches!(renewal, Ok(Err(error)) if lease_is_lost(&error))
     }
 }
 
@@ -389,7 +405,8 @@ const ABORT_DEADLINE: Duration = Duration::from_secs(30);
 /// How long it may take when somebody waits for the end of a cancelled transfer.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(4);
 
-/// How long the last percentage may take: it is a courtesy, and the lease is not renewed meanwhile.
+/// How long the last percentage may take, if that is not longer than a beat: it is a courtesy, and the
+/// lease is not renewed meanwhile.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// How long one call that ends the lease may take.

@@ -163,3 +163,15 @@ fn whatever_fails_once_ends_as_it_should_everywhere() {
     let runs: u32 = failed.values().sum();
     println!("ci: {runs} operations failed, each once, in {scenarios} ways to run a transfer");
 }
+
+/// The answer to the last of the calls for completion is lost as easily as that to the first.
+#[test]
+fn an_answer_that_is_lost_with_the_last_call_is_found_out() {
+    use super::script::Completion;
+    let answers = [Completion::Fault, Completion::Fault, Completion::AnswerLost];
+    for way in [Way::Import, Way::Export(Into::Store)] {
+        let mut script = quiet(way, 1);
+        script.lease.complete = answers.to_vec();
+        assert_eq!(torture(script, &[End::Complete]).1, Vec::<String>::new());
+    }
+}
