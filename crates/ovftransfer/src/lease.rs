@@ -287,7 +287,7 @@ impl<S> Lease<S> {
     pub(crate) async fn abort(self, cause: &Error) -> Aborted {
         let reason = cause.chain();
         // Somebody who cancels waits for us; everybody else is better served by insisting.
-        let is_cancelled = matches!(cause, Error::Cancelled);
+        let is_cancelled = matches!(cause, Error::Cancelled | Error::CancelledUnclean { .. });
         let limit = if is_cancelled { CANCEL_DEADLINE } else { ABORT_DEADLINE };
         let deadline = Instant::now() + limit;
         loop {
@@ -313,12 +313,15 @@ impl<S> Lease<S> {
 
 /// The error to report when a lease was aborted because of `error`.
 pub(crate) fn after_abort(error: Error, aborted: Aborted) -> Error {
+    const UNCONFIRMED: &str = "the server did not confirm the abort; it removes the machine when the \
+                               lease times out";
     match (error, aborted) {
-        (Error::Cancelled, Aborted::Unconfirmed) => Error::CancelledUnclean {
-            left_behind: "the server did not confirm the abort; it removes the machine when the \
-                          lease times out"
-                .to_owned(),
-        },
+        (Error::Cancelled, Aborted::Unconfirmed) => {
+            Error::CancelledUnclean { left_behind: UNCONFIRMED.to_owned() }
+        }
+        (Error::CancelledUnclean { left_behind }, Aborted::Unconfirmed) => {
+            Error::CancelledUnclean { left_behind: format!("{left_behind}; {UNCONFIRMED}") }
+        }
         (error, _) => error,
     }
 }

@@ -175,3 +175,17 @@ fn an_answer_that_is_lost_with_the_last_call_is_found_out() {
         assert_eq!(torture(script, &[End::Complete]).1, Vec::<String>::new());
     }
 }
+
+/// Somebody who cancels waits, also if something cannot be removed.
+#[test]
+fn a_cancellation_that_leaves_something_behind_is_as_quick_as_any() {
+    use super::script::Abortion;
+    use super::script::Cancel;
+    use super::script::SinkTrouble;
+    let mut script = quiet(Way::Export(Into::Store), 2);
+    script.lease.abort = Abortion::Silence;
+    script.files[0].sink = Some(SinkTrouble::Abort);
+    script.cancel = Some(Cancel { at_ms: 3_000, is_midway: true });
+    let expected = [End::Failed(ErrorKind::CancelledUnclean)];
+    assert_eq!(torture(script, &expected).1, Vec::<String>::new());
+}
