@@ -132,7 +132,7 @@ pub(crate) struct ImportArgs {
     /// Fetch files that the package names by an https:// address
     #[arg(long)]
     pub(crate) allow_remote_references: bool,
-    /// Where compressed files of a stream wait until their size is known
+    /// Where converted disks wait, and compressed files of a stream until their size is known
     #[arg(long, value_name = "DIR")]
     pub(crate) spool_dir: Option<PathBuf>,
     /// Whether an upload that failed is sent again

@@ -191,7 +191,13 @@ fn show(plan: &ImportPlan, console: &Console) {
         return;
     }
     let file = |(file, bytes): (&FileName, Option<u64>)| {
-        console::without_nulls(json!({ "file": file.as_str(), "bytes": bytes }))
+        let mut conversions = plan.conversions();
+        let from = conversions.find_map(|(one, kind)| (one == file).then_some(kind.word()));
+        console::without_nulls(json!({
+            "file": file.as_str(),
+            "bytes": bytes,
+            "converted_from": from,
+        }))
     };
     let files: Vec<_> = plan.files().map(file).collect();
     let fields = json!({

@@ -5,6 +5,8 @@ pub(crate) mod network;
 use std::time::Duration;
 
 use ovftransfer::After;
+use ovftransfer::Conversion;
+use ovftransfer::ConvertedFrom;
 use ovftransfer::Digest;
 use ovftransfer::Event;
 use ovftransfer::FileReport;
@@ -75,6 +77,13 @@ fn told_on_request(event: &Event) -> Option<String> {
         Event::FileStart { file, host, attempt } => {
             format!("{file}: starts again, {host}, try {attempt}")
         }
+        Event::FileConvert { file, from } => format!("{file}: is converted, {from}"),
+        Event::FileConverted { file, conversion, bytes } => format!(
+            "{file}: converted in {}, {} become {}",
+            format::span(conversion.took),
+            format::size(conversion.bytes()),
+            format::size(*bytes)
+        ),
         Event::FileProven { file, bytes, digest, by_server } => {
             let by_server = if *by_server { ", proven by the server too" } else { "" };
             format!("{file}: {}, {}{by_server}", format::size(*bytes), short(digest))
@@ -104,6 +113,17 @@ fn told_on_request(event: &Event) -> Option<String> {
 
 fn event_object(event: &Event) -> Option<(&'static str, Value)> {
     Some(match event {
+        Event::FileConvert { file, from } => {
+            ("file_convert", json!({ "file": file.as_str(), "from": from.word() }))
+        }
+        Event::FileConverted { file, conversion, bytes } => (
+            "file_converted",
+            json!({
+                "file": file.as_str(),
+                "bytes": bytes,
+                "converted": conversion_object(conversion),
+            }),
+        ),
         Event::FileStart { file, host, attempt } => {
             ("file_start", json!({ "file": file.as_str(), "host": host, "attempt": attempt }))
         }
@@ -230,7 +250,7 @@ pub(crate) fn finding_object(finding: &Finding) -> Value {
 }
 
 fn file_object(file: &FileReport) -> Value {
-    json!({
+    let mut object = json!({
         "file": file.file.as_str(),
         "host": file.host,
         "bytes": file.bytes,
@@ -240,6 +260,28 @@ fn file_object(file: &FileReport) -> Value {
         "by_server": file.by_server,
         "attempts": file.attempts,
         "took_ms": millis(file.took),
+    });
+    // Most files have not been converted.
+    if let (Some(conversion), Value::Object(fields)) = (&file.conversion, &mut object) {
+        fields.insert("converted".to_owned(), conversion_object(conversion));
+    }
+    object
+}
+
+/// What a disk was before it was converted; size and digests are those of the source.
+fn conversion_object(conversion: &Conversion) -> Value {
+    let source = |file: &ConvertedFrom| {
+        json!({
+            "file": file.file.as_str(),
+            "bytes": file.bytes,
+            "digests": digests(&file.digests),
+            "by_package": file.by_package,
+        })
+    };
+    json!({
+        "from": conversion.from.word(),
+        "files": conversion.files.iter().map(source).collect::<Vec<_>>(),
+        "took_ms": millis(conversion.took),
     })
 }
 
@@ -257,7 +299,11 @@ pub(crate) fn file_row(file: &FileReport) -> Vec<String> {
             (false, true) => "proven by the server",
             (false, false) => "not proven by the server",
         }
-        .to_owned(),
+        .to_owned()
+            + &file
+                .conversion
+                .as_ref()
+                .map_or(String::new(), |conversion| format!(", was {}", conversion.from)),
     ]
 }
 

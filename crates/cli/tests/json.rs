@@ -124,6 +124,9 @@ fn json_is_what_its_documentation_says() {
     fs::remove_file(cert).unwrap();
     fs::remove_file(package.with_extension("mf")).unwrap();
     run(lab.import(&package, "bare"));
+    raw_disk(&package, &lab.path("disk.raw"));
+    run(lab.run(&[&import_args(&package, "raw")[..], &["--dry-run", "--json"]].concat()));
+    run(lab.import(&package, "raw"));
 
     troubled.join().unwrap().into_iter().for_each(run);
 
@@ -164,6 +167,16 @@ fn troubled_runs() -> [Done; 2] {
                            "faults": [{"on": "import", "kind": "wrong_digest", "times": 9}]}"#,
     );
     [slow, lab.import(&lab.package(), "web")]
+}
+
+/// Puts a raw disk in the place of the first one.
+fn raw_disk(descriptor: &Path, raw: &Path) {
+    let text = fs::read_to_string(descriptor).unwrap();
+    let href = text.find("appliance-disk1.vmdk").unwrap();
+    let size = href + text[href..].find(" ovf:size=\"").unwrap();
+    let end = size + 11 + text[size + 11..].find('"').unwrap() + 1;
+    fs::write(descriptor, [&text[..size], &text[end..]].concat()).unwrap();
+    fs::copy(raw, descriptor.with_file_name("appliance-disk1.vmdk")).unwrap();
 }
 
 /// Signs the package beside a descriptor with a key that nobody knows.

@@ -6,12 +6,31 @@ use std::time::Duration;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::FileName;
 
+use crate::kind::Conversion;
+use crate::kind::DiskKind;
+
 /// Something worth telling a person, once.
 ///
 /// Byte counts are not events: read them from the [`Meter`](crate::Meter).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// A disk begins to be converted to a stream-optimized VMDK, which is sent in its place.
+    FileConvert {
+        /// The file.
+        file: FileName,
+        /// What it is.
+        from: DiskKind,
+    },
+    /// A disk has been converted, and waits to be sent.
+    FileConverted {
+        /// The file.
+        file: FileName,
+        /// What it was made of; that has been compared with the package's manifest.
+        conversion: Conversion,
+        /// Size of what is sent, in bytes.
+        bytes: u64,
+    },
     /// A file's bytes begin to move.
     FileStart {
         /// The file.

@@ -1,7 +1,9 @@
 //! Imports a package as a new machine.
 
 mod after;
+mod converting;
 mod descriptor;
+mod disks;
 mod environment;
 mod in_order;
 mod networks;
@@ -35,6 +37,7 @@ use crate::error::check_findings;
 use crate::handle::LEASE_AT_SHUTDOWN;
 use crate::handle::Transfer;
 use crate::import::after::Afterwards;
+use crate::import::disks::Disks;
 use crate::import::options::Described;
 use crate::import::package::PlannedFile;
 use crate::import::package::check_package;
@@ -43,6 +46,7 @@ use crate::import::package::signature_findings;
 use crate::import::preflight::Preflight;
 use crate::import::run::Running;
 use crate::import::sent::Sent;
+use crate::kind::DiskKind;
 use crate::network::PlannedNetwork;
 use crate::server::Options;
 use crate::server::Server;
@@ -108,8 +112,9 @@ pub struct Import {
     pub wait_for_ip: Option<Duration>,
     /// Whether the new machine is made a template.
     pub template: bool,
-    /// The folder in which what a compressed file holds waits until its size is known, if the
-    /// package can be read once only; `None` takes the system's for temporary files.
+    /// The folder in which disks that are converted wait until they are sent, and what a compressed
+    /// file holds until its size is known, if the package can be read once only; `None` takes the
+    /// system's for temporary files.
     pub spool_dir: Option<PathBuf>,
 }
 
@@ -190,9 +195,13 @@ impl Import {
         let signature = self.package.signature(&self.signature)?;
         findings.extend(signature.iter().flat_map(signature_findings));
         let place = self.find_place(server).await?;
-        let sent = Sent::of(&self.package).await?;
+        let mut disks = Disks::of(&self.package).await?;
+        disks.check_space(&self.package, &self.spool_dir());
+        findings.append(&mut disks.findings);
+        let sent = Sent::of(&self.package, &disks).await?;
         let (request, place_of) = (&self, &place);
-        let mut preflight = Preflight { server, request, place: place_of, sent: &sent, findings };
+        let mut preflight =
+            Preflight { server, request, place: place_of, sent: &sent, disks: &disks, findings };
         let described = Described::read(&self, sent.text(), server).await?;
         let mut networks = preflight.networks().await?;
         let mappings = networks.mappings();
@@ -234,7 +243,7 @@ impl Import {
             None => spec,
         };
         self.check_vapp(&spec)?;
-        let files = plan_files(&self.package, &sent, items)?;
+        let files = plan_files(&self.package, &sent, &disks, items)?;
         let afterwards = Afterwards {
             replace: old,
             environment,
@@ -243,6 +252,7 @@ impl Import {
             template: self.template,
         };
         drop(sent);
+        let spool_dir = self.spool_dir();
         let (server, package, policy) = (server.clone(), self.package, self.signature);
         Ok(ImportPlan {
             server,
@@ -255,8 +265,13 @@ impl Import {
             files,
             findings,
             afterwards,
-            spool_dir: self.spool_dir,
+            spool_dir,
         })
+    }
+
+    /// The folder in which files wait until their size is known.
+    fn spool_dir(&self) -> PathBuf {
+        self.spool_dir.clone().unwrap_or_else(std::env::temp_dir)
     }
 
     /// The properties that the server is told of.
@@ -359,7 +374,7 @@ pub struct ImportPlan {
     files: Vec<PlannedFile>,
     findings: Vec<Finding>,
     afterwards: Afterwards,
-    spool_dir: Option<PathBuf>,
+    spool_dir: PathBuf,
 }
 
 impl fmt::Display for ImportPlan {
@@ -370,9 +385,13 @@ impl fmt::Display for ImportPlan {
             writeln!(f, "  {network}")?;
         }
         for file in &self.files {
-            match file.size_bytes {
-                Some(size_bytes) => writeln!(f, "  {}: {size_bytes} bytes", file.file)?,
-                None => writeln!(f, "  {}", file.file)?,
+            match (file.size_bytes, &file.conversion) {
+                (_, Some(conversion)) => {
+                    let (name, kind) = (&file.file, conversion.kind);
+                    writeln!(f, "  {name}: {kind}, converted to a stream-optimized VMDK")?;
+                }
+                (Some(size_bytes), None) => writeln!(f, "  {}: {size_bytes} bytes", file.file)?,
+                (None, None) => writeln!(f, "  {}", file.file)?,
             }
         }
         write!(f, "{}", self.afterwards)?;
@@ -406,9 +425,16 @@ impl ImportPlan {
     }
 
     /// The files that will be uploaded, with their sizes in bytes; those of a package that comes in
-    /// its own order are not known yet.
+    /// its own order, and of disks that are converted first, are not known yet.
     pub fn files(&self) -> impl Iterator<Item = (&FileName, Option<u64>)> {
         self.files.iter().map(|file| (&file.file, file.size_bytes))
+    }
+
+    /// The disks that are converted to stream-optimized VMDKs before they are sent, and what they
+    /// are; those of a package that comes in its own order are not known yet.
+    pub fn conversions(&self) -> impl Iterator<Item = (&FileName, DiskKind)> {
+        let converted = |file: &PlannedFile| Some(file.conversion.as_ref()?.kind);
+        self.files.iter().filter_map(move |file| Some((&file.file, converted(file)?)))
     }
 
     /// The signature of the package, if it has one and it has come.

@@ -39,6 +39,7 @@ impl Meter {
             weight_bytes,
             bytes: AtomicU64::new(0),
             position_bytes: AtomicU64::new(0),
+            leg: Mutex::new(None),
         });
         self.lock().push(Arc::clone(&file));
         file
@@ -86,6 +87,30 @@ pub struct FileMeter {
     weight_bytes: u64,
     bytes: AtomicU64,
     position_bytes: AtomicU64,
+    /// Nothing if the file has but one way to go.
+    leg: Mutex<Option<Leg>>,
+}
+
+/// A part of the way of a file, such as its conversion before it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leg {
+    /// Where it begins and ends, in percent of the file's weight.
+    pub(crate) percent: (u8, u8),
+    /// Its length in bytes, in the unit in which the position is set.
+    pub(crate) len_bytes: u64,
+    /// Whether its bytes go over the wire.
+    pub(crate) is_sent: bool,
+}
+
+impl Leg {
+    /// The place on the whole way.
+    fn place(&self, weight_bytes: u64, position_bytes: u64) -> u64 {
+        let (from, to) = (u128::from(self.percent.0), u128::from(self.percent.1));
+        let len = u128::from(self.len_bytes.max(1));
+        let position = u128::from(position_bytes).min(len);
+        let place = u128::from(weight_bytes) * (from * len + (to - from.min(to)) * position);
+        u64::try_from(place / (100 * len)).unwrap_or(weight_bytes)
+    }
 }
 
 impl FileMeter {
@@ -113,18 +138,34 @@ impl FileMeter {
         self.weight_bytes
     }
 
-    /// Starts the file again from its first byte.
+    /// Goes on to the next part of the way.
+    pub(crate) fn begin(&self, leg: Leg) {
+        *self.leg.lock().unwrap_or_else(PoisonError::into_inner) = Some(leg);
+        self.restart();
+    }
+
+    /// Starts the file, or its present part of the way, again from its first byte.
     pub(crate) fn restart(&self) {
         self.bytes.store(0, Ordering::Relaxed);
-        self.position_bytes.store(0, Ordering::Relaxed);
+        self.set_position(0);
     }
 
     pub(crate) fn add_bytes(&self, len_bytes: u64) {
-        self.bytes.fetch_add(len_bytes, Ordering::Relaxed);
+        if self.leg().is_none_or(|leg| leg.is_sent) {
+            self.bytes.fetch_add(len_bytes, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn set_position(&self, position_bytes: u64) {
-        self.position_bytes.store(position_bytes, Ordering::Relaxed);
+        let place = match self.leg() {
+            Some(leg) => leg.place(self.weight_bytes, position_bytes),
+            None => position_bytes,
+        };
+        self.position_bytes.store(place, Ordering::Relaxed);
+    }
+
+    fn leg(&self) -> Option<Leg> {
+        *self.leg.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -154,6 +195,28 @@ mod tests {
         assert_eq!(meter.percent(), 10);
         large.set_position(5_000);
         assert_eq!(meter.percent(), 99);
+    }
+
+    #[test]
+    fn a_file_that_is_converted_first_is_half_way_when_it_is_sent() {
+        let meter = Meter::default();
+        let file = meter.add_file(&name("a"), 1000);
+        file.begin(Leg { percent: (0, 50), len_bytes: 10, is_sent: false });
+        file.add_bytes(5);
+        file.set_position(5);
+        assert_eq!((file.position_bytes(), file.bytes(), meter.percent()), (250, 0, 25));
+        file.begin(Leg { percent: (50, 100), len_bytes: 40, is_sent: true });
+        assert_eq!(file.position_bytes(), 500);
+        file.add_bytes(20);
+        file.set_position(20);
+        assert_eq!((file.position_bytes(), file.bytes(), meter.percent()), (750, 20, 75));
+        // A second try begins where the sending began.
+        file.restart();
+        assert_eq!((file.position_bytes(), file.bytes()), (500, 0));
+        file.set_position(u64::MAX);
+        assert_eq!(file.position_bytes(), 1000);
+        file.begin(Leg { percent: (50, 100), len_bytes: 0, is_sent: true });
+        assert_eq!(file.position_bytes(), 500);
     }
 
     #[test]

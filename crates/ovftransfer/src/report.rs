@@ -7,6 +7,7 @@ use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::FileName;
 use ovftransfer_vim::value::MoRef;
 
+use crate::kind::Conversion;
 use crate::meter::Meter;
 use crate::transfer::Moved;
 use crate::verify::Verification;
@@ -78,6 +79,9 @@ pub struct FileReport {
     pub attempts: u32,
     /// From its first try to its last byte.
     pub took: Duration,
+    /// How the disk that was sent was made, if the package has it in another format.  Size and
+    /// digests above are those of what was sent.
+    pub conversion: Option<Conversion>,
 }
 
 impl Report {
@@ -109,6 +113,7 @@ impl FileReport {
             by_server: moved.proof.by_server(),
             attempts: moved.attempts,
             took: moved.took,
+            conversion: moved.conversion.clone(),
         }
     }
 }

@@ -8,6 +8,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::Stream;
+use futures::StreamExt;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::FileName;
 use ovftransfer_vim::lease::DeviceKey;
@@ -31,6 +33,7 @@ use crate::inspect::DiskCheck;
 use crate::inspect::Inspect;
 use crate::inspect::Inspection;
 use crate::inspect::Position;
+use crate::kind::Conversion;
 use crate::lease::Lease;
 use crate::lease::LeaseApi;
 use crate::lease::Ready;
@@ -64,6 +67,8 @@ pub(crate) struct Job {
     /// What the package's manifest says.
     pub(crate) promised: Promise,
     pub(crate) meter: Arc<FileMeter>,
+    /// What was done to the file before it moves.
+    pub(crate) conversion: Option<Conversion>,
 }
 
 /// One file that has been moved and proven, and its sink, which waits for its commit.
@@ -79,6 +84,7 @@ pub(crate) struct Moved {
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) attempts: u32,
     pub(crate) took: Duration,
+    pub(crate) conversion: Option<Conversion>,
 }
 
 /// A file that is proven, and waits for its name.
@@ -242,32 +248,54 @@ pub(crate) async fn move_all(
     shared: &Shared,
     scope: &CancellationToken,
 ) -> Result<Vec<Moved>, Error> {
-    let mut waiting = lanes.into_iter();
+    let lanes = futures::stream::iter(lanes.into_iter().map(Ok));
+    move_coming(lanes, lease, shared, scope).await
+}
+
+/// The same for lanes that come one after the other; one that cannot come fails them all.
+///
+/// Whoever makes the lanes stops by himself when `scope` is cancelled.
+pub(crate) async fn move_coming(
+    lanes: impl Stream<Item = Result<Vec<Job>, Error>>,
+    lease: &Arc<dyn LeaseApi>,
+    shared: &Shared,
+    scope: &CancellationToken,
+) -> Result<Vec<Moved>, Error> {
+    let mut coming = std::pin::pin!(lanes.fuse());
     let mut running = JoinSet::new();
     let mut moved = Vec::new();
     let mut first_error = None;
     loop {
-        while running.len() < shared.governor.limits().parallel && !scope.is_cancelled() {
-            let Some(lane) = waiting.next() else { break };
-            running.spawn(move_lane(lane, Arc::clone(lease), shared.clone(), scope.clone()));
-        }
-        match running.join_next().await.map(propagate_panic) {
-            Some((done, error)) => {
-                moved.extend(done);
-                let Some(error) = error else { continue };
-                scope.cancel();
-                // A sibling that stopped because of `scope` says `Cancelled`; keep the cause.
-                if first_error.as_ref().is_none_or(|first| matches!(first, Error::Cancelled)) {
-                    first_error = Some(error);
+        let has_room = running.len() < shared.governor.limits().parallel;
+        let is_wanted = has_room && !scope.is_cancelled() && !coming.is_done();
+        let (done, error) = tokio::select! {
+            biased;
+            lane = coming.next(), if is_wanted => match lane {
+                Some(Ok(lane)) => {
+                    let (lease, shared) = (Arc::clone(lease), shared.clone());
+                    running.spawn(move_lane(lane, lease, shared, scope.clone()));
+                    continue;
                 }
-            }
-            None if scope.is_cancelled() || first_error.is_some() => {
+                Some(Err(error)) => (Vec::new(), Some(error)),
+                None => continue,
+            },
+            Some(joined) = running.join_next() => propagate_panic(joined),
+            else => {
+                if !scope.is_cancelled() && first_error.is_none() {
+                    return Ok(moved);
+                }
                 for file in moved {
                     shared.remove(file.sink, file.proof.file().as_str()).await;
                 }
                 return Err(shared.honest(first_error.unwrap_or(Error::Cancelled)));
             }
-            None => return Ok(moved),
+        };
+        moved.extend(done);
+        let Some(error) = error else { continue };
+        scope.cancel();
+        // A sibling that stopped because of `scope` says `Cancelled`; keep the cause.
+        if first_error.as_ref().is_none_or(|first| matches!(first, Error::Cancelled)) {
+            first_error = Some(error);
         }
     }
 }
@@ -447,9 +475,9 @@ impl Job {
             digest: *proof.digest(),
             by_server: proof.by_server(),
         });
-        let Self { key, host, .. } = self;
+        let Self { key, host, conversion, .. } = self;
         let (digests, disk) = (seen.digests, seen.disk);
-        Ok(Moved { key, host, proof, digests, disk, entry, sink, attempts, took })
+        Ok(Moved { key, host, proof, digests, disk, entry, sink, attempts, took, conversion })
     }
 
     /// Asks for the server's manifest until it proves the file, or it is clear that it does not.

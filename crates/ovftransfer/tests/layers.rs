@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 31] = [
+const LAYERS: [&str; 32] = [
     "meter",
+    "kind",
     "event",
     "error",
     "worker",

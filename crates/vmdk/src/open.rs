@@ -10,6 +10,7 @@ use crate::image::DiskImage;
 use crate::qcow2::Qcow2Image;
 use crate::raw::RawImage;
 use crate::storage::FileStorage;
+use crate::storage::FindExtent;
 use crate::storage::Storage;
 use crate::vmdk::VmdkImage;
 
@@ -152,6 +153,39 @@ pub fn open_image(path: &Path, format: Option<Format>) -> Result<Box<dyn DiskIma
         AnyImage::Qcow2(image) => Box::new(image),
         AnyImage::Raw(image) => Box::new(image),
         AnyImage::Vmdk(image) => Box::new(image),
+    })
+}
+
+/// Opens a disk that is no file of a folder: a member of an archive, say.
+///
+/// `find_extent` is asked for the other files of a VMDK that consists of several.
+///
+/// # Errors
+///
+/// As [`open_image`]; what `find_extent` says is in [`VmdkError::Extent`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use ovftransfer_vmdk::{DiskImage, open_storage};
+///
+/// let none = &|_: &str| Err(std::io::ErrorKind::NotFound.into());
+/// let image = open_storage(Arc::new(vec![7; 4096]), None, none)?;
+/// assert_eq!(image.capacity_bytes(), 4096);
+/// # Ok::<(), ovftransfer_vmdk::VmdkError>(())
+/// ```
+pub fn open_storage(
+    storage: Arc<dyn Storage>,
+    format: Option<Format>,
+    find_extent: &FindExtent<'_>,
+) -> Result<Box<dyn DiskImage>, VmdkError> {
+    let format = match format {
+        Some(format) => format,
+        None => probe(&*storage)?.unwrap_or(Format::Raw),
+    };
+    Ok(match format {
+        Format::Raw => Box::new(RawImage::new(storage)),
+        Format::Qcow2 => Box::new(Qcow2Image::open(storage)?),
+        Format::Vmdk => Box::new(VmdkImage::open_with(storage, find_extent)?),
     })
 }
 

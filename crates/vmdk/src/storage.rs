@@ -61,6 +61,11 @@ impl Storage for Vec<u8> {
     }
 }
 
+/// Finds a file that the descriptor of a VMDK names, such as `disk-flat.vmdk`.
+///
+/// It is asked for plain names only: none has a slash, none is `..`.
+pub type FindExtent<'a> = dyn Fn(&str) -> io::Result<Arc<dyn Storage>> + 'a;
+
 /// A file, or a block device, whose holes are known.
 #[derive(Debug)]
 pub struct FileStorage {

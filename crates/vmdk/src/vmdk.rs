@@ -21,6 +21,7 @@ use crate::lookup::Shared;
 use crate::scan::len_u64;
 use crate::sparse::SparseExtent;
 use crate::storage::FileStorage;
+use crate::storage::FindExtent;
 use crate::storage::Storage;
 use crate::storage::for_each_chunk;
 
@@ -68,6 +69,20 @@ impl VmdkImage {
     /// [`VmdkError::Io`] if a file cannot be read, otherwise what is wrong with it;
     /// [`VmdkError::Extent`] says in which file.
     pub fn open(storage: Arc<dyn Storage>, folder: &Path) -> Result<Self, VmdkError> {
+        Self::open_with(storage, &|name| Ok(Arc::new(FileStorage::open_in(folder, name)?)))
+    }
+
+    /// Opens a disk by its descriptor, or by its only file.
+    ///
+    /// Files that a descriptor names are looked for by `find_extent`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        storage: Arc<dyn Storage>,
+        find_extent: &FindExtent<'_>,
+    ) -> Result<Self, VmdkError> {
         let mut magic = [0; 4];
         if storage.len_bytes() >= len_u64(magic.len()) {
             read(&*storage, 0, &mut magic)?;
@@ -75,7 +90,7 @@ impl VmdkImage {
         if magic == *b"KDMV" {
             Self::open_file(storage)
         } else {
-            Self::open_text(&*storage, folder)
+            Self::open_text(&*storage, find_extent)
         }
     }
 
@@ -111,7 +126,7 @@ impl VmdkImage {
     }
 
     /// Opens a disk whose descriptor is a file of its own.
-    fn open_text(storage: &dyn Storage, folder: &Path) -> Result<Self, VmdkError> {
+    fn open_text(storage: &dyn Storage, find_extent: &FindExtent<'_>) -> Result<Self, VmdkError> {
         let len = usize::try_from(storage.len_bytes()).unwrap_or(usize::MAX);
         if len > DESCRIPTOR_LEN_MAX {
             return Err(Fault::NotADescriptor.at(0));
@@ -139,7 +154,7 @@ impl VmdkImage {
                     let max = CAPACITY_BYTES_MAX / SECTOR_BYTES;
                     Fault::Capacity { sectors: extent.sectors, max }.at(0)
                 })?;
-            let content = open_extent(&extent, end - start, folder, &shared, number);
+            let content = open_extent(&extent, end - start, find_extent, &shared, number);
             let content = content.map_err(|error| in_file(&extent.file, error))?;
             if let Content::Sparse(sparse) = &content {
                 unit_bytes = unit_bytes.max(sparse.unit_bytes());
@@ -344,7 +359,7 @@ fn extents(descriptor: &Descriptor) -> Result<Vec<Extent>, VmdkError> {
 fn open_extent(
     extent: &Extent,
     len_bytes: u64,
-    folder: &Path,
+    find_extent: &FindExtent<'_>,
     shared: &Arc<Shared>,
     number: u32,
 ) -> Result<Content, VmdkError> {
@@ -354,12 +369,12 @@ fn open_extent(
     match extent.kind.as_str() {
         "ZERO" => Ok(Content::Zero),
         "FLAT" | "VMFS" => {
-            let storage = open_beside(folder, &extent.file)?;
+            let storage = open_beside(find_extent, &extent.file)?;
             let offset_bytes = extent.offset_sectors.checked_mul(SECTOR_BYTES);
             let file_bytes = storage.len_bytes();
             match offset_bytes.and_then(|from| Some((from, from.checked_add(len_bytes)?))) {
                 Some((offset_bytes, end)) if end <= file_bytes => {
-                    Ok(Content::Flat { storage: Arc::new(storage), offset_bytes })
+                    Ok(Content::Flat { storage, offset_bytes })
                 }
                 _ => {
                     let at_byte = offset_bytes.unwrap_or(u64::MAX);
@@ -369,7 +384,7 @@ fn open_extent(
             }
         }
         "SPARSE" => {
-            let storage = Arc::new(open_beside(folder, &extent.file)?);
+            let storage = open_beside(find_extent, &extent.file)?;
             let sparse = SparseExtent::open(storage, Arc::clone(shared), number)?;
             let header_sectors = sparse.header().capacity_sectors;
             if header_sectors != extent.sectors {
@@ -387,13 +402,13 @@ fn open_extent(
 }
 
 /// Opens a file that a descriptor names.  It lies beside the descriptor, or is not opened.
-fn open_beside(folder: &Path, name: &str) -> Result<FileStorage, VmdkError> {
+fn open_beside(find_extent: &FindExtent<'_>, name: &str) -> Result<Arc<dyn Storage>, VmdkError> {
     let plain =
         !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', ':', '\0']);
     if !plain {
         return Err(Fault::ExtentName.at(0));
     }
-    FileStorage::open_in(folder, name).map_err(|source| VmdkError::Io { at_byte: 0, source })
+    find_extent(name).map_err(|source| VmdkError::Io { at_byte: 0, source })
 }
 
 /// That the disk does not depend on another one.

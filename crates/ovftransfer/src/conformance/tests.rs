@@ -121,7 +121,7 @@ async fn a_file_that_is_cut_and_compressed_conforms() {
             let size_bytes = chunk.len() as u64;
             let source = Arc::new(PathSource::new(path, size_bytes));
             let promised = Some(Hasher::digest(DigestAlgorithm::Sha1, chunk));
-            Stored { name: name(number), source, size_bytes, promised }
+            Stored { name: name(number), source, size_bytes, promised, at_hand: None }
         });
         let content = Content::new(FileName::new("disk").unwrap(), parts.collect(), packing);
         check_source(&content, &bytes()).await.unwrap();

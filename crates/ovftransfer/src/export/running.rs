@@ -308,6 +308,7 @@ impl Running {
             promised: Promise::Nothing,
             meter,
             file: exported.file.clone(),
+            conversion: None,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::import::package::NO_MANIFEST;
 use crate::import::package::PlannedFile;
 use crate::import::package::signature_findings;
+use crate::import::run::Content;
 use crate::import::run::Running;
 use crate::inspect::DiskCheck;
 use crate::inspect::Inspect;
@@ -168,7 +169,15 @@ impl Running {
             let seen = known.content().map(|content| content.seen().clone());
             let reference = package.reference(&planned.file).cloned();
             parts.extend(reference.zip(seen));
-            jobs.push(self.known_job(planned, meter, under.info, under.by_server)?);
+            let (info, by_server) = (under.info, under.by_server);
+            jobs.push(match &planned.conversion {
+                Some(_) => {
+                    let made =
+                        self.converted_job(planned, meter, info, by_server, None, under.scope);
+                    made.await?
+                }
+                None => self.known_job(planned, meter, info, by_server)?,
+            });
         }
         moved.extend(move_all(self.lanes(jobs), under.lease, &under.shared, under.scope).await?);
         Ok(())
@@ -193,7 +202,8 @@ impl Running {
         };
         let meter = under.meters.get(&planned.file).cloned();
         let meter = meter.unwrap_or_else(|| self.meter.add_file(&planned.file, size_bytes));
-        let job = self.job(planned, (source, size_bytes), meter, under.info, under.by_server)?;
+        let content = Content::new(source, size_bytes);
+        let job = self.job(planned, content, meter, under.info, under.by_server)?;
         move_all(vec![vec![job]], under.lease, &under.shared, under.scope).await
     }
 
@@ -204,7 +214,7 @@ impl Running {
         source: &dyn Source,
         scope: &CancellationToken,
     ) -> Result<FileSource, Error> {
-        let folder = self.plan.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = self.plan.spool_dir.clone();
         let broken = |source| Error::Local { action: "write into", path: folder.clone(), source };
         let kept = Kept::default();
         let sink = SpoolSink::create(reference.href().clone(), &folder, kept.clone());

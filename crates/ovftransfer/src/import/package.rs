@@ -2,7 +2,6 @@
 
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::certificate::Signature;
-use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vim::ovf::FileItem;
 
 use crate::check::check_sizes;
@@ -11,20 +10,16 @@ use crate::check::not_proven;
 use crate::error::Check;
 use crate::error::Error;
 use crate::error::Finding;
+use crate::import::disks::Disks;
+use crate::import::disks::ToConvert;
 use crate::import::sent::Sent;
 use crate::store::package::Package;
-use crate::store::parts::PackageFile;
 
 /// What can be known to go wrong before the server is asked; returns what is only odd.
 pub(super) fn check_package(package: &Package) -> Result<Vec<Finding>, Error> {
     package.prove_descriptor()?;
     package.check_fetched()?;
     check_sizes(package)?;
-    for file in package.envelope().references() {
-        if package.is_disk(file) {
-            check_magic(package, file)?;
-        }
-    }
     let mut texts = package.warnings().to_vec();
     texts.extend(package.missing().iter().map(named_in_vain));
     texts.extend(manifest_warnings(package)?);
@@ -58,26 +53,11 @@ fn manifest_warnings(package: &Package) -> Result<Vec<String>, Error> {
     not_proven(package, manifest)
 }
 
-/// A host takes nothing but stream-optimized disks, and says so only when everything is set up.
-fn check_magic(package: &Package, file: &FileRef) -> Result<(), Error> {
-    let head = package.file(file.href()).and_then(PackageFile::head);
-    if head.is_none_or(|head| head.starts_with(VMDK_MAGIC)) {
-        return Ok(());
-    }
-    Err(Error::Package {
-        package: package.display(),
-        problem: format!(
-            "{} is not a stream-optimized VMDK, the one format that vSphere takes; convert it: \
-             qemu-img convert -O vmdk -o subformat=streamOptimized",
-            file.href()
-        ),
-    })
-}
-
 /// Finds the package's file for everything that the server will ask for.
 pub(super) fn plan_files(
     package: &Package,
     sent: &Sent<'_>,
+    disks: &Disks,
     items: Vec<FileItem>,
 ) -> Result<Vec<PlannedFile>, Error> {
     let plan = |item: FileItem| {
@@ -85,10 +65,11 @@ pub(super) fn plan_files(
             problem: format!("the server asks for {}, which the package does not have", item.path),
         };
         let file = FileName::new(item.path.clone()).map_err(|_| unknown())?;
-        let file = package.reference(&file).ok_or_else(unknown)?.href().clone();
-        let size_bytes = sent.size_bytes(&file);
+        let file = package.reference(disks.of_sent(&file)).ok_or_else(unknown)?.href().clone();
+        let conversion = disks.conversion(&file).cloned();
+        let size_bytes = sent.size_bytes(&file).filter(|_| conversion.is_none());
         let is_disk = !item.is_created;
-        Ok(PlannedFile { size_bytes, file, item, is_disk })
+        Ok(PlannedFile { size_bytes, file, item, is_disk, conversion })
     };
     items.into_iter().map(plan).collect()
 }
@@ -98,9 +79,11 @@ pub(super) fn plan_files(
 pub(super) struct PlannedFile {
     pub(super) file: FileName,
     pub(super) item: FileItem,
-    /// Not known of a file that has yet to come.
+    /// Not known of a file that has yet to come, or is converted first.
     pub(super) size_bytes: Option<u64>,
     pub(super) is_disk: bool,
+    /// How the disk is converted before it is sent, if it is.
+    pub(super) conversion: Option<ToConvert>,
 }
 
 pub(super) const NO_MANIFEST: &str =
@@ -108,6 +91,3 @@ pub(super) const NO_MANIFEST: &str =
 
 const MANIFEST_MAY_COME: &str =
     "no manifest has come yet: if there is one at the end, the files are checked against it then";
-
-/// The first bytes of a sparse VMDK extent (Virtual Disk Format 1.1, `SPARSE_MAGICNUMBER`).
-const VMDK_MAGIC: &[u8] = b"KDMV";

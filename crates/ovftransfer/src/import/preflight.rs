@@ -20,6 +20,7 @@ use crate::hosts;
 use crate::import::Import;
 use crate::import::Place;
 use crate::import::after::OldMachine;
+use crate::import::disks::Disks;
 use crate::import::environment;
 use crate::import::environment::Platform;
 use crate::import::options::Described;
@@ -36,6 +37,7 @@ pub(super) struct Preflight<'p> {
     pub(super) request: &'p Import,
     pub(super) place: &'p Place,
     pub(super) sent: &'p Sent<'p>,
+    pub(super) disks: &'p Disks,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -204,7 +206,7 @@ impl Preflight<'_> {
             let finding = Finding::error(Check::Datastore, kind, &datastore.name, problem);
             self.findings.push(finding.advise("name another one"));
         }
-        let sizes = Sizes::of(&self.request.package);
+        let sizes = Sizes::of(&self.request.package, self.disks);
         self.findings.extend(space(datastore, self.request.disk_provisioning.as_deref(), sizes));
     }
 
@@ -416,13 +418,14 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(package: &Package) -> Self {
+    fn of(package: &Package, disks: &Disks) -> Self {
         let envelope = package.envelope();
         let mut sizes = Self::default();
         for disk in envelope.disks() {
             let file = disk.file_ref().and_then(|id| envelope.file(id));
             let stored = file.and_then(|file| package.file(file.href()));
             let stored = stored.map_or(0, PackageFile::stored_bytes);
+            let stored = file.map_or(stored, |file| disks.sure_bytes(file.href(), stored));
             let used = disk.populated_bytes().unwrap_or(stored).min(disk.capacity_bytes());
             sizes.flat = sizes.flat.saturating_add(disk.capacity_bytes());
             sizes.sparse = sizes.sparse.saturating_add(used);

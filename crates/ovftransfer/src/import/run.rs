@@ -3,6 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
+use futures::SinkExt;
+use futures::StreamExt;
+use futures::channel::mpsc;
 use futures::future::BoxFuture;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
@@ -10,6 +13,8 @@ use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vim::lease::LeaseInfo;
 use ovftransfer_vim::value::MoRef;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,10 +24,15 @@ use crate::error::Error;
 use crate::hosts;
 use crate::import::ImportPlan;
 use crate::import::after;
+use crate::import::converting::Converted;
+use crate::import::converting::Converter;
+use crate::import::converting::Origin;
+use crate::import::disks::SPOOLS_AT_ONCE;
 use crate::import::package::PlannedFile;
 use crate::inspect::DiskCheck;
 use crate::inspect::Inspect;
 use crate::inspect::Position;
+use crate::kind::Conversion;
 use crate::lease::Lease;
 use crate::lease::LeaseApi;
 use crate::meter::FileMeter;
@@ -36,10 +46,11 @@ use crate::store::ByteStream;
 use crate::store::Source;
 use crate::store::device::DeviceDestination;
 use crate::store::device::Upload;
+use crate::store::parts::PackageFile;
 use crate::store::reference::is_packed;
 use crate::transfer::Job;
 use crate::transfer::Moved;
-use crate::transfer::move_all;
+use crate::transfer::move_coming;
 use crate::transfer::run;
 use crate::verify::Promise;
 
@@ -100,19 +111,79 @@ impl Running {
         let by_server = server_algorithm(&**lease, &keys, &self.options, scope).await?;
         let moved = match self.plan.package.in_order() {
             Some(in_order) => self.move_in_order(in_order, info, by_server, lease, scope).await?,
-            None => {
-                let jobs = self.plan.files.iter().map(|file| {
-                    // Of a compressed file, what it was measured to hold.
-                    let size_bytes = file.size_bytes.unwrap_or_default();
-                    let meter = self.meter.add_file(&file.file, size_bytes);
-                    self.known_job(file, meter, info, by_server)
-                });
-                let jobs = jobs.collect::<Result<_, _>>()?;
-                let shared = self.options.shared_by_uploads();
-                move_all(self.lanes(jobs), lease, &shared, scope).await?
-            }
+            None => self.move_known(info, by_server, lease, scope).await?,
         };
         if scope.is_cancelled() { Err(Error::Cancelled) } else { Ok(moved) }
+    }
+
+    /// Uploads files that have been found; those that are converted first as they are ready.
+    async fn move_known(
+        &self,
+        info: &LeaseInfo,
+        by_server: Option<DigestAlgorithm>,
+        lease: &Arc<dyn LeaseApi>,
+        scope: &CancellationToken,
+    ) -> Result<Vec<Moved>, Error> {
+        let mut jobs = Vec::new();
+        let mut to_convert = Vec::new();
+        for file in &self.plan.files {
+            // Of a compressed file, what it was measured to hold.
+            let stored = || self.plan.package.file(&file.file).map(PackageFile::stored_bytes);
+            let weight_bytes = file.size_bytes.or_else(stored).unwrap_or_default();
+            let meter = self.meter.add_file(&file.file, weight_bytes);
+            match &file.conversion {
+                Some(_) => to_convert.push((file, meter)),
+                None => jobs.push(self.known_job(file, meter, info, by_server)?),
+            }
+        }
+        to_convert.sort_by_key(|(_, meter)| std::cmp::Reverse(meter.weight_bytes()));
+        let (mut ready, coming) = mpsc::channel(0);
+        let lanes = futures::stream::iter(self.lanes(jobs).into_iter().map(Ok)).chain(coming);
+        let converting = async move {
+            let room = Arc::new(Semaphore::new(SPOOLS_AT_ONCE));
+            for (file, meter) in to_convert {
+                let room = Arc::clone(&room).acquire_owned();
+                let Some(Ok(room)) = scope.run_until_cancelled(room).await else { return };
+                let made = self.converted_job(file, meter, info, by_server, Some(room), scope);
+                let lane = made.await.map(|job| vec![job]);
+                let is_last = lane.is_err();
+                // Nobody waits for it any more if another file has failed.
+                if ready.send(lane).await.is_err() || is_last {
+                    return;
+                }
+            }
+        };
+        let shared = self.options.shared_by_uploads();
+        let moving = move_coming(lanes, lease, &shared, scope);
+        let (moved, ()) = futures::future::join(moving, Box::pin(converting)).await;
+        moved
+    }
+
+    /// Converts a disk that has been found, and makes the upload of what came out.
+    pub(super) async fn converted_job(
+        &self,
+        planned: &PlannedFile,
+        meter: Arc<FileMeter>,
+        info: &LeaseInfo,
+        by_server: Option<DigestAlgorithm>,
+        room: Option<OwnedSemaphorePermit>,
+        scope: &CancellationToken,
+    ) -> Result<Job, Error> {
+        let vanished = || self.plan.package.wrong(format!("{} has vanished", planned.file));
+        let known = self.plan.package.file(&planned.file).ok_or_else(vanished)?;
+        let to_convert = planned.conversion.as_ref().ok_or_else(vanished)?;
+        let origin = Origin::of(&planned.file, known);
+        let converted = self.converter().run(origin, to_convert, &meter, scope).await?;
+        self.job(planned, Content::converted(converted, room), meter, info, by_server)
+    }
+
+    pub(super) fn converter(&self) -> Converter<'_> {
+        Converter {
+            package: &self.plan.package,
+            folder: self.plan.spool_dir.clone(),
+            stall: self.options.stall,
+            observer: &self.options.observer,
+        }
     }
 
     /// The upload of a file that has been found.
@@ -127,13 +198,13 @@ impl Running {
         let known = self.plan.package.file(&planned.file).ok_or_else(vanished)?;
         let size_bytes = planned.size_bytes.or(known.size_bytes()).ok_or_else(vanished)?;
         let source = Arc::new(Measured { source: Arc::clone(known.source()), size_bytes });
-        self.job(planned, (source, size_bytes), meter, info, by_server)
+        self.job(planned, Content::new(source, size_bytes), meter, info, by_server)
     }
 
     pub(super) fn job(
         &self,
         planned: &PlannedFile,
-        (source, size_bytes): (Arc<dyn Source>, u64),
+        content: Content,
         meter: Arc<FileMeter>,
         info: &LeaseInfo,
         by_server: Option<DigestAlgorithm>,
@@ -143,7 +214,10 @@ impl Running {
         let package = &self.plan.package;
         let reference = package.reference(&planned.file);
         let promised = reference.and_then(|reference| package.promised(reference));
+        let Content { source, size_bytes, conversion } = content;
         let algorithms = match reference {
+            // What was read of it has been compared.
+            _ if conversion.is_some() => Vec::new(),
             // What it is made of is compared on its way.
             Some(reference) if is_packed(reference) => Vec::new(),
             Some(reference) if package.is_in_order() => algorithms_in_order(package, reference),
@@ -152,9 +226,13 @@ impl Running {
         let inspect = Inspect { algorithms, disk: DiskCheck::structure(planned.is_disk) };
         // Something is always computed, for the report.
         let inspect = inspect.also(by_server.unwrap_or(DigestAlgorithm::Sha256));
-        let promised = match package.file(&planned.file) {
-            Some(file) if file.content().is_some() && file.is_promised() => Promise::Parts,
-            _ => promised.into(),
+        let file = package.file(&planned.file);
+        let is_of_parts = file.is_some_and(|file| file.content().is_some() && file.is_promised());
+        let promised = match &conversion {
+            Some(conversion) if conversion.by_package() => Promise::Parts,
+            Some(_) => Promise::Nothing,
+            None if is_of_parts => Promise::Parts,
+            None => promised.into(),
         };
         let host = format!("{}:{}", offered.url.host(), offered.url.port());
         Ok(Job {
@@ -173,6 +251,7 @@ impl Running {
             position: Position::Bytes,
             promised,
             meter,
+            conversion,
         })
     }
 
@@ -199,6 +278,27 @@ impl Running {
         let weight = |lane: &Vec<Job>| lane.iter().map(|job| job.meter.weight_bytes()).sum::<u64>();
         lanes.sort_by_key(|lane| std::cmp::Reverse(weight(lane)));
         lanes
+    }
+}
+
+/// What is sent of a file, and how it came to be.
+#[derive(Debug)]
+pub(super) struct Content {
+    source: Arc<dyn Source>,
+    size_bytes: u64,
+    conversion: Option<Conversion>,
+}
+
+impl Content {
+    /// The file as it is.
+    pub(super) const fn new(source: Arc<dyn Source>, size_bytes: u64) -> Self {
+        Self { source, size_bytes, conversion: None }
+    }
+
+    /// A disk that was converted; `room` is given back when it has been sent.
+    pub(super) fn converted(converted: Converted, room: Option<OwnedSemaphorePermit>) -> Self {
+        let (source, size_bytes) = (converted.source(room), converted.size_bytes());
+        Self { source, size_bytes, conversion: Some(converted.conversion) }
     }
 }
 

@@ -12,12 +12,15 @@ use ovftransfer_ovf::FileName;
 
 use crate::check::measure;
 use crate::error::Error;
+use crate::import::disks::Disks;
+use crate::kind::STREAM_OPTIMIZED_URI;
 use crate::store::package::Package;
 
 /// The descriptor as the server gets it.
 ///
 /// A host takes every file in one piece and as it is, so chunks and compression are no longer
-/// spoken of.  The package's own descriptor stays what the manifest is compared with.
+/// spoken of; and of disks that are converted it gets the format and the name, but not the size,
+/// which nobody knows yet, and nothing of the files that their data is in.  The package's own descriptor stays what the manifest is compared with.
 #[derive(Debug)]
 pub(super) struct Sent<'p> {
     package: &'p Package,
@@ -29,12 +32,13 @@ pub(super) struct Sent<'p> {
 impl<'p> Sent<'p> {
     /// Reads compressed files once to learn their sizes, which a server has to be told beforehand;
     /// that proves them, too.  What comes in its own order has no sizes yet.
-    pub(super) async fn of(package: &'p Package) -> Result<Self, Error> {
+    pub(super) async fn of(package: &'p Package, disks: &Disks) -> Result<Self, Error> {
         let references = package.envelope().references();
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let unknown = references.iter().filter_map(|reference| {
             let file = package.file(reference.href())?;
-            file.size_bytes().is_none().then_some((reference, file))
+            let is_wanted = disks.conversion(reference.href()).is_none();
+            (is_wanted && file.size_bytes().is_none()).then_some((reference, file))
         });
         let sizes: BTreeMap<FileName, u64> = futures::stream::iter(unknown)
             .map(|(reference, file)| async move {
@@ -46,6 +50,24 @@ impl<'p> Sent<'p> {
         let mut edit = package.envelope().edit();
         let mut is_edited = false;
         for reference in references {
+            let (id, href) = (reference.id(), reference.href());
+            if disks.is_extent(href) {
+                is_edited = true;
+                edit.remove_file(id);
+                continue;
+            }
+            if disks.conversion(href).is_some() || disks.is_misnamed(href) {
+                is_edited = true;
+                let disks = package.envelope().disks().iter();
+                for disk in disks.filter(|disk| disk.file_ref() == Some(id)) {
+                    edit.disk_format(disk.id(), STREAM_OPTIMIZED_URI);
+                }
+            }
+            if let Some(to_convert) = disks.conversion(href) {
+                edit.file_href(id, &to_convert.sent_as).file_size(id, None);
+                edit.file_compression(id, None).file_chunk_size(id, None);
+                continue;
+            }
             if reference.url().is_some() {
                 is_edited = true;
                 edit.file_href(reference.id(), reference.href());

@@ -471,5 +471,6 @@ fn job(world: &Arc<World>, file: &File, promised: Option<&Digest>, meter: &Meter
         promised: promised.copied().into(),
         meter: meter.add_file(&name, file.len_bytes()),
         file: name,
+        conversion: None,
     }
 }

@@ -290,7 +290,7 @@ impl InArchive {
         self.number += 1;
         let name = arrived.name().clone();
         let promised = promised(self.manifest.as_ref(), &self.reference, &name, piece);
-        Ok(Some(Stored { name, source: Arc::new(arrived), size_bytes, promised }))
+        Ok(Some(Stored { name, source: Arc::new(arrived), size_bytes, promised, at_hand: None }))
     }
 
     fn name(&self) -> String {

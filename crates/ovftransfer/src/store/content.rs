@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::inspect::Hasher;
 use crate::store::ByteStream;
 use crate::store::Source;
+use crate::store::file::FileSource;
 use crate::store::file::blocking;
 use crate::store::gzip::Gunzip;
 use crate::store::gzip::Limit;
@@ -37,6 +38,8 @@ pub(crate) struct Stored {
     pub(crate) size_bytes: u64,
     /// What the manifest says about it.
     pub(crate) promised: Option<Digest>,
+    /// The file, if it is one of this machine that stays open.
+    pub(crate) at_hand: Option<FileSource>,
 }
 
 /// How the stored files become the content.

@@ -247,7 +247,7 @@ impl Lookup for WebOva {
             let (offset_bytes, size_bytes) = (member.offset_bytes(), member.size_bytes());
             let part = WebPart { file: Arc::clone(&self.file), offset_bytes, size_bytes };
             let head = self.heads.get(file).map(|head| head.to_vec());
-            Entry { source: Arc::new(part), size_bytes: Some(size_bytes), head }
+            Entry { source: Arc::new(part), size_bytes: Some(size_bytes), head, at_hand: None }
         });
         std::future::ready(Ok(entry)).boxed()
     }

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -15,6 +16,8 @@ use futures::FutureExt;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use ovftransfer_ovf::ReadAt;
+use ovftransfer_vmdk::FileStorage;
+use ovftransfer_vmdk::Storage;
 use tokio::task::JoinHandle;
 
 use crate::error::FileChanged;
@@ -32,7 +35,7 @@ use crate::worker::join;
 ///
 /// The file is opened once, by whoever makes this; every read is by position, so that many parts
 /// of one file can be read at the same time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FileSource {
     file: Arc<File>,
     offset_bytes: u64,
@@ -73,11 +76,51 @@ impl FileSource {
         self.size_bytes
     }
 
+    /// The bytes by position, for threads that may block.  The holes of a file are known.
+    pub(crate) fn storage(&self) -> io::Result<Arc<dyn Storage>> {
+        if self.is_whole()? {
+            return Ok(Arc::new(FileStorage::new(self.file.try_clone()?)?));
+        }
+        Ok(Arc::new(self.clone()))
+    }
+
+    /// What is another one when somebody has written to the file.
+    pub(crate) fn stamp(&self) -> io::Result<(u64, Option<SystemTime>)> {
+        let metadata = self.file.metadata()?;
+        Ok((metadata.len(), metadata.modified().ok()))
+    }
+
+    /// Bytes of it that take room, as far as can be known: holes take none.
+    pub(crate) fn allocated_bytes(&self) -> u64 {
+        match self.is_whole() {
+            Ok(true) => allocated_bytes(&self.file).unwrap_or(self.size_bytes).min(self.size_bytes),
+            Ok(false) | Err(_) => self.size_bytes,
+        }
+    }
+
+    fn is_whole(&self) -> io::Result<bool> {
+        Ok(self.offset_bytes == 0 && self.file.metadata()?.len() == self.size_bytes)
+    }
+
     /// Reads the first bytes, at most `buffer.len()`.
     pub(crate) fn read_head<'b>(&self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
         let len = buffer.len().min(usize::try_from(self.size_bytes).unwrap_or(usize::MAX));
         self.file.read_exact_at(&mut buffer[..len], self.offset_bytes)?;
         Ok(&buffer[..len])
+    }
+}
+
+impl Storage for FileSource {
+    fn len_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn read_exact_at(&self, at_byte: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let end = at_byte.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| end > self.size_bytes) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.file.read_exact_at(buffer, self.offset_bytes + at_byte)
     }
 }
 
@@ -329,6 +372,17 @@ pub(crate) fn free_bytes(folder: &Path) -> io::Result<u64> {
 #[cfg(not(unix))]
 pub(crate) fn free_bytes(_folder: &Path) -> io::Result<u64> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Bytes that a file takes on its file system.
+#[cfg(unix)]
+fn allocated_bytes(file: &File) -> Option<u64> {
+    std::os::unix::fs::MetadataExt::blocks(&file.metadata().ok()?).checked_mul(512)
+}
+
+#[cfg(not(unix))]
+fn allocated_bytes(_file: &File) -> Option<u64> {
+    None
 }
 
 /// The first folder on the way up that is there.

@@ -88,7 +88,8 @@ impl LocalFolder {
         let path = self.path(file);
         let lazily = |len_bytes: u64| {
             let source = Arc::new(PathSource::new(path.clone(), len_bytes));
-            Ok(Some(Entry { source, size_bytes: Some(len_bytes), head: None }))
+            let size_bytes = Some(len_bytes);
+            Ok(Some(Entry { source, size_bytes, head: None, at_hand: None }))
         };
         let there = match fs::metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -208,7 +209,8 @@ fn found(source: FileSource, want: Want) -> io::Result<Entry> {
         Want::Presence | Want::Chunk | Want::File => None,
     };
     let size_bytes = Some(source.size_bytes());
-    Ok(Entry { source: Arc::new(source), size_bytes, head })
+    let at_hand = Some(source.clone());
+    Ok(Entry { source: Arc::new(source), size_bytes, head, at_hand })
 }
 
 pub(crate) fn only_descriptor(folder: &Path) -> Result<PathBuf, Error> {

@@ -12,6 +12,7 @@ use ovftransfer_ovf::ova::Ova;
 use crate::error::Error;
 use crate::store::PackageFiles;
 use crate::store::Source;
+use crate::store::file::FileSource;
 use crate::store::parts::stopped;
 use crate::store::parts::too_large;
 
@@ -83,6 +84,8 @@ pub(crate) struct Entry {
     pub(crate) size_bytes: Option<u64>,
     /// Its first bytes, at most [`HEAD_BYTES`]; nothing if they were not wanted.
     pub(crate) head: Option<Vec<u8>>,
+    /// The file, if it is one of this machine that stays open.
+    pub(crate) at_hand: Option<FileSource>,
 }
 
 /// Files in a store of the caller's, or of a web server.
@@ -144,7 +147,7 @@ impl<F: PackageFiles> Lookup for Stocked<F> {
                 }
                 Want::Presence | Want::Chunk | Want::File => None,
             };
-            Ok(Some(Entry { size_bytes: source.size_bytes(), source, head }))
+            Ok(Some(Entry { size_bytes: source.size_bytes(), source, head, at_hand: None }))
         }
         .boxed()
     }

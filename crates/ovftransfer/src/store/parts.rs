@@ -19,6 +19,7 @@ use crate::store::Source;
 use crate::store::content::Content;
 use crate::store::content::Packing;
 use crate::store::content::Stored;
+use crate::store::file::FileSource;
 use crate::store::gzip::inflated_head;
 use crate::store::in_order::InOrder;
 use crate::store::lookup::Entry;
@@ -90,6 +91,14 @@ impl PackageFile {
     /// The first bytes of a disk, at most [`HEAD_BYTES`](super::lookup::HEAD_BYTES).
     pub(crate) fn head(&self) -> Option<&[u8]> {
         self.head.as_deref()
+    }
+
+    /// The file, if it is one of this machine that holds the content as it is.
+    pub(crate) fn at_hand(&self) -> Option<&FileSource> {
+        match &*self.stored {
+            [only] if self.content.is_none() => only.at_hand.as_ref(),
+            _ => None,
+        }
     }
 
     /// Whether the manifest says something about every stored byte.
@@ -352,12 +361,12 @@ impl Finder<'_> {
         entry: Entry,
         piece: Piece,
     ) -> Result<(Stored, Option<Vec<u8>>), Error> {
-        let Entry { source, size_bytes, head } = entry;
+        let Entry { source, size_bytes, head, at_hand } = entry;
         let size_bytes = size_bytes.ok_or_else(|| {
             self.wrong(format!("the size of {name} is not known beforehand, as a server needs it"))
         })?;
         let promised = promised(self.manifest, reference, &name, piece);
-        Ok((Stored { name, source, size_bytes, promised }, head))
+        Ok((Stored { name, source, size_bytes, promised, at_hand }, head))
     }
 
     fn wrong(&self, problem: String) -> Error {

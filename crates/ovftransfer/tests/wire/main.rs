@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
 
 mod afterwards;
+mod conversions;
 mod esxi;
 mod exports;
 mod hosts;

@@ -1,0 +1,295 @@
+//! Which disks of a package are converted before they are sent, as a host takes nothing but
+//! stream-optimized VMDKs.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::envelope::Disk;
+use ovftransfer_ovf::envelope::FileRef;
+use ovftransfer_vmdk::Descriptor;
+use ovftransfer_vmdk::DiskImage;
+use ovftransfer_vmdk::Format;
+use ovftransfer_vmdk::Storage;
+use ovftransfer_vmdk::VmdkError;
+use ovftransfer_vmdk::open_storage;
+
+use crate::error::Check;
+use crate::error::Error;
+use crate::error::ErrorKind;
+use crate::error::Finding;
+use crate::kind::Declared;
+use crate::kind::DiskKind;
+use crate::store::file::blocking;
+use crate::store::file::free_bytes;
+use crate::store::package::Package;
+use crate::store::parts::PackageFile;
+use crate::store::parts::stopped;
+
+/// What is known of the disks of a package before anything moves.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disks {
+    /// Those to convert, by their names in the package.
+    converted: BTreeMap<FileName, ToConvert>,
+    /// Those that are stream-optimized, but the descriptor calls them something else.
+    misnamed: BTreeSet<FileName>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// A disk that is converted before it is sent.
+#[derive(Clone, Debug)]
+pub(super) struct ToConvert {
+    pub(super) kind: DiskKind,
+    /// What the server is told that the file is called.
+    pub(super) sent_as: FileName,
+    /// The other files of the disk: the names in its own descriptor, and in the package.
+    pub(super) extents: Vec<(String, FileName)>,
+    /// The capacity in the descriptor.
+    pub(super) capacity_bytes: u64,
+}
+
+impl Disks {
+    /// Looks at the first bytes of every disk that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Package`] and [`Error::Disk`] for what cannot be converted, as far as that can be
+    /// known without reading it.
+    pub(super) async fn of(package: &Package) -> Result<Self, Error> {
+        let mut disks = Self::default();
+        let envelope = package.envelope();
+        for reference in envelope.references() {
+            let (href, file) = (reference.href(), package.file(reference.href()));
+            let Some(declared) = Declared::of(envelope, reference) else { continue };
+            let Some((file, head)) = file.and_then(|file| Some((file, file.head()?))) else {
+                continue;
+            };
+            let wrong = |problem: String| package.wrong(format!("{href} {problem}"));
+            let kind = declared.kind(head, file.size_bytes()).map_err(wrong)?;
+            if let Some(problem) = declared.contradiction(kind) {
+                disks.findings.push(Finding::warning(Check::Package, href.as_str(), problem));
+            }
+            if kind == DiskKind::StreamOptimized {
+                disks.misnamed.extend(declared.says_other().then(|| href.clone()));
+                continue;
+            }
+            if is_of_chain(package, reference) {
+                let problem = format!("is {kind} and one of a chain of deltas: convert it first");
+                return Err(wrong(problem));
+            }
+            let extents = if kind == DiskKind::Extents {
+                extents(package, reference, file).await?
+            } else {
+                Vec::new()
+            };
+            let taken = |name: &FileName| disks.converted.values().any(|one| one.sent_as == *name);
+            let sent_as = sent_as(package, href, taken);
+            let capacity_bytes = declared.capacity_bytes;
+            let to_convert = ToConvert { kind, sent_as, extents, capacity_bytes };
+            look(package, href, &to_convert).await?;
+            disks.converted.insert(href.clone(), to_convert);
+        }
+        Ok(disks)
+    }
+
+    /// How a disk is converted, if it is.
+    pub(super) fn conversion(&self, file: &FileName) -> Option<&ToConvert> {
+        self.converted.get(file)
+    }
+
+    /// Disks that are sent as they are, and of which the descriptor gets the right format.
+    pub(super) fn is_misnamed(&self, file: &FileName) -> bool {
+        self.misnamed.contains(file)
+    }
+
+    /// Whether a file is a part of a disk that is sent as a whole.
+    pub(super) fn is_extent(&self, file: &FileName) -> bool {
+        self.converted.values().any(|one| one.extents.iter().any(|(_, name)| name == file))
+    }
+
+    /// The package's name for a file that the server knows by another.
+    pub(super) fn of_sent<'d>(&'d self, sent: &'d FileName) -> &'d FileName {
+        let found = self.converted.iter().find(|(_, one)| one.sent_as == *sent);
+        found.map_or(sent, |(name, _)| name)
+    }
+
+    /// Bytes of a disk that are written for sure, if it is converted: nobody knows of a raw disk
+    /// how much of it is zeros.
+    pub(super) fn sure_bytes(&self, file: &FileName, stored_bytes: u64) -> u64 {
+        match self.conversion(file).map(|one| one.kind) {
+            Some(DiskKind::Raw | DiskKind::Extents) => 0,
+            Some(DiskKind::Qcow2 | DiskKind::SparseVmdk | DiskKind::StreamOptimized) | None => {
+                stored_bytes
+            }
+        }
+    }
+
+    /// Whether the spool has room: two converted disks at a time, and what cannot be read by
+    /// position as it is.
+    pub(super) fn check_space(&mut self, package: &Package, folder: &Path) {
+        let mut sizes: Vec<(u64, u64)> = Vec::new();
+        for (file, to_convert) in &self.converted {
+            let names = std::iter::once(file).chain(to_convert.extents.iter().map(|(_, n)| n));
+            let (mut fetched, mut data) = (0, 0);
+            for found in names.filter_map(|name| package.file(name)) {
+                let stored = found.stored_bytes();
+                data += found.at_hand().map_or(stored, |file| file.allocated_bytes());
+                let is_spooled = to_convert.kind != DiskKind::Raw && found.at_hand().is_none();
+                fetched += if is_spooled { stored } else { 0 };
+            }
+            sizes.push((fetched, data));
+        }
+        let Ok(free) = free_bytes(folder) else { return };
+        let needed = sizes.iter().map(|(fetched, _)| *fetched).max().unwrap_or_default();
+        sizes.sort_by_key(|(fetched, data)| std::cmp::Reverse(fetched.saturating_add(*data)));
+        let both = sizes.iter().take(SPOOLS_AT_ONCE);
+        let most = both.map(|(fetched, data)| fetched.saturating_add(*data)).sum::<u64>();
+        let subject = folder.display().to_string();
+        let advice = "make room, or name another folder for the spool";
+        if needed > free {
+            let problem = format!("the disks wait there, {needed} bytes, but {free} are free");
+            let finding = Finding::error(Check::Space, ErrorKind::NoSpace, subject, problem);
+            self.findings.push(finding.advise(advice));
+        } else if most > free {
+            let problem =
+                format!("converted disks wait there, up to {most} bytes, but {free} are free");
+            self.findings.push(Finding::warning(Check::Space, subject, problem).advise(advice));
+        }
+    }
+}
+
+/// Opens a disk of files that are read by position.
+pub(super) fn open(
+    kind: DiskKind,
+    main: Arc<dyn Storage>,
+    extents: &BTreeMap<String, Arc<dyn Storage>>,
+) -> Result<Box<dyn DiskImage>, VmdkError> {
+    let format = match kind {
+        DiskKind::Qcow2 => Format::Qcow2,
+        DiskKind::Raw => Format::Raw,
+        DiskKind::Extents | DiskKind::SparseVmdk | DiskKind::StreamOptimized => Format::Vmdk,
+    };
+    open_storage(main, Some(format), &|name| {
+        extents.get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    })
+}
+
+/// A disk of a package that cannot be converted.
+pub(super) fn unusable(file: &FileName, error: VmdkError) -> Error {
+    Error::Disk { path: PathBuf::from(file.as_str()), source: Box::new(error) }
+}
+
+/// A disk must not be larger than the machine thinks: its end would be lost.
+pub(super) fn check_capacity(
+    package: &Package,
+    file: &FileName,
+    found_bytes: u64,
+    capacity_bytes: u64,
+) -> Result<(), Error> {
+    if found_bytes <= capacity_bytes.next_multiple_of(512) {
+        return Ok(());
+    }
+    Err(package.wrong(format!(
+        "{file} is a disk of {found_bytes} bytes, but the descriptor has room for \
+         {capacity_bytes}; set the capacity right in the descriptor"
+    )))
+}
+
+/// Opens a disk of this machine, to find out what is wrong with it before a lease is taken.
+async fn look(package: &Package, file: &FileName, to_convert: &ToConvert) -> Result<(), Error> {
+    let at_hand = |name: &FileName| package.file(name).and_then(PackageFile::at_hand).cloned();
+    let size_bytes = package.file(file).and_then(PackageFile::size_bytes);
+    let capacity_bytes = to_convert.capacity_bytes;
+    if to_convert.kind == DiskKind::Raw {
+        return match size_bytes {
+            Some(found) => check_capacity(package, file, found, capacity_bytes),
+            None => Ok(()),
+        };
+    }
+    let Some(main) = at_hand(file) else { return Ok(()) };
+    let mut parts = Vec::new();
+    for (name, part) in &to_convert.extents {
+        let Some(part) = at_hand(part) else { return Ok(()) };
+        parts.push((name.clone(), part));
+    }
+    let kind = to_convert.kind;
+    let opened = blocking(move || {
+        let broken = |source| VmdkError::Io { at_byte: 0, source };
+        let parts = parts.into_iter().map(|(name, part)| Ok((name, part.storage()?)));
+        let parts = parts.collect::<io::Result<_>>().map_err(broken)?;
+        open(kind, main.storage().map_err(broken)?, &parts).map(|image| image.capacity_bytes())
+    });
+    let found_bytes = opened.await.map_err(|error| unusable(file, error))?;
+    check_capacity(package, file, found_bytes, capacity_bytes)
+}
+
+/// The other files that the descriptor of a VMDK names; they are of the package, too.
+async fn extents(
+    package: &Package,
+    reference: &FileRef,
+    file: &PackageFile,
+) -> Result<Vec<(String, FileName)>, Error> {
+    let href = reference.href();
+    let broken = |source| stopped(href, package.location(), 0, source);
+    let mut text = Vec::new();
+    let mut stream = file.source().open().await.map_err(broken)?;
+    while let Some(chunk) = stream.try_next().await.map_err(broken)? {
+        text.extend_from_slice(&chunk);
+        if text.len() > EXTENTS_TEXT_MAX {
+            let problem = format!("{href}: larger than the descriptor of a VMDK can be");
+            return Err(package.wrong(problem));
+        }
+    }
+    let folder = href.as_str().rsplit_once('/').map(|(folder, _)| folder);
+    let mut found: Vec<(String, FileName)> = Vec::new();
+    let lines = Descriptor::parse(&text).extents().into_iter();
+    for extent in lines.filter(|extent| extent.kind != "ZERO") {
+        let path = folder.map_or(extent.file.clone(), |folder| format!("{folder}/{}", extent.file));
+        let name = FileName::new(path.clone()).ok();
+        let name = name.as_ref().and_then(|name| package.reference(name)).map(FileRef::href);
+        let Some(name) = name.filter(|name| package.file(name).is_some()) else {
+            return Err(package.wrong(format!(
+                "the disk {href} has its data in {path}, which the descriptor of the package does \
+                 not name (References)"
+            )));
+        };
+        if found.iter().all(|(known, _)| *known != extent.file) {
+            found.push((extent.file, name.clone()));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a disk is a delta, or has one.
+fn is_of_chain(package: &Package, reference: &FileRef) -> bool {
+    let disks = package.envelope().disks();
+    let is_of = |disk: &&Disk| disk.file_ref() == Some(reference.id());
+    let is_parent = |id: &str| disks.iter().any(|disk| disk.parent_ref() == Some(id));
+    disks.iter().filter(is_of).any(|disk| disk.parent_ref().is_some() || is_parent(disk.id()))
+}
+
+/// A name for what is sent that says what it is, and that nothing else has.
+fn sent_as(package: &Package, href: &FileName, is_taken: impl Fn(&FileName) -> bool) -> FileName {
+    let stem = href.as_str().rsplit_once('.').map_or(href.as_str(), |(stem, _)| stem);
+    let numbered = (1..).map(|number| format!("{stem}-{number}.vmdk"));
+    let names = std::iter::once(format!("{stem}.vmdk")).chain(numbered);
+    let is_free =
+        |name: &FileName| name == href || (package.reference(name).is_none() && !is_taken(name));
+    names
+        .take(package.envelope().references().len() + 1)
+        .filter_map(|name| FileName::new(name).ok())
+        .find(is_free)
+        .unwrap_or_else(|| href.clone())
+}
+
+/// Converted disks that are there at the same time: one that is being written, and one that is being
+/// sent.
+pub(super) const SPOOLS_AT_ONCE: usize = 2;
+
+/// The largest descriptor of a VMDK that is read, as for a disk of its own.
+const EXTENTS_TEXT_MAX: usize = 2 << 20;
