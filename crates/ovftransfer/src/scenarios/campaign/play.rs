@@ -328,6 +328,7 @@ impl Engine {
             position: Position::Bytes,
             promised: Promise::Nothing,
             meter: self.meter.add_file(&name(&file.name), file.len_bytes()),
+            conversion: None,
         }
     }
 }
