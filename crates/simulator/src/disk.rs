@@ -17,12 +17,24 @@ use crate::scenario::DiskSpec;
 pub(crate) struct Disk {
     capacity_bytes: u64,
     content: Content,
+    /// What the stream of a generated disk was found to be; it is the same each time.
+    stream: Mutex<Option<StreamDigest>>,
 }
 
 #[derive(Debug)]
 enum Content {
     Generated(Generator),
     Stored(Store),
+}
+
+/// Digests of a disk as a stream-optimized VMDK.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamDigest {
+    pub(crate) sha1: Vec<u8>,
+    /// If it was wanted.
+    pub(crate) sha256: Option<Vec<u8>>,
+    /// Length of the stream.
+    pub(crate) size_bytes: u64,
 }
 
 /// A grain's worth of memory to read into.
@@ -40,12 +52,16 @@ impl Disk {
     /// A disk with the content that `spec` describes.
     pub(crate) fn generated(spec: &DiskSpec) -> Self {
         let generator = Generator::new(spec);
-        Self { capacity_bytes: generator.capacity_bytes(), content: Content::Generated(generator) }
+        Self::new(generator.capacity_bytes(), Content::Generated(generator))
     }
 
     /// An empty disk whose data will be kept in a nameless file in `folder`.
     pub(crate) fn stored(folder: &Path, capacity_bytes: u64) -> io::Result<Self> {
-        Ok(Self { capacity_bytes, content: Content::Stored(Store::new(folder, capacity_bytes)?) })
+        Ok(Self::new(capacity_bytes, Content::Stored(Store::new(folder, capacity_bytes)?)))
+    }
+
+    fn new(capacity_bytes: u64, content: Content) -> Self {
+        Self { capacity_bytes, content, stream: Mutex::default() }
     }
 
     pub(crate) fn capacity_bytes(&self) -> u64 {
@@ -57,6 +73,26 @@ impl Disk {
         match &self.content {
             Content::Generated(generator) => generator.next_grain(from),
             Content::Stored(store) => lock(&store.written).next(from),
+        }
+    }
+
+    /// Whether all whole grains that hold data hold the same.
+    pub(crate) fn repeats(&self) -> bool {
+        match &self.content {
+            Content::Generated(generator) => generator.repeats(),
+            Content::Stored(_) => false,
+        }
+    }
+
+    /// What is known of the disk's stream, with SHA-256 if that is wanted.
+    pub(crate) fn stream_digest(&self, with_sha256: bool) -> Option<StreamDigest> {
+        lock(&self.stream).clone().filter(|known| known.sha256.is_some() || !with_sha256)
+    }
+
+    /// Notes what the disk's stream was found to be, if that cannot change.
+    pub(crate) fn keep_stream_digest(&self, digest: StreamDigest) {
+        if matches!(self.content, Content::Generated(_)) {
+            *lock(&self.stream) = Some(digest);
         }
     }
 

@@ -36,9 +36,16 @@ impl Generator {
                 DataKind::Zero if self.data.kind == DataKind::Zero => return None,
                 // The next one is at the end of the region at the earliest.
                 DataKind::Zero => grain = (grain / REGION_GRAINS + 1) * REGION_GRAINS,
-                DataKind::Mixed | DataKind::Random | DataKind::Text => return Some(grain),
+                DataKind::Mixed | DataKind::Random | DataKind::Repeat | DataKind::Text => {
+                    return Some(grain);
+                }
             }
         }
+    }
+
+    /// Whether all grains that hold data hold the same, but for a short last one.
+    pub(crate) fn repeats(&self) -> bool {
+        self.data.kind == DataKind::Repeat
     }
 
     /// Fills `buffer` with the grain's bytes; a short last grain is followed by zeros.
@@ -51,6 +58,7 @@ impl Generator {
         match self.kind_of(grain) {
             _ if self.next_written(grain) != Some(grain) => data.fill(0),
             DataKind::Random => fill_random(key, data),
+            DataKind::Repeat => fill_random(mix(self.data.seed), data),
             DataKind::Text => fill_text(key, data),
             DataKind::Mixed | DataKind::Zero => data.fill(0),
         }
@@ -253,6 +261,20 @@ mod tests {
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), all);
+    }
+
+    #[test]
+    fn what_repeats_is_the_same_in_every_grain() {
+        let disk = spec((4 << 16) + 512, DataKind::Repeat, 1 << 20, Spread::Front);
+        let generator = Generator::new(&disk);
+        assert!(generator.repeats());
+        let (mut one, mut two) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        generator.fill(0, &mut one);
+        generator.fill(3, &mut two);
+        assert!(one == two && one != vec![0; 1 << 16]);
+        generator.fill(4, &mut two);
+        assert_eq!(one[..512], two[..512]);
+        assert!(two[512..].iter().all(|byte| *byte == 0));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod digests;
 mod download;
 mod path;
 mod pull;
+mod recall;
 mod ticket;
 mod upload;
 
@@ -28,6 +29,7 @@ pub(crate) use self::device::{Access, Device};
 pub(crate) use self::pull::{PullError, pull};
 use self::ticket::Pass;
 pub(crate) use self::ticket::Tickets;
+use self::upload::Intake;
 use crate::scenario::{Direction, Host, Scenario, Strict};
 use crate::script::{Script, StreamFaults};
 use crate::server::{Body, Connection, Limits, Server, ServerError, text};
@@ -148,6 +150,7 @@ struct Shared {
     host_index: usize,
     host_pace: Option<Arc<Throttle>>,
     stream_mb_per_s: Option<f64>,
+    intake: Intake,
     grants: Grants,
 }
 
@@ -155,7 +158,8 @@ impl NfcService {
     pub(crate) fn new(host_index: usize, host: &Host, grants: Grants) -> Self {
         let host_pace = host.throttle_mb_per_s.and_then(Throttle::new).map(Arc::new);
         let stream_mb_per_s = host.throttle_mb_per_s_per_stream;
-        let shared = Shared { host_index, host_pace, stream_mb_per_s, grants };
+        let intake = Intake::from(host.uploads);
+        let shared = Shared { host_index, host_pace, stream_mb_per_s, intake, grants };
         Self { shared: Arc::new(shared) }
     }
 
@@ -208,6 +212,7 @@ impl NfcService {
             pass,
             faults,
             rules: *rules,
+            intake: self.shared.intake.clone(),
             connection,
             paces: Paces {
                 host: self.shared.host_pace.clone(),
@@ -248,6 +253,7 @@ struct Transfer {
     pass: Pass,
     faults: StreamFaults,
     rules: Rules,
+    intake: Intake,
     connection: Connection,
     paces: Paces,
 }

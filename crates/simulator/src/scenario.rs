@@ -57,6 +57,13 @@
 //! | `thumbprint` | `"sha1"`, `"empty"` with `*` | or `"sha256"`, `"wrong"` |
 //! | `unreachable` | false | device URLs lead to a port where nobody listens |
 //! | `condition` | `"connected"` | or `"disconnected"`, `"maintenance"`, `"not_responding"` |
+//! | `uploads` | `"store"` | or `"hash"`: only their digests are kept; `"drop"`: nothing is |
+//!
+//! A host that keeps nothing, and disks whose data is of the kind `"repeat"`, make a server that
+//! takes and gives at the speed of memory, so that a client can be measured beside it.  The digests
+//! in its manifests are right, and computed once: those of a generated disk when it is read for the
+//! first time, those of an upload when its bytes come for the first time (a checksum of each MiB
+//! tells).  A machine that was imported into such a host has empty disks.
 //!
 //! Of each distributed switch (`switches`):
 //!
@@ -292,6 +299,22 @@ pub struct Host {
     pub condition: HostCondition,
     /// What `sslThumbprint` of its device URLs says; absent: SHA-1, and nothing with `*`.
     pub thumbprint: Option<Thumbprint>,
+    /// What becomes of uploads.
+    pub uploads: Uploads,
+}
+
+/// What becomes of uploads.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Uploads {
+    /// They are checked and stored.
+    #[default]
+    Store,
+    /// They are dropped; the lease's manifest has their sizes and digests.
+    Hash,
+    /// They are dropped, and are not in the lease's manifest.
+    Drop,
 }
 
 /// What `sslThumbprint` says.
@@ -571,6 +594,7 @@ impl Default for Host {
             unreachable: false,
             condition: HostCondition::Connected,
             thumbprint: None,
+            uploads: Uploads::Store,
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct StreamWriter<W> {
     whole: Vec<u8>,
     /// A grain with its marker and padding, ready to be written.
     packed: Vec<u8>,
+    /// Length of the last grain in `packed`; 0 before the first one.
+    packed_len: usize,
 }
 
 impl<W> fmt::Debug for StreamWriter<W> {
@@ -60,6 +62,7 @@ impl<W: Write> StreamWriter<W> {
             packer: Packer::new(options),
             whole: Vec::new(),
             packed: Vec::new(),
+            packed_len: 0,
         })
     }
 
@@ -96,8 +99,27 @@ impl<W: Write> StreamWriter<W> {
         };
         self.packed.resize(Packer::packed_len_max(grain_len), 0);
         let packed = self.packer.grain(lba_sectors, data, &mut self.packed);
-        let len = packed.map_err(VmdkError::Unwritable)?;
-        self.file.grain(lba_sectors, &self.packed[..len])
+        self.packed_len = packed.map_err(VmdkError::Unwritable)?;
+        self.file.grain(lba_sectors, &self.packed[..self.packed_len])
+    }
+
+    /// Writes the last grain that held data once more, at `lba_sectors`, without compressing it
+    /// again: as fast as memory is copied.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_grain`](Self::write_grain), also if no grain was written before or if this
+    /// one is beyond the last whole grain of the disk.
+    pub fn repeat_grain(&mut self, lba_sectors: u64) -> Result<(), VmdkError> {
+        let disk_sectors = self.file.disk_sectors(lba_sectors).map_err(VmdkError::Unwritable)?;
+        let (size_bytes, max_bytes) = (self.grain_bytes(), disk_sectors * SECTOR_BYTES);
+        if self.packed_len == 0 || size_bytes != max_bytes {
+            let size_bytes = if self.packed_len == 0 { 0 } else { size_bytes };
+            return Err(VmdkError::Unwritable(Fault::GrainLength { size_bytes, max_bytes }));
+        }
+        // The marker begins with the place on the disk, the rest stays as it is.
+        self.packed[..LBA_LEN].copy_from_slice(&lba_sectors.to_le_bytes());
+        self.file.grain(lba_sectors, &self.packed[..self.packed_len])
     }
 
     /// Bytes written so far.
@@ -126,3 +148,6 @@ impl<W: Write> StreamWriter<W> {
         }
     }
 }
+
+/// Bytes of the place on the disk at the start of a marker.
+const LBA_LEN: usize = 8;

@@ -197,6 +197,29 @@ fn writer_refuses_what_the_format_cannot_hold() {
 }
 
 #[test]
+fn a_repeated_grain_is_the_same_as_one_written_twice() {
+    let capacity_bytes = (4 << 20) + 512;
+    let new = || StreamWriter::new(Vec::new(), capacity_bytes, Options::default()).unwrap();
+    let grain = noise(7, GRAIN);
+    let (mut once, mut twice) = (new(), new());
+    let refused = once.repeat_grain(0);
+    assert!(matches!(refused, Err(VmdkError::Unwritable(_))), "nothing to repeat");
+    once.write_grain(0, &grain).unwrap();
+    twice.write_grain(0, &grain).unwrap();
+    for lba_sectors in [128, 1024, 8064] {
+        once.repeat_grain(lba_sectors).unwrap();
+        twice.write_grain(lba_sectors, &grain).unwrap();
+    }
+    for lba_sectors in [8064, 8192, 8320] {
+        let refused = once.repeat_grain(lba_sectors);
+        assert!(matches!(refused, Err(VmdkError::Unwritable(_))), "{lba_sectors}");
+    }
+    let (once, written) = once.finish().unwrap();
+    assert!(once == twice.finish().unwrap().0);
+    assert_eq!(common::check(&once).unwrap(), written);
+}
+
+#[test]
 fn parallel_writer_refuses_what_the_format_cannot_hold() {
     let new = |capacity_bytes| ParallelWriter::new(Vec::new(), capacity_bytes, Options::default());
     for capacity_bytes in [0, 513, (64 << 40) + 512] {

@@ -4,10 +4,10 @@ use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 
 use super::device::Transferred;
-use crate::disk::hex;
+use crate::disk::{StreamDigest, hex};
 
 /// Hashes a stream as it passes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Digests {
     sha1: Sha1,
     sha256: Option<Sha256>,
@@ -27,16 +27,30 @@ impl Digests {
         self.size_bytes += data.len() as u64;
     }
 
-    /// The manifest's line; `spoil` turns a bit of each digest over.
-    pub(super) fn finish(self, spoil: bool) -> Transferred {
-        Transferred {
-            sha1: spoilt_hex(&self.sha1.finalize(), spoil),
-            sha256: self.sha256.map(|sha256| spoilt_hex(&sha256.finalize(), spoil)),
+    pub(super) fn finish(self) -> StreamDigest {
+        StreamDigest {
+            sha1: self.sha1.finalize().to_vec(),
+            sha256: self.sha256.map(|sha256| sha256.finalize().to_vec()),
             size_bytes: self.size_bytes,
-            capacity_bytes: None,
-            populated_bytes: None,
         }
     }
+}
+
+/// The manifest's line; `spoil` turns a bit of each digest over.
+pub(super) fn line(digest: &StreamDigest, with_sha256: bool, spoil: bool) -> Transferred {
+    let sha256 = digest.sha256.as_deref().filter(|_| with_sha256);
+    Transferred {
+        sha1: spoilt_hex(&digest.sha1, spoil),
+        sha256: sha256.map(|sha256| spoilt_hex(sha256, spoil)),
+        size_bytes: digest.size_bytes,
+        capacity_bytes: None,
+        populated_bytes: None,
+    }
+}
+
+/// The line of a stream without bytes.
+pub(super) fn nothing(with_sha256: bool) -> Transferred {
+    line(&Digests::new(with_sha256).finish(), with_sha256, false)
 }
 
 fn spoilt_hex(digest: &[u8], spoil: bool) -> String {

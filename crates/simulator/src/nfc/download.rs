@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::mpsc;
 
 use super::device::{Content, Device, Transferred};
-use super::digests::Digests;
+use super::digests::{Digests, line, nothing as empty_line};
 use super::{Transfer, refuse};
 use crate::disk::{Blob, grain_buffer};
 use crate::server::{Body, BodyError};
@@ -34,7 +34,7 @@ pub(super) fn answer(transfer: Transfer) -> Response<Body> {
     };
     if len_bytes == Some(0) && transfer.rules.strict.export_manifest {
         // The body of such a reply is never asked for.
-        device.finish(Digests::new(device.wants_sha256()).finish(false));
+        device.finish(empty_line(device.wants_sha256()));
     }
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
     let wrong_digest = transfer.faults.wrong_digest;
@@ -65,7 +65,7 @@ pub(super) fn answer(transfer: Transfer) -> Response<Body> {
 /// begin; the manifest has what was sent, which is nothing.
 fn nothing(transfer: &Transfer, device: &Device) -> Response<Body> {
     if transfer.rules.strict.export_manifest {
-        device.finish(Digests::new(device.wants_sha256()).finish(false));
+        device.finish(empty_line(device.wants_sha256()));
     }
     let frames = futures::stream::empty::<Result<Frame<Bytes>, BodyError>>();
     let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
@@ -83,7 +83,9 @@ fn produce(
     sender: &mpsc::Sender<Made>,
     wrong_digest: bool,
 ) -> Result<(), BodyError> {
-    let mut sink = Sink::new(sender, device.wants_sha256());
+    let with_sha256 = device.wants_sha256();
+    let known = device.content().disk().and_then(|disk| disk.stream_digest(with_sha256));
+    let mut sink = Sink::new(sender, known.is_none().then(|| Digests::new(with_sha256)));
     let (capacity_bytes, populated_bytes) = match device.content() {
         Content::Disk { disk, .. } => {
             let (_sink, summary) = write_disk(disk, &mut sink)?;
@@ -95,7 +97,12 @@ fn produce(
         }
     };
     sink.flush()?;
-    let transferred = sink.digests.finish(wrong_digest);
+    let found = sink.digests.map(Digests::finish);
+    if let (Some(disk), Some(found)) = (device.content().disk(), &found) {
+        disk.keep_stream_digest(found.clone());
+    }
+    let digest = found.or(known).ok_or("no digest")?;
+    let transferred = line(&digest, with_sha256, wrong_digest);
     let end = Made::End(Transferred { capacity_bytes, populated_bytes, ..transferred });
     sender.blocking_send(end).map_err(|_| gone())?;
     Ok(())
@@ -114,16 +121,16 @@ fn write_file(file: &Blob, sink: &mut Sink<'_>) -> io::Result<()> {
     }
 }
 
-/// Hashes what is written and passes it on in pieces of [`PIECE_BYTES`].
+/// Hashes what is written, unless its digests are known, and passes it on in pieces of
+/// [`PIECE_BYTES`].
 struct Sink<'a> {
     sender: &'a mpsc::Sender<Made>,
     buffer: BytesMut,
-    digests: Digests,
+    digests: Option<Digests>,
 }
 
 impl<'a> Sink<'a> {
-    fn new(sender: &'a mpsc::Sender<Made>, with_sha256: bool) -> Self {
-        let digests = Digests::new(with_sha256);
+    fn new(sender: &'a mpsc::Sender<Made>, digests: Option<Digests>) -> Self {
         Self { sender, buffer: BytesMut::with_capacity(PIECE_BYTES), digests }
     }
 }
@@ -144,7 +151,9 @@ impl Write for Sink<'_> {
         }
         let next = BytesMut::with_capacity(PIECE_BYTES);
         let piece = std::mem::replace(&mut self.buffer, next).freeze();
-        self.digests.update(&piece);
+        if let Some(digests) = &mut self.digests {
+            digests.update(&piece);
+        }
         self.sender.blocking_send(Made::Piece(piece)).map_err(|_| gone())
     }
 }

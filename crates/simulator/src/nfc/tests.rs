@@ -15,7 +15,7 @@ use super::device::Transferred;
 use super::*;
 use crate::client::{Client, raw};
 use crate::disk::{Blob, Disk, hex};
-use crate::scenario::{Data, DataKind, DiskSpec, Fault, FaultKind, Spread};
+use crate::scenario::{Data, DataKind, DiskSpec, Fault, FaultKind, Spread, Uploads};
 use crate::stream::write_disk;
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -363,5 +363,60 @@ async fn many_disks_move_at_once() {
     for stream in futures::future::join_all(downloads).await {
         assert_eq!(stream, whole);
     }
+    bench.host.stop().await;
+}
+
+#[tokio::test]
+async fn what_repeats_is_served_as_it_is_and_hashed_once() {
+    let bench = Bench::new(&Host::default(), &[]).await;
+    let source = disk(DataKind::Repeat, 4 << 20);
+    let device = bench.readable(&source);
+    let whole = bench.download().await.unwrap();
+    let sha1 = hex(&Sha1::digest(&whole));
+    assert_eq!(raw_sha256(&whole), source.digest().unwrap().raw_sha256);
+    assert_eq!(device.transferred().unwrap().sha1, sha1);
+    assert!(source.stream_digest(false).is_some() && source.stream_digest(true).is_none());
+    device.want_sha256();
+    assert_eq!(bench.download().await.unwrap(), whole);
+    let line = device.transferred().unwrap();
+    assert_eq!(line.sha256, Some(hex(&Sha256::digest(&whole))));
+    assert_eq!(bench.download().await.unwrap(), whole);
+    assert_eq!(device.transferred(), Some(line.clone()));
+    assert_eq!((line.sha1, line.size_bytes), (sha1, whole.len() as u64));
+    bench.host.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_that_stores_nothing_has_a_right_manifest_or_none() {
+    let content = vmdk(&disk(DataKind::Random, 3 << 20));
+    let mut other = content.clone();
+    other[2_000_000] ^= 1;
+    let host = Host { uploads: Uploads::Hash, ..Host::default() };
+    let bench = Bench::new(&host, &[]).await;
+    let (device, stored) = bench.writable(16 << 20);
+    device.want_sha256();
+    for content in [&content, &content, &other] {
+        assert_eq!(bench.upload(content.clone()).await.unwrap(), StatusCode::OK);
+        let line = device.transferred().unwrap();
+        assert_eq!(line.sha1, hex(&Sha1::digest(content)));
+        assert_eq!(line.sha256, Some(hex(&Sha256::digest(content))));
+        assert_eq!((line.size_bytes, line.capacity_bytes), (content.len() as u64, Some(16 << 20)));
+    }
+    assert_eq!(stored.populated_bytes(), 0);
+    bench.host.stop().await;
+
+    // A fault strikes here as well.
+    let bench = Bench::new(&host, &fault(Direction::Import, FaultKind::WrongDigest)).await;
+    let (device, _) = bench.writable(16 << 20);
+    assert_eq!(bench.upload(content.clone()).await.unwrap(), StatusCode::OK);
+    assert_ne!(device.transferred().unwrap().sha1, hex(&Sha1::digest(&content)));
+    bench.host.stop().await;
+
+    let host = Host { uploads: Uploads::Drop, ..Host::default() };
+    let bench = Bench::new(&host, &[]).await;
+    let (device, stored) = bench.writable(16 << 20);
+    assert_eq!(bench.upload(content.clone()).await.unwrap(), StatusCode::OK);
+    assert_eq!(device.transferred(), None);
+    assert_eq!((device.moved_bytes(), stored.populated_bytes()), (content.len() as u64, 0));
     bench.host.stop().await;
 }

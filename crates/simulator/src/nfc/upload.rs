@@ -14,10 +14,30 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::device::{Content, Device, Transferred};
-use super::digests::Digests;
+use super::digests::{Digests, line};
+use super::recall::{Passing, Recall};
 use super::{Transfer, refuse};
 use crate::disk::{Blob, Disk};
+use crate::scenario::Uploads;
 use crate::server::{Body, empty};
+
+/// What a host does with uploads.
+#[derive(Clone, Debug)]
+pub(super) enum Intake {
+    Store,
+    Hash(Arc<Recall>),
+    Drop,
+}
+
+impl From<Uploads> for Intake {
+    fn from(uploads: Uploads) -> Self {
+        match uploads {
+            Uploads::Store => Self::Store,
+            Uploads::Hash => Self::Hash(Arc::default()),
+            Uploads::Drop => Self::Drop,
+        }
+    }
+}
 
 /// Receives the body and answers when all of it is stored.
 pub(super) async fn answer(transfer: Transfer, request: Request<Incoming>) -> Response<Body> {
@@ -27,6 +47,16 @@ pub(super) async fn answer(transfer: Transfer, request: Request<Incoming>) -> Re
     let devices = transfer.pass.devices.clone();
     let superseded: Vec<CancellationToken> =
         devices.iter().map(|device| device.begin_upload()).collect();
+    match &transfer.intake {
+        Intake::Store => {}
+        Intake::Hash(recall) => {
+            let taker = Taker::Hash(Box::new(Passing::new(Arc::clone(recall))));
+            return swallow(&transfer, request.into_body(), taker, &superseded).await;
+        }
+        Intake::Drop => {
+            return swallow(&transfer, request.into_body(), Taker::Drop, &superseded).await;
+        }
+    }
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
     let job = Job {
         devices,
@@ -36,7 +66,9 @@ pub(super) async fn answer(transfer: Transfer, request: Request<Incoming>) -> Re
     };
     let stored = tokio::task::spawn_blocking(move || job.store(receiver));
 
-    let is_received = receive(&transfer, request.into_body(), sender, &superseded).await;
+    let mut taker = Taker::Store(sender);
+    let is_received = receive(&transfer, request.into_body(), &mut taker, &superseded).await;
+    drop(taker);
     let transferred = match stored.await {
         Ok(Ok(transferred)) => transferred,
         Ok(Err(error)) => return refuse(error.status(), &error.to_string()),
@@ -45,16 +77,41 @@ pub(super) async fn answer(transfer: Transfer, request: Request<Incoming>) -> Re
     if !is_received || superseded.iter().any(CancellationToken::is_cancelled) {
         return refuse(StatusCode::BAD_REQUEST, "The body is not whole");
     }
-    let mut is_disk = true;
     for (device, transferred) in transfer.pass.devices.iter().zip(transferred) {
-        is_disk &= device.disk_index().is_some();
         device.finish(transferred);
     }
+    taken(&transfer)
+}
+
+/// The reply to an upload that was taken.
+fn taken(transfer: &Transfer) -> Response<Body> {
+    let is_disk = transfer.pass.devices.iter().all(|device| device.disk_index().is_some());
     let mut response = Response::new(empty());
     if !is_disk {
         *response.status_mut() = StatusCode::CREATED;
     }
     response
+}
+
+/// Receives the body and keeps nothing of it, but for its digests if they are wanted.
+async fn swallow(
+    transfer: &Transfer,
+    body: Incoming,
+    mut taker: Taker,
+    superseded: &[CancellationToken],
+) -> Response<Body> {
+    if !receive(transfer, body, &mut taker, superseded).await {
+        return refuse(StatusCode::BAD_REQUEST, "The body is not whole");
+    }
+    if let Taker::Hash(passing) = taker {
+        let digest = passing.finish();
+        for device in &transfer.pass.devices {
+            let line = line(&digest, device.wants_sha256(), transfer.faults.wrong_digest);
+            let capacity_bytes = device.content().disk().map(Disk::capacity_bytes);
+            device.finish(Transferred { capacity_bytes, ..line });
+        }
+    }
+    taken(transfer)
 }
 
 /// What is wrong with the head of a request.
@@ -81,16 +138,38 @@ pub(super) enum Piece {
     },
 }
 
-/// Passes the body on to the thread that stores it.  Returns whether it came whole.
+/// Who takes the pieces of a body.
+enum Taker {
+    /// The thread that stores them.
+    Store(mpsc::Sender<Piece>),
+    Hash(Box<Passing>),
+    Drop,
+}
+
+impl Taker {
+    /// Whether the piece was taken.
+    async fn take(&mut self, piece: Piece) -> bool {
+        match (self, piece) {
+            (Self::Store(sender), piece) => sender.send(piece).await.is_ok(),
+            (Self::Hash(passing), Piece::Data(data)) => {
+                passing.push(data);
+                true
+            }
+            (Self::Hash(_), Piece::End { .. }) | (Self::Drop, _) => true,
+        }
+    }
+}
+
+/// Passes the body on to who takes it.  Returns whether it came whole.
 ///
 /// Does not return at all once the connection was cut.
 async fn receive(
     transfer: &Transfer,
     body: Incoming,
-    sender: mpsc::Sender<Piece>,
+    taker: &mut Taker,
     superseded: &[CancellationToken],
 ) -> bool {
-    let reading = read(transfer, body, sender);
+    let reading = read(transfer, body, taker);
     let superseded = select_all(superseded.iter().map(|token| Box::pin(token.cancelled())));
     tokio::select! {
         () = transfer.pass.cut.cancelled() => {}
@@ -111,7 +190,7 @@ enum Outcome {
     Whole,
 }
 
-async fn read(transfer: &Transfer, mut body: Incoming, sender: mpsc::Sender<Piece>) -> Outcome {
+async fn read(transfer: &Transfer, mut body: Incoming, taker: &mut Taker) -> Outcome {
     let faults = transfer.faults;
     let mut received_bytes = 0;
     let mut is_truncated = false;
@@ -132,7 +211,7 @@ async fn read(transfer: &Transfer, mut body: Incoming, sender: mpsc::Sender<Piec
             data = flipped.freeze();
         }
         received_bytes += data.len() as u64;
-        if sender.send(Piece::Data(data)).await.is_err() {
+        if !taker.take(Piece::Data(data)).await {
             // The store gave up and will say why.
             return Outcome::Broken;
         }
@@ -147,10 +226,7 @@ async fn read(transfer: &Transfer, mut body: Incoming, sender: mpsc::Sender<Piec
         }
         is_truncated = true;
     }
-    match sender.send(Piece::End { is_truncated }).await {
-        Ok(()) => Outcome::Whole,
-        Err(_) => Outcome::Broken,
-    }
+    if taker.take(Piece::End { is_truncated }).await { Outcome::Whole } else { Outcome::Broken }
 }
 
 /// Why an upload was not stored.
@@ -261,7 +337,7 @@ impl Job {
                             return Err(UploadError::Large { disk_bytes, stream_bytes });
                         }
                     }
-                    let line = digests.finish(self.wrong_digest);
+                    let line = line(&digests.finish(), true, self.wrong_digest);
                     let line = |disk: &&Disk| Transferred {
                         capacity_bytes: Some(disk.capacity_bytes()),
                         populated_bytes: Some(populated_bytes),
@@ -288,7 +364,7 @@ impl Job {
                     file.write_at(at_byte, &data)?;
                     at_byte += data.len() as u64;
                 }
-                Piece::End { .. } => return Ok(digests.finish(self.wrong_digest)),
+                Piece::End { .. } => return Ok(line(&digests.finish(), true, self.wrong_digest)),
             }
         }
     }

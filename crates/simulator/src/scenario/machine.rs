@@ -79,6 +79,9 @@ pub enum DataKind {
     Mixed,
     /// Incompressible.
     Random,
+    /// Incompressible, and the same in every grain: packed once for the whole disk, so that it is
+    /// served as fast as memory is copied.
+    Repeat,
     /// Words, which compress to about a fifth.
     Text,
     /// Zeros, which a stream-optimized disk leaves out.
