@@ -25,12 +25,16 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
+use ovftransfer_benches::image::make_image;
+use ovftransfer_benches::measure::Program;
+use ovftransfer_benches::measure::Run;
+use ovftransfer_benches::measure::bounds;
+use ovftransfer_benches::measure::median;
 use ovftransfer_vmdk::DeepCheck;
 use ovftransfer_vmdk::Level;
 use ovftransfer_vmdk::Options;
@@ -138,14 +142,6 @@ impl Arguments {
         ensure!(arguments.pairs > 0, "at least one pair is needed");
         Ok(arguments)
     }
-}
-
-/// What GNU time says of a process.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    wall_s: f64,
-    cpu_s: f64,
-    peak_kib: u64,
 }
 
 /// One of the programs that are compared.
@@ -344,25 +340,8 @@ fn table(
     Ok(results)
 }
 
-/// Runs a program under GNU time.  Returns what that and the program say.
 fn run(words: &[String]) -> Result<(Run, String)> {
-    let times = tempfile::NamedTempFile::new()?;
-    let done = Command::new("/usr/bin/time")
-        .args(["-f", "%e %U %S %M", "-o"])
-        .arg(times.path())
-        .args(words)
-        .output()
-        .context("GNU time is needed (Debian package `time`)")?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "{} failed: {said}", words.join(" "));
-    let text = fs::read_to_string(times.path())?;
-    let numbers: Vec<f64> =
-        text.split_whitespace().map(str::parse).collect::<Result<_, _>>().context("no times")?;
-    let [wall_s, user_s, system_s, peak_kib] = numbers[..] else { bail!("no times: {text}") };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number")]
-    let peak_kib = peak_kib as u64;
-    let run = Run { wall_s: wall_s.max(0.01), cpu_s: user_s + system_s, peak_kib };
-    Ok((run, String::from_utf8_lossy(&done.stdout).into_owned()))
+    Program::new(&words[0]).args(&words[1..]).run()
 }
 
 /// Bytes of the disk that are not in zero grains.
@@ -378,68 +357,6 @@ fn populated(path: &Path) -> Result<u64> {
         check.push(&buffer[..len])?;
     }
 }
-
-/// A file system with so much of the programs and libraries of this machine, half of it free.
-fn make_image(folder: &Path, mib: u64) -> Result<PathBuf> {
-    let tree = folder.join("tree");
-    fs::create_dir(&tree)?;
-    let mut left = mib << 20;
-    let mut count = 0;
-    for source in SOURCES {
-        copy_some(Path::new(source), &tree, &mut left, &mut count)?;
-    }
-    let image = folder.join("image.raw");
-    File::create(&image)?.set_len((mib << 20) / 2 * 3)?;
-    let made = Command::new("mkfs.ext4")
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-        .args(["-q", "-d"])
-        .args([&tree, &image])
-        .status()
-        .context("mkfs.ext4 is needed (Debian package `e2fsprogs`)")?;
-    ensure!(made.success(), "mkfs.ext4 failed: {made}");
-    fs::remove_dir_all(tree)?;
-    println!("{count} files of {}", SOURCES.join(", "));
-    Ok(image)
-}
-
-/// Copies files below `from`, in the order of their names, until there is no room left.
-fn copy_some(from: &Path, to: &Path, left: &mut u64, count: &mut u64) -> Result<()> {
-    let Ok(entries) = fs::read_dir(from) else { return Ok(()) };
-    let mut paths: Vec<PathBuf> =
-        entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-    paths.sort();
-    for path in paths {
-        let Ok(metadata) = path.symlink_metadata() else { continue };
-        if metadata.is_dir() {
-            copy_some(&path, to, left, count)?;
-        } else if metadata.is_file() && metadata.len() <= *left {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if fs::copy(&path, to.join(format!("{count}-{name}"))).is_ok() {
-                *left -= metadata.len();
-                *count += 1;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    let middle = numbers.len() / 2;
-    if numbers.len() % 2 == 1 {
-        numbers[middle]
-    } else {
-        f64::midpoint(numbers[middle - 1], numbers[middle])
-    }
-}
-
-fn bounds(numbers: &[f64]) -> (f64, f64) {
-    let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
-    (low, numbers.iter().copied().fold(0.0, f64::max))
-}
-
-/// Libraries first: they are most of what a machine holds.
-const SOURCES: [&str; 2] = ["/usr/lib", "/usr/bin"];
 
 /// As a transfer pushes them.
 const CHUNK_LEN: usize = 256 << 10;
