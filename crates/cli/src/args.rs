@@ -36,9 +36,9 @@ pub(crate) enum Command {
     Import(Box<ImportArgs>),
     /// Export a machine, or a snapshot of it, as a package
     Export(ExportArgs),
-    /// Show what is in a package, or about a machine on a server
+    /// Show what is in a package or a disk, or about a machine on a server
     Inspect(InspectArgs),
-    /// Check a package: digests, signature, and the structure of every disk
+    /// Check a package: digests, signature, and the structure of every disk; or a disk
     Verify(VerifyArgs),
     /// Check a descriptor by the rules of OVF
     Lint(LintArgs),
@@ -270,8 +270,11 @@ pub(crate) struct ConvertArgs {
 /// Arguments of `inspect`.
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
-    /// x.ovf, x.ova, a folder, https://..., - for stdin, or vi://[user@]host/dc/vm/name
+    /// x.ovf, x.ova, a folder, https://..., - for stdin, vi://[user@]host/dc/vm/name, or a disk
     pub(crate) package: PathBuf,
+    /// What a disk is, if its first bytes are not to tell
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) input_format: Option<InputFormat>,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
@@ -331,12 +334,15 @@ pub(crate) enum ListedType {
 /// Arguments of `verify`.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
-    /// x.ovf, x.ova, a folder with one .ovf, https://..., or - for an OVA on stdin
+    /// x.ovf, x.ova, a folder with one .ovf, https://..., - for an OVA on stdin, or a disk
     pub(crate) package: PathBuf,
+    /// What a disk is, if its first bytes are not to tell
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) input_format: Option<InputFormat>,
     /// Fetch files that the package names by an https:// address
     #[arg(long)]
     pub(crate) allow_remote_references: bool,
-    /// Inflate every grain of every disk, on all cores
+    /// Inflate every grain of every disk, on all cores; read all data of other disks
     #[arg(long)]
     pub(crate) deep: bool,
     /// Trust signatures by these authorities and signers (PEM) instead of the system's

@@ -1,23 +1,119 @@
-//! `convert` of a disk that is a file of its own.
+//! `convert` and `verify` of a disk that is a file of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use ovftransfer::CheckDisk;
+use ovftransfer::CheckedDisk;
 use ovftransfer::CompressionLevel;
 use ovftransfer::ConvertDisk;
 use ovftransfer::ConvertedDisk;
 use ovftransfer::DiskFormat;
+use ovftransfer::DiskOverview;
+use ovftransfer::ImageFormat;
 use ovftransfer::Meter;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::ConvertArgs;
+use crate::args::InputFormat;
+use crate::args::VerifyArgs;
 use crate::console::Console;
+use crate::console::without_nulls;
 use crate::exit::Failure;
 use crate::format;
 use crate::signals::Interrupts;
 use crate::tell;
 use crate::tell::Mailbox;
 use crate::watch::Watched;
+
+/// Whether a file is a disk and no package: by its first bytes and its name, or because it is said to
+/// be one.
+pub(crate) fn is_disk(path: &Path, format: Option<InputFormat>) -> bool {
+    let text = path.to_string_lossy();
+    if text == "-" || text.contains("://") {
+        return false;
+    }
+    // One of a kind that is not supported is a disk, too, and will be refused as such.
+    format.is_some() || !matches!(ImageFormat::of_path(path), Ok(None))
+}
+
+/// What kind of disk it is, in a word.
+pub(crate) fn word(disk: &DiskOverview) -> String {
+    match disk.create_type() {
+        Some(create_type) => format!("{} ({create_type})", disk.format),
+        None => disk.format.to_string(),
+    }
+}
+
+/// Checks the disk.
+pub(crate) async fn verify(
+    args: VerifyArgs,
+    console: &Console,
+    interrupts: &mut Interrupts,
+) -> Result<(), Failure> {
+    let for_packages = [
+        ("--allow-remote-references", args.allow_remote_references),
+        ("--ca-cert", args.ca_cert.is_some()),
+        ("--require-signature", args.signature.require_signature),
+        ("--allow-legacy-sha1", args.signature.allow_legacy_sha1),
+        ("--lenient", args.source.lenient),
+    ];
+    if let Some((option, _)) = for_packages.iter().find(|(_, given)| *given) {
+        let what = format!("{option} is about a package, and {} is a disk", args.package.display());
+        return Err(Failure::usage(what));
+    }
+    let mut request = CheckDisk::new(args.package);
+    request.format = args.input_format.map(Into::into);
+    request.deep = args.deep;
+    let meter = Arc::new(Meter::default());
+    let cancel = CancellationToken::new();
+    let (_no_events, events) = Mailbox::new();
+    let watched = Watched {
+        work: request.run(&meter, &cancel),
+        meter: Arc::clone(&meter),
+        cancel: cancel.clone(),
+        events,
+        cleans_up: "interrupted",
+        left_behind: "nothing was changed".to_owned(),
+    };
+    let checked = watched.finish(console, interrupts).await?;
+    show_checked(&checked, args.deep, console);
+    Ok(())
+}
+
+fn show_checked(checked: &CheckedDisk, deep: bool, console: &Console) {
+    let CheckedDisk { disk, took, .. } = checked;
+    let path = disk.path.display();
+    console.object(
+        "report",
+        without_nulls(json!({
+            "command": "verify",
+            "disk": path.to_string(),
+            "format": disk.format.to_string(),
+            "create_type": disk.create_type(),
+            "deep": deep,
+            "capacity_bytes": disk.capacity_bytes,
+            "populated_bytes": disk.populated_bytes,
+            "bytes": disk.file_bytes,
+            "took_ms": tell::millis(*took),
+        })),
+    );
+    if !deep && disk.format == ImageFormat::Raw {
+        console.note(format_args!(
+            "warning: a raw disk has no structure: nothing was checked; --deep reads all of it"
+        ));
+    }
+    console.result(format::printable(&format!("{path}: sound {}", word(disk))));
+    console.result(format_args!(
+        "{} of {} hold data, file of {}, checked in {}{}",
+        format::size(disk.populated_bytes),
+        format::size(disk.capacity_bytes),
+        format::size(disk.file_bytes),
+        format::span(*took),
+        if deep { ", with all data" } else { "" }
+    ));
+}
 
 /// Converts the disk, if it is one that is asked for: by the name of the output.
 pub(crate) fn request(args: &ConvertArgs) -> Result<Option<ConvertDisk>, Failure> {

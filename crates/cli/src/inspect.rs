@@ -1,9 +1,11 @@
-//! `inspect`: what is in a package, and what a machine on a server looks like.
+//! `inspect`: what is in a package or a disk, and what a machine on a server looks like.
 
+mod disk;
 mod hardware;
 mod object;
 mod text;
 
+use ovftransfer::DiskOverview;
 use ovftransfer::Server;
 use ovftransfer::VmFacts;
 use serde_json::Value;
@@ -19,6 +21,7 @@ use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::format;
 use crate::package::Origin;
+use crate::package::waiting;
 use crate::signals::Interrupts;
 use crate::signature;
 use crate::transfer;
@@ -36,6 +39,14 @@ pub(crate) async fn run(
         let outcome = machine(&server, &connection, console, interrupts).await;
         transfer::logout(&server, &outcome, interrupts).await;
         return outcome;
+    }
+    if crate::disk::is_disk(&args.package, args.input_format) {
+        let format = args.input_format.map(Into::into);
+        let path = args.package;
+        let reading = waiting(move || Ok(DiskOverview::read(&path, format)?));
+        let overview = interrupts.race(reading).await?;
+        disk::show(&overview, console);
+        return Ok(());
     }
     let origin = Origin::of(&args.package, &args.source)?;
     let overview = interrupts.race(origin.look()).await?;

@@ -115,7 +115,7 @@ async fn open_by(rules: Rules, path: &Path) -> Result<Package, Failure> {
 }
 
 /// Works on a thread that may wait for the file system.
-async fn waiting<T: Send + 'static>(
+pub(crate) async fn waiting<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {

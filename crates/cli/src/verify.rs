@@ -1,4 +1,4 @@
-//! `verify`: a package is what it says it is.
+//! `verify`: a package is what it says it is, or a disk.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::VerifyArgs;
 use crate::console::Console;
 use crate::console::without_nulls;
+use crate::disk;
 use crate::exit::Failure;
 use crate::format;
 use crate::package::Origin;
@@ -31,6 +32,9 @@ pub(crate) async fn run(
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
+    if disk::is_disk(&args.package, args.input_format) {
+        return disk::verify(args, console, interrupts).await;
+    }
     let origin = Origin::of(&args.package, &args.source)?;
     let policy = signature::policy(args.ca_cert.as_deref(), &args.signature)?;
     let started = Instant::now();

@@ -118,6 +118,11 @@ fn json_is_what_its_documentation_says() {
     run(lab.run(&convert));
     let disk = package.with_file_name("appliance-disk1.vmdk");
     run(lab.run(&["convert", text(&disk), text(&lab.path("disk.raw")), "--json"]));
+    run(lab.run(&["inspect", text(&disk), "--json"]));
+    run(lab.run(&["verify", text(&disk), "--json"]));
+    let (sparse, qcow2) = disks(&lab);
+    run(lab.run(&["inspect", text(&sparse), "--json"]));
+    run(lab.run(&["inspect", text(&qcow2), "--json"]));
     run(lab.run(&["export", "/DC0/vm/small", "https://h/small.ova", "--json"]));
     run(lab.run(&["verify", text(&package), "--json"]));
     run(lab.run(&["inspect", text(&package), "--json"]));
@@ -149,6 +154,37 @@ fn json_is_what_its_documentation_says() {
             );
         }
     }
+}
+
+/// A sparse VMDK with a redundant directory and a qcow2 image, both empty.
+fn disks(lab: &Lab) -> (PathBuf, PathBuf) {
+    let mut vmdk = vec![0; 40 * 512];
+    let mut put = |at: usize, bytes: &[u8]| vmdk[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"KDMV\x01\0\0\0\x03\0\0\0");
+    for (at, number) in [(12, 2048), (20, 128), (28, 1), (36, 20), (48, 21), (56, 26), (64, 40)] {
+        put(at, &u64::to_le_bytes(number));
+    }
+    put(44, &512_u32.to_le_bytes());
+    put(73, b"\n \r\n");
+    put(
+        512,
+        b"# Disk DescriptorFile\nCID=1\nparentCID=ffffffff\ncreateType=\"monolithicSparse\"\n",
+    );
+    let sparse = lab.path("sparse.vmdk");
+    fs::write(&sparse, vmdk).unwrap();
+    let mut image = vec![0; 3 << 16];
+    let mut put = |at: usize, number: u64| image[at..at + 8].copy_from_slice(&number.to_be_bytes());
+    put(0, 0x5146_49fb_0000_0003);
+    put(20, 16 << 32);
+    put(24, 1 << 20);
+    put(36, 1 << 32);
+    put(40, 1 << 16);
+    put(48, 2 << 16);
+    put(56, 1 << 32);
+    put(96, 4 << 32 | 104);
+    let qcow2 = lab.path("disk.qcow2");
+    fs::write(&qcow2, image).unwrap();
+    (sparse, qcow2)
 }
 
 /// A slow server that refuses a heartbeat and resets a stream, and one that is wrong.

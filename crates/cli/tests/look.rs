@@ -480,3 +480,65 @@ fn nothing_is_written_by_looking() {
     }
     assert_eq!(files(lab.folder.path()), before);
 }
+
+#[test]
+fn a_disk_is_looked_at_and_checked() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = |name: &str| temp.path().join(name);
+    let run = |args: &[&str]| Done::of(&ours().args(args).output().unwrap());
+    let mut disk = vec![0; 2 << 20];
+    disk[100_000..200_000].fill(7);
+    fs::write(path("disk.raw"), &disk).unwrap();
+    let (raw, stream) = (path("disk.raw"), path("disk.vmdk"));
+    run(&["convert", text(&raw), text(&stream)]).expect(0, &[]);
+
+    let done = run(&["inspect", text(&stream)]);
+    done.expect(0, &[]);
+    for said in [
+        "disk.vmdk: vmdk (streamOptimized)",
+        "2.0 MiB, 192.0 KiB hold data",
+        "new_lines, compressed, markers",
+        "behind the grains",
+        "ddb.adapterType",
+    ] {
+        assert!(done.stdout.contains(said), "{said}: {}", done.stdout);
+    }
+    let object = run(&["inspect", text(&stream), "--json"]).object("disk");
+    assert_eq!((&object["format"], &object["capacity_bytes"]), (&json!("vmdk"), &json!(2 << 20)));
+    assert_eq!(object["header"]["grain_bytes"], 65_536);
+    assert_eq!(object["extents"][0]["bytes"], 2 << 20);
+    let object = run(&["inspect", text(&stream), "--json", "--input-format", "raw"]).object("disk");
+    let bytes = fs::metadata(&stream).unwrap().len();
+    assert_eq!((&object["format"], &object["capacity_bytes"]), (&json!("raw"), &json!(bytes)));
+
+    for deep in [&[][..], &["--deep"]] {
+        let done = run(&[&["verify", text(&stream)], deep].concat());
+        done.expect(0, &[]);
+        assert!(done.stdout.contains("disk.vmdk: sound vmdk (streamOptimized)"), "{}", done.stdout);
+        run(&[&["verify", text(&raw)], deep].concat()).expect(0, &[]);
+    }
+    run(&["verify", text(&raw)]).expect(0, &["a raw disk has no structure"]);
+    let report = run(&["verify", text(&stream), "--json", "--deep"]).object("report");
+    assert_eq!((&report["deep"], &report["populated_bytes"]), (&json!(true), &json!(196_608)));
+
+    let sound = fs::read(&stream).unwrap();
+    let damaged = |at: usize| {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        fs::write(&stream, bytes).unwrap();
+    };
+    damaged(65_536 + 14);
+    run(&["verify", text(&stream)]).expect(0, &[]);
+    run(&["verify", text(&stream), "--deep"]).expect(6, &["disk.vmdk", "byte 65536"]);
+    // By its name it is a disk still.
+    damaged(0);
+    run(&["verify", text(&stream)]).expect(6, &["disk.vmdk", "byte 0: not a VMDK"]);
+    run(&["inspect", text(&stream)]).expect(6, &["byte 0: not a VMDK"]);
+    fs::write(&stream, &sound[..sound.len() - 512]).unwrap();
+    run(&["verify", text(&stream)]).expect(6, &["disk.vmdk", "byte"]);
+    // What would be silently passed over is refused.
+    run(&["verify", text(&raw), "--require-signature"]).expect(2, &["--require-signature", "disk"]);
+    fs::write(path("disk.vhdx"), b"vhdxfile").unwrap();
+    run(&["verify", text(&path("disk.vhdx"))]).expect(6, &["a VHDX disk cannot be read"]);
+    run(&["verify", text(&path("none.vmdk"))]).expect(14, &["none.vmdk"]);
+}

@@ -212,7 +212,8 @@ impl ConvertDisk {
     }
 }
 
-fn read_error(path: &Path, error: VmdkError) -> Error {
+/// Tells a file that cannot be read from a disk that is damaged.
+pub(crate) fn read_error(path: &Path, error: VmdkError) -> Error {
     if let VmdkError::Io { source, .. } = error {
         return Error::Local { action: "read", path: path.to_owned(), source };
     }

@@ -109,7 +109,7 @@ pub enum Error {
         source: Box<VmdkError>,
     },
     /// A disk that is a file of its own is damaged, or of a kind that is not supported.
-    #[error("{}: this disk cannot be converted", path.display())]
+    #[error("{}: this disk cannot be used", path.display())]
     Disk {
         /// The file.
         path: PathBuf,

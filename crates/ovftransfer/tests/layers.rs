@@ -32,6 +32,7 @@ const LAYERS: [&str; 32] = [
     "hosts",
     "check",
     "disk",
+    "image",
     "conformance",
     "import",
     "spec",

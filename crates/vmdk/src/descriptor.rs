@@ -122,6 +122,14 @@ impl Descriptor {
         (id != NO_PARENT).then_some(id)
     }
 
+    /// The lines of the disk data base, `ddb.adapterType = "lsilogic"` and the like: keys with their
+    /// `ddb.`, and values without quotes.
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.text.lines().filter_map(|line| line.split_once('='));
+        let pairs = pairs.map(|(key, value)| (key.trim(), value.trim().trim_matches('"')));
+        pairs.filter(|(key, _)| key.starts_with("ddb."))
+    }
+
     /// The extents, in the order of the disk.
     #[must_use]
     pub fn extents(&self) -> Vec<Extent> {
@@ -176,6 +184,9 @@ mod tests {
         assert_eq!(descriptor.capacity_bytes(), Some(8192 * 512));
         assert_eq!(descriptor.extents()[0].file, "disk.vmdk");
         assert!(descriptor.text().len() < 20 * 512);
+        let settings: Vec<_> = descriptor.settings().collect();
+        assert_eq!(settings.len(), 5);
+        assert_eq!(settings[0], ("ddb.adapterType", "lsilogic"));
     }
 
     #[test]

@@ -39,9 +39,7 @@ impl Front {
         if header.gd_offset_sectors == GD_AT_END {
             return None;
         }
-        let redundant = (header.flags & Header::FLAG_REDUNDANT != 0)
-            .then_some(header.rgd_offset_sectors)
-            .filter(|&at| at != 0 && at != GD_AT_END);
+        let redundant = header.redundant_sector();
         let mut places = [Some(header.gd_offset_sectors), redundant];
         if redundant.is_some_and(|at| at < header.gd_offset_sectors) {
             places.swap(0, 1);

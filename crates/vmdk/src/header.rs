@@ -179,6 +179,19 @@ impl Header {
         self.capacity_sectors.div_ceil(self.grain_sectors * u64::from(TABLE_ENTRIES))
     }
 
+    /// First sector of the grain directory; `None` if the footer says where it is.
+    #[must_use]
+    pub fn directory_sector(&self) -> Option<u64> {
+        Some(self.gd_offset_sectors).filter(|&sector| sector != GD_AT_END)
+    }
+
+    /// First sector of the redundant grain directory, if there is one in front of the grains.
+    #[must_use]
+    pub fn redundant_sector(&self) -> Option<u64> {
+        let has_one = self.flags & Self::FLAG_REDUNDANT != 0;
+        Some(self.rgd_offset_sectors).filter(|&at| has_one && at != 0 && at != GD_AT_END)
+    }
+
     /// Sectors that the grain directory takes.
     pub(crate) fn directory_sectors(&self) -> u64 {
         self.directory_entries().div_ceil(ENTRIES_PER_SECTOR)

@@ -37,6 +37,21 @@ impl fmt::Display for Format {
 }
 
 impl Format {
+    /// What a file is, if it is a disk: by its first bytes, else by its name (`.vmdk`, `.qcow2`,
+    /// `.raw`, `.img`).  `None` for what is no disk, or no file that can be read by position.
+    ///
+    /// # Errors
+    ///
+    /// As [`of_bytes`](Self::of_bytes).
+    pub fn of_path(path: &Path) -> Result<Option<Self>, VmdkError> {
+        match look(path) {
+            Ok((_, Some(format))) => Ok(Some(format)),
+            Ok((_, None)) => Ok(of_name(path).or_else(|| is_called_raw(path).then_some(Self::Raw))),
+            Err(VmdkError::Io { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What the first bytes of a file say; `None` if it may be a raw disk.
     ///
     /// # Errors
@@ -61,6 +76,13 @@ impl Format {
             None => Ok(None),
         }
     }
+}
+
+/// Opens a file, and asks its first bytes.
+fn look(path: &Path) -> Result<(FileStorage, Option<Format>), VmdkError> {
+    let storage = FileStorage::open(path).map_err(|source| VmdkError::Io { at_byte: 0, source })?;
+    let format = probe(&storage)?;
+    Ok((storage, format))
 }
 
 /// A disk of any format that is read.
@@ -197,6 +219,14 @@ fn of_name(path: &Path) -> Option<Format> {
         (_, "qcow2") => Some(Format::Qcow2),
         _ => None,
     }
+}
+
+/// Whether a file is called as raw disks are; that of a flat VMDK is one, too.
+fn is_called_raw(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| {
+        ["raw", "img", "vmdk"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    })
 }
 
 /// Whether a file with this name is an extent of a flat disk: `disk-flat.vmdk` or `disk-f001.vmdk`.

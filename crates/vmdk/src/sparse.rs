@@ -104,7 +104,7 @@ impl SparseExtent {
     pub(crate) fn check(&self, on_table: &mut OnTable<'_>) -> Result<bool, VmdkError> {
         let tables = self.directory(self.directory_sector)?;
         self.check_tables(&tables)?;
-        let redundant = self.redundant_sector();
+        let redundant = self.header.redundant_sector();
         let copies = redundant.map(|sector| self.directory(sector)).transpose()?;
         if let Some(copies) = &copies {
             self.check_tables(copies)?;
@@ -138,13 +138,6 @@ impl SparseExtent {
         }
     }
 
-    /// Where the redundant directory starts, if there is one.
-    fn redundant_sector(&self) -> Option<u64> {
-        let sector = self.header.rgd_offset_sectors;
-        let has_one = self.header.flags & Header::FLAG_REDUNDANT != 0;
-        (has_one && sector != 0 && sector != GD_AT_END).then_some(sector)
-    }
-
     /// The first sector of each table, 0 for none.
     fn directory(&self, at_sector: u64) -> Result<Vec<u32>, VmdkError> {
         let (what, at_byte) = ("the grain directory", at_sector.saturating_mul(SECTOR_BYTES));
@@ -166,7 +159,7 @@ impl SparseExtent {
             0..1,
             text_at..text_at.saturating_add(text_sectors),
             directory(self.directory_sector),
-            directory(self.redundant_sector().unwrap_or(self.directory_sector)),
+            directory(self.header.redundant_sector().unwrap_or(self.directory_sector)),
         ];
         let mut sorted: Vec<u32> = tables.iter().copied().filter(|&sector| sector != 0).collect();
         sorted.sort_unstable();
@@ -197,7 +190,7 @@ impl SparseExtent {
             if copy.len() == bytes.len() {
                 return Ok(());
             }
-            let at_byte = self.redundant_sector().unwrap_or(0) * SECTOR_BYTES;
+            let at_byte = self.header.redundant_sector().unwrap_or(0) * SECTOR_BYTES;
             return Err(Fault::TableRedundant { table }.at(at_byte + table * ENTRY_BYTES));
         };
         let at_byte = u64::from(sector) * SECTOR_BYTES + len_u64(at / 4 * 4);
