@@ -5,12 +5,15 @@
 
 mod certificate;
 mod edit;
+mod image;
 mod lint;
 mod ova;
 mod seeds;
 
 pub use certificate::certificate;
 pub use edit::edit;
+pub use image::qcow2;
+pub use image::sparse;
 pub use lint::lint;
 pub use ova::mend_checksums;
 pub use ova::ova;

@@ -30,6 +30,8 @@ pub fn seeds(target: &str) {
         "descriptor" | "edit" | "lint" => descriptors(),
         "manifest" => Ok(manifests()),
         "ova" => archives(),
+        "qcow2" => Ok(qcow2_images()),
+        "sparse" => sparse_disks(),
         "vmdk" => disks(),
         _ => Ok(Vec::new()),
     };
@@ -132,6 +134,99 @@ fn disks() -> Result<Vec<Vec<u8>>> {
         disks.push(compact(&writer.finish()?.0).ok_or("a disk of the usual form")?);
     }
     Ok(disks)
+}
+
+/// A sparse disk of 3 MiB in grains of 4 KiB with two of them, with and without a redundant directory;
+/// descriptors; and streams.
+fn sparse_disks() -> Result<Vec<Vec<u8>>> {
+    let mut images = disks()?;
+    for copies in [1_usize, 2] {
+        let mut image = vec![0; 24 * 512];
+        let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+        let (flags, grains_at) = (2 * copies as u32 - 1, 2 + 9 * copies);
+        put(0, &[b"KDMV".as_slice(), &1_u32.to_le_bytes(), &flags.to_le_bytes()].concat());
+        let second = 2 + 9 * (copies as u64 - 1);
+        let redundant = if copies == 2 { 2 } else { 0 };
+        let overhead = grains_at as u64;
+        for (at, number) in
+            [(12, 6144), (20, 8), (28, 1), (36, 1), (48, redundant), (56, second), (64, overhead)]
+        {
+            put(at, &u64::to_le_bytes(number));
+        }
+        put(44, &512_u32.to_le_bytes());
+        put(73, b"\n \r\n");
+        put(512, b"# Disk DescriptorFile\nCID=1\nparentCID=ffffffff\ncreateType=\"x\"\n");
+        for copy in 0..copies {
+            let directory = 2 + 9 * copy;
+            put(directory * 512, &(directory as u32 + 1).to_le_bytes());
+            put(directory * 512 + 4, &(directory as u32 + 5).to_le_bytes());
+            put((directory + 1) * 512 + 4, &(grains_at as u32).to_le_bytes());
+            put((directory + 5) * 512 + 8, &(grains_at as u32 + 8).to_le_bytes());
+        }
+        image.resize((grains_at + 16) * 512, 7);
+        images.push(image);
+    }
+    for lines in [
+        "RW 8 FLAT \"flat.vmdk\" 8\nRW 8 ZERO\nRW 4 FLAT \"flat.vmdk\" 0\n",
+        "RW 8 VMFS \"flat.vmdk\"\n",
+    ] {
+        images.push(format!("# Disk DescriptorFile\nCID=1\n{lines}").into_bytes());
+    }
+    Ok(images)
+}
+
+/// A disk in clusters of 512 bytes, of version 2 and 3: data, a compressed cluster, zeros; and one with
+/// extended entries, whose data is its own L1 table.
+fn qcow2_images() -> Vec<Vec<u8>> {
+    let mut images = Vec::new();
+    for version in [2_u32, 3] {
+        let mut image = vec![0; 8 * 512];
+        let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"QFI\xfb");
+        for (at, number) in [(4, version), (20, 9), (36, 2), (56, 1), (96, 4), (100, 104)] {
+            put(at, &number.to_be_bytes());
+        }
+        let compressed = (1_u64 << 62) | (1 << 61) | (6 * 512);
+        let zero = u64::from(version - 2);
+        for (at, number) in [
+            (24, 60_000),
+            (40, 3 * 512),
+            (48, 512),
+            (512, 2 * 512),
+            (3 * 512, 4 * 512),
+            (4 * 512 + 8, 5 * 512),
+            (4 * 512 + 24, compressed),
+            (4 * 512 + 32, zero),
+        ] {
+            put(at, &u64::to_be_bytes(number));
+        }
+        for cluster in 0..8 {
+            put(2 * 512 + 2 * cluster, &[0, 1]);
+        }
+        put(5 * 512, &[7; 512]);
+        // A block that is stored.
+        put(6 * 512, &[&[1, 0, 2, 0xff, 0xfd], &[9; 512][..]].concat());
+        images.push(image);
+    }
+    let mut image = vec![0; (32 << 10) + 64];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"QFI\xfb");
+    for (at, number) in [(4, 3_u32), (20, 14), (36, 1), (96, 4), (100, 104)] {
+        put(at, &number.to_be_bytes());
+    }
+    let half = (1_u64 << 33) | 1;
+    for (at, number) in [
+        (24, 60_000),
+        (40, 16 << 10),
+        (72, 1 << 4),
+        (16 << 10, 32 << 10),
+        (32 << 10, 16 << 10),
+        ((32 << 10) + 8, half),
+    ] {
+        put(at, &u64::to_be_bytes(number));
+    }
+    images.push(image);
+    images
 }
 
 /// The same disk with two sectors before the first grain instead of 128, for the longer an input
