@@ -7,7 +7,7 @@ use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::FileName;
 
 use crate::kind::Conversion;
-use crate::kind::DiskKind;
+use crate::kind::DiskFileFormat;
 
 /// Something worth telling a person, once.
 ///
@@ -20,7 +20,7 @@ pub enum Event {
         /// The file.
         file: FileName,
         /// What it is.
-        from: DiskKind,
+        from: DiskFileFormat,
     },
     /// A disk has been converted, and waits to be sent.
     FileConverted {

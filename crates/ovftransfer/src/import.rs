@@ -46,7 +46,7 @@ use crate::import::package::signature_findings;
 use crate::import::preflight::Preflight;
 use crate::import::run::Running;
 use crate::import::sent::Sent;
-use crate::kind::DiskKind;
+use crate::kind::DiskFileFormat;
 use crate::network::PlannedNetwork;
 use crate::server::Options;
 use crate::server::Server;
@@ -432,7 +432,7 @@ impl ImportPlan {
 
     /// The disks that are converted to stream-optimized VMDKs before they are sent, and what they
     /// are; those of a package that comes in its own order are not known yet.
-    pub fn conversions(&self) -> impl Iterator<Item = (&FileName, DiskKind)> {
+    pub fn conversions(&self) -> impl Iterator<Item = (&FileName, DiskFileFormat)> {
         let converted = |file: &PlannedFile| Some(file.conversion.as_ref()?.kind);
         self.files.iter().filter_map(move |file| Some((&file.file, converted(file)?)))
     }

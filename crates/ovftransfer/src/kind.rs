@@ -15,7 +15,7 @@ use ovftransfer_vmdk::SECTOR_BYTES;
 /// What the file of a disk is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
-pub enum DiskKind {
+pub enum DiskFileFormat {
     /// The descriptor of a VMDK whose data is in other files, flat or sparse ones.
     Extents,
     /// qcow2 of QEMU.
@@ -28,7 +28,7 @@ pub enum DiskKind {
     StreamOptimized,
 }
 
-impl DiskKind {
+impl DiskFileFormat {
     /// The word for it in JSON.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -42,7 +42,7 @@ impl DiskKind {
     }
 }
 
-impl fmt::Display for DiskKind {
+impl fmt::Display for DiskFileFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Extents => "a VMDK of several files",
@@ -59,7 +59,7 @@ impl fmt::Display for DiskKind {
 #[non_exhaustive]
 pub struct Conversion {
     /// What it was.
-    pub from: DiskKind,
+    pub from: DiskFileFormat,
     /// The files of the package that it was made of: one, and the extents of a VMDK of several.
     pub files: Vec<ConvertedFrom>,
     /// From the first byte that was read to the last one that was written.
@@ -81,7 +81,11 @@ pub struct ConvertedFrom {
 }
 
 impl Conversion {
-    pub(crate) const fn new(from: DiskKind, files: Vec<ConvertedFrom>, took: Duration) -> Self {
+    pub(crate) const fn new(
+        from: DiskFileFormat,
+        files: Vec<ConvertedFrom>,
+        took: Duration,
+    ) -> Self {
         Self { from, files, took }
     }
 
@@ -149,18 +153,22 @@ impl<'d> Declared<'d> {
     /// # Errors
     ///
     /// Why it is none that can be sent, in words that follow the file's name.
-    pub(crate) fn kind(&self, head: &[u8], size_bytes: Option<u64>) -> Result<DiskKind, String> {
+    pub(crate) fn kind(
+        &self,
+        head: &[u8],
+        size_bytes: Option<u64>,
+    ) -> Result<DiskFileFormat, String> {
         let sectors = |bytes: u64| bytes.div_ceil(SECTOR_BYTES);
         let capacity = sectors(self.capacity_bytes);
         let is_whole = size_bytes.is_some_and(|bytes| sectors(bytes) == capacity && bytes > 0);
         let is_raw = self.says("raw");
         if is_raw && is_whole {
-            return Ok(DiskKind::Raw);
+            return Ok(DiskFileFormat::Raw);
         }
         match Format::of_bytes(head) {
-            Ok(Some(Format::Qcow2)) => Ok(DiskKind::Qcow2),
+            Ok(Some(Format::Qcow2)) => Ok(DiskFileFormat::Qcow2),
             Ok(Some(_)) => Ok(vmdk(head)),
-            Ok(None) if is_whole || (is_raw && size_bytes != Some(0)) => Ok(DiskKind::Raw),
+            Ok(None) if is_whole || (is_raw && size_bytes != Some(0)) => Ok(DiskFileFormat::Raw),
             Ok(None) => Err(format!(
                 "is no disk: it has the first bytes of neither VMDK nor qcow2, and it is no raw \
                  disk of {} bytes, which is the capacity in the descriptor",
@@ -171,13 +179,13 @@ impl<'d> Declared<'d> {
     }
 
     /// What is odd about a file of a kind that the descriptor does not say.
-    pub(crate) fn contradiction(&self, kind: DiskKind) -> Option<String> {
+    pub(crate) fn contradiction(&self, kind: DiskFileFormat) -> Option<String> {
         let is_said = match kind {
             _ if self.uri.is_empty() => true,
-            DiskKind::Raw => self.says("raw"),
-            DiskKind::Qcow2 => self.says("qcow"),
-            DiskKind::StreamOptimized => self.says_vmdk(),
-            DiskKind::SparseVmdk | DiskKind::Extents => {
+            DiskFileFormat::Raw => self.says("raw"),
+            DiskFileFormat::Qcow2 => self.says("qcow"),
+            DiskFileFormat::StreamOptimized => self.says_vmdk(),
+            DiskFileFormat::SparseVmdk | DiskFileFormat::Extents => {
                 self.says_vmdk() && !self.says("streamoptimized")
             }
         };
@@ -193,14 +201,14 @@ impl<'d> Declared<'d> {
 /// Tells stream-optimized disks by their header: the grains are compressed.
 ///
 /// One that cannot be read is left to the check of the stream, which says what is wrong and where.
-fn vmdk(head: &[u8]) -> DiskKind {
+fn vmdk(head: &[u8]) -> DiskFileFormat {
     if !head.starts_with(b"KDMV") {
-        return DiskKind::Extents;
+        return DiskFileFormat::Extents;
     }
     let header = head.first_chunk::<512>().and_then(|sector| Header::parse(sector).ok());
     match header {
-        Some(header) if header.flags & Header::FLAG_COMPRESSED == 0 => DiskKind::SparseVmdk,
-        Some(_) | None => DiskKind::StreamOptimized,
+        Some(header) if header.flags & Header::FLAG_COMPRESSED == 0 => DiskFileFormat::SparseVmdk,
+        Some(_) | None => DiskFileFormat::StreamOptimized,
     }
 }
 
@@ -234,12 +242,12 @@ mod tests {
         sparse.flags = Header::FLAG_NEW_LINES;
         (sparse.compress_algorithm, sparse.gd_offset_sectors) = (0, 21);
         let cases = [
-            (stream.encode().to_vec(), DiskKind::StreamOptimized),
-            (sparse.encode().to_vec(), DiskKind::SparseVmdk),
-            (head(b"# Disk DescriptorFile\n"), DiskKind::Extents),
-            (head(b"QFI\xfb"), DiskKind::Qcow2),
+            (stream.encode().to_vec(), DiskFileFormat::StreamOptimized),
+            (sparse.encode().to_vec(), DiskFileFormat::SparseVmdk),
+            (head(b"# Disk DescriptorFile\n"), DiskFileFormat::Extents),
+            (head(b"QFI\xfb"), DiskFileFormat::Qcow2),
             // Damaged: the check of the stream says how.
-            (head(b"KDMV"), DiskKind::StreamOptimized),
+            (head(b"KDMV"), DiskFileFormat::StreamOptimized),
         ];
         for (head, expected) in &cases {
             for uri in ["", STREAM_OPTIMIZED_URI, "http://example.com/raw", "urn:qcow2"] {
@@ -252,18 +260,18 @@ mod tests {
     fn a_raw_disk_is_called_so_or_has_its_capacity() {
         let zeros = head(b"");
         let kind = |uri, head: &[u8], size| declared(uri).kind(head, size);
-        assert_eq!(kind("", &zeros, Some(CAPACITY)), Ok(DiskKind::Raw));
+        assert_eq!(kind("", &zeros, Some(CAPACITY)), Ok(DiskFileFormat::Raw));
         // The last sector need not be there as a whole.
-        assert_eq!(kind("", &zeros, Some(CAPACITY - 511)), Ok(DiskKind::Raw));
-        assert_eq!(kind(STREAM_OPTIMIZED_URI, &zeros, Some(CAPACITY)), Ok(DiskKind::Raw));
-        assert_eq!(kind("urn:raw", &zeros, Some(CAPACITY / 2)), Ok(DiskKind::Raw));
-        assert_eq!(kind("urn:raw", &zeros, None), Ok(DiskKind::Raw));
+        assert_eq!(kind("", &zeros, Some(CAPACITY - 511)), Ok(DiskFileFormat::Raw));
+        assert_eq!(kind(STREAM_OPTIMIZED_URI, &zeros, Some(CAPACITY)), Ok(DiskFileFormat::Raw));
+        assert_eq!(kind("urn:raw", &zeros, Some(CAPACITY / 2)), Ok(DiskFileFormat::Raw));
+        assert_eq!(kind("urn:raw", &zeros, None), Ok(DiskFileFormat::Raw));
         for size in [Some(0), Some(CAPACITY - 512), Some(CAPACITY + 512), None] {
             assert!(kind(STREAM_OPTIMIZED_URI, &zeros, size).is_err(), "{size:?}");
         }
         assert!(kind("urn:raw", b"", Some(0)).is_err());
         // A guest writes what it likes to the beginning of its disk.
-        assert_eq!(kind("urn:raw", &head(b"QFI\xfb"), Some(CAPACITY)), Ok(DiskKind::Raw));
+        assert_eq!(kind("urn:raw", &head(b"QFI\xfb"), Some(CAPACITY)), Ok(DiskFileFormat::Raw));
     }
 
     #[test]
@@ -277,11 +285,11 @@ mod tests {
     #[test]
     fn a_contradiction_is_told() {
         let said = declared(STREAM_OPTIMIZED_URI);
-        assert_eq!(said.contradiction(DiskKind::StreamOptimized), None);
-        assert!(said.contradiction(DiskKind::Raw).unwrap().contains("raw disk"));
-        assert!(said.contradiction(DiskKind::SparseVmdk).is_some());
-        assert_eq!(declared("vmdk.html#sparse").contradiction(DiskKind::SparseVmdk), None);
-        assert_eq!(declared("").contradiction(DiskKind::Qcow2), None);
-        assert!(declared("urn:raw").contradiction(DiskKind::Qcow2).is_some());
+        assert_eq!(said.contradiction(DiskFileFormat::StreamOptimized), None);
+        assert!(said.contradiction(DiskFileFormat::Raw).unwrap().contains("raw disk"));
+        assert!(said.contradiction(DiskFileFormat::SparseVmdk).is_some());
+        assert_eq!(declared("vmdk.html#sparse").contradiction(DiskFileFormat::SparseVmdk), None);
+        assert_eq!(declared("").contradiction(DiskFileFormat::Qcow2), None);
+        assert!(declared("urn:raw").contradiction(DiskFileFormat::Qcow2).is_some());
     }
 }

@@ -271,7 +271,7 @@ pub use crate::import::ImportPlan;
 pub use crate::import::NetworkMap;
 pub use crate::kind::Conversion;
 pub use crate::kind::ConvertedFrom;
-pub use crate::kind::DiskKind;
+pub use crate::kind::DiskFileFormat;
 pub use crate::linted::lint_package;
 pub use crate::linted::lint_stream;
 pub use crate::meter::FileMeter;

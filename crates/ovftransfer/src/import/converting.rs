@@ -42,7 +42,7 @@ use crate::inspect::Inspection;
 use crate::inspect::Position;
 use crate::kind::Conversion;
 use crate::kind::ConvertedFrom;
-use crate::kind::DiskKind;
+use crate::kind::DiskFileFormat;
 use crate::meter::FileMeter;
 use crate::meter::Leg;
 use crate::store::ByteStream;
@@ -178,11 +178,11 @@ impl Converter<'_> {
         let (file, from) = (origin.file.clone(), to_convert.kind);
         self.observer.observe(&Event::FileConvert { file, from });
         let (spool, files) = match from {
-            DiskKind::Raw => self.pass(origin, to_convert, meter, scope).await?,
-            DiskKind::Extents
-            | DiskKind::Qcow2
-            | DiskKind::SparseVmdk
-            | DiskKind::StreamOptimized => {
+            DiskFileFormat::Raw => self.pass(origin, to_convert, meter, scope).await?,
+            DiskFileFormat::Extents
+            | DiskFileFormat::Qcow2
+            | DiskFileFormat::SparseVmdk
+            | DiskFileFormat::StreamOptimized => {
                 self.by_position(origin, to_convert, meter, scope).await?
             }
         };

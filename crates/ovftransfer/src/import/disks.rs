@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::error::Finding;
 use crate::kind::Declared;
-use crate::kind::DiskKind;
+use crate::kind::DiskFileFormat;
 use crate::store::file::blocking;
 use crate::store::file::free_bytes;
 use crate::store::package::Package;
@@ -44,7 +44,7 @@ pub(super) struct Disks {
 /// A disk that is converted before it is sent.
 #[derive(Clone, Debug)]
 pub(super) struct ToConvert {
-    pub(super) kind: DiskKind,
+    pub(super) kind: DiskFileFormat,
     /// What the server is told that the file is called.
     pub(super) sent_as: FileName,
     /// The other files of the disk: the names in its own descriptor, and in the package.
@@ -74,7 +74,7 @@ impl Disks {
             if let Some(problem) = declared.contradiction(kind) {
                 disks.findings.push(Finding::warning(Check::Package, href.as_str(), problem));
             }
-            if kind == DiskKind::StreamOptimized {
+            if kind == DiskFileFormat::StreamOptimized {
                 disks.misnamed.extend(declared.says_other().then(|| href.clone()));
                 continue;
             }
@@ -82,7 +82,7 @@ impl Disks {
                 let problem = format!("is {kind} and one of a chain of deltas: convert it first");
                 return Err(wrong(problem));
             }
-            let extents = if kind == DiskKind::Extents {
+            let extents = if kind == DiskFileFormat::Extents {
                 extents(package, reference, file).await?
             } else {
                 Vec::new()
@@ -122,10 +122,13 @@ impl Disks {
     /// how much of it is zeros.
     pub(super) fn sure_bytes(&self, file: &FileName, stored_bytes: u64) -> u64 {
         match self.conversion(file).map(|one| one.kind) {
-            Some(DiskKind::Raw | DiskKind::Extents) => 0,
-            Some(DiskKind::Qcow2 | DiskKind::SparseVmdk | DiskKind::StreamOptimized) | None => {
-                stored_bytes
-            }
+            Some(DiskFileFormat::Raw | DiskFileFormat::Extents) => 0,
+            Some(
+                DiskFileFormat::Qcow2
+                | DiskFileFormat::SparseVmdk
+                | DiskFileFormat::StreamOptimized,
+            )
+            | None => stored_bytes,
         }
     }
 
@@ -139,7 +142,8 @@ impl Disks {
             for found in names.filter_map(|name| package.file(name)) {
                 let stored = found.stored_bytes();
                 data += found.at_hand().map_or(stored, |file| file.allocated_bytes());
-                let is_spooled = to_convert.kind != DiskKind::Raw && found.at_hand().is_none();
+                let is_spooled =
+                    to_convert.kind != DiskFileFormat::Raw && found.at_hand().is_none();
                 fetched += if is_spooled { stored } else { 0 };
             }
             sizes.push((fetched, data));
@@ -165,14 +169,16 @@ impl Disks {
 
 /// Opens a disk of files that are read by position.
 pub(super) fn open(
-    kind: DiskKind,
+    kind: DiskFileFormat,
     main: Arc<dyn Storage>,
     extents: &BTreeMap<String, Arc<dyn Storage>>,
 ) -> Result<Box<dyn DiskImage>, VmdkError> {
     let format = match kind {
-        DiskKind::Qcow2 => Format::Qcow2,
-        DiskKind::Raw => Format::Raw,
-        DiskKind::Extents | DiskKind::SparseVmdk | DiskKind::StreamOptimized => Format::Vmdk,
+        DiskFileFormat::Qcow2 => Format::Qcow2,
+        DiskFileFormat::Raw => Format::Raw,
+        DiskFileFormat::Extents | DiskFileFormat::SparseVmdk | DiskFileFormat::StreamOptimized => {
+            Format::Vmdk
+        }
     };
     open_storage(main, Some(format), &|name| {
         extents.get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -205,7 +211,7 @@ async fn look(package: &Package, file: &FileName, to_convert: &ToConvert) -> Res
     let at_hand = |name: &FileName| package.file(name).and_then(PackageFile::at_hand).cloned();
     let size_bytes = package.file(file).and_then(PackageFile::size_bytes);
     let capacity_bytes = to_convert.capacity_bytes;
-    if to_convert.kind == DiskKind::Raw {
+    if to_convert.kind == DiskFileFormat::Raw {
         return match size_bytes {
             Some(found) => check_capacity(package, file, found, capacity_bytes),
             None => Ok(()),

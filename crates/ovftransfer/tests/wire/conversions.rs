@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use ovftransfer::Conversion;
 use ovftransfer::Digest;
 use ovftransfer::DigestAlgorithm;
-use ovftransfer::DiskKind;
+use ovftransfer::DiskFileFormat;
 use ovftransfer::Event;
 use ovftransfer::ImportPlan;
 use ovftransfer::Observer;
@@ -209,9 +209,14 @@ async fn disks_of_every_format_arrive() {
         shop.seal();
         let plan = shop.plan().await.unwrap();
         plan.check().unwrap();
-        let planned: Vec<(String, DiskKind)> =
+        let planned: Vec<(String, DiskFileFormat)> =
             plan.conversions().map(|(file, kind)| (file.to_string(), kind)).collect();
-        let kinds = [DiskKind::Raw, DiskKind::Qcow2, DiskKind::SparseVmdk, DiskKind::Extents];
+        let kinds = [
+            DiskFileFormat::Raw,
+            DiskFileFormat::Qcow2,
+            DiskFileFormat::SparseVmdk,
+            DiskFileFormat::Extents,
+        ];
         assert_eq!(planned.iter().map(|(_, kind)| *kind).collect::<Vec<_>>(), kinds);
         assert!(plan.to_string().contains("web-disk-1.qcow2: a qcow2 disk, converted"), "{plan}");
         assert_eq!(plan.files().filter(|(_, bytes)| bytes.is_some()).count(), 1);
