@@ -85,7 +85,7 @@ pub(crate) struct ImportArgs {
     /// Network for all networks of the package, or for the one named; may be repeated
     #[arg(long = "network", value_name = "[OVF=]NET", value_parser = parse_network)]
     pub(crate) networks: Vec<NetworkArg>,
-    /// Refuse a package of which a network is not mapped
+    /// Fail if a network is not mapped, or a card not on its network
     #[arg(long)]
     pub(crate) require_network: bool,
     /// Value of a property of the package; may be repeated

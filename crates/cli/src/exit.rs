@@ -151,6 +151,8 @@ fn hint_for(error: &Error, code: Code) -> Option<String> {
         "take the package from its maker, or leave out --require-signature if you trust its origin"
     } else if let Error::Eulas { .. } = error {
         "read what they say with inspect -v PACKAGE, and agree with --accept-eulas"
+    } else if let Error::BadNetwork { .. } = error {
+        "without --require-network a bad port is a warning; --port puts a card on another one"
     } else if stands_against(error, Check::Name) {
         "choose another name with --name; --overwrite replaces a machine that is powered off"
     } else if is_not_vsphere(error) {

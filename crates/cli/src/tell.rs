@@ -1,5 +1,6 @@
 //! Events and reports, in words and as JSON.
 
+pub(crate) mod card;
 pub(crate) mod network;
 
 use std::time::Duration;
@@ -174,6 +175,7 @@ pub(crate) fn report_object(console: &Console, command: &str, report: &Report) {
             "package": report.package.as_ref().map(|path| path.display().to_string()),
             "files": report.files.iter().map(file_object).collect::<Vec<_>>(),
             "after": after_object(&report.after),
+            "network": network_objects(report),
             "bytes": report.bytes(),
             "beats": report.beats,
             "verification": match report.verification {
@@ -201,6 +203,9 @@ pub(crate) fn report(console: &Console, command: &str, report: &Report) {
     if let Some(line) = after_line(&report.after) {
         console.result(line);
     }
+    for line in format::table(&network::card_rows(&report.network), &[]) {
+        console.result(line);
+    }
     let rows: Vec<Vec<String>> = report.files.iter().map(file_row).collect();
     for line in format::table(&rows, &[1, 2]) {
         console.result(line);
@@ -213,6 +218,12 @@ pub(crate) fn report(console: &Console, command: &str, report: &Report) {
         format::rate(report.bytes(), report.took),
         format::count(report.beats, "heartbeat"),
     ));
+}
+
+/// The machines that came to be, if their networks were looked at.
+fn network_objects(report: &Report) -> Option<Value> {
+    let machines = report.network.iter().map(network::machine_object);
+    (!report.network.is_empty()).then(|| machines.collect())
 }
 
 /// What was done to the machine, without what was not.

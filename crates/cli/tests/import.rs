@@ -77,7 +77,7 @@ fn everything_may_be_asked_for_at_once() {
     assert!(after["address"].is_string() && after.get("replaced").is_none(), "{after}");
     let steps = done.objects().into_iter().filter(|one| one["type"] == "after_import");
     let steps: Vec<_> = steps.map(|one| one["step"].clone()).collect();
-    assert_eq!(steps, ["power_on", "wait_for_ip"]);
+    assert_eq!(steps, ["power_on", "check_network", "wait_for_ip"]);
     lab.expect_machines(1);
     assert!(lab.simulator.vms()[0].powered_on);
 }
@@ -305,3 +305,55 @@ const PRODUCT: &str = r#"
     <Property ovf:key="fixed" ovf:type="string" ovf:userConfigurable="false" ovf:value="f"/>
   </ProductSection>
   <EulaSection><Info>Terms</Info><License>Do as you please.</License></EulaSection>"#;
+
+/// A switch of which one portgroup is for the machine `web`, whose port is contended for.
+const CONTENDED: &str = r#"{"machines": [], "switches": [{"name": "DVS0",
+    "portgroups": [{"name": "DPG0", "vlan": 7}, {"name": "full", "ports": 0}],
+    "quirks": [{"machine": "web", "conflict": true}]}]}"#;
+
+/// Arguments of an import of `package` onto the portgroup `network`.
+fn onto<'a>(package: &'a Path, name: &'a str, network: &'a str) -> [&'a str; 9] {
+    let [import, package, target, ..] = import_args(package, name);
+    let datastore = "datastore0";
+    [import, package, target, "--name", name, "--datastore", datastore, "--network", network]
+}
+
+#[test]
+fn a_bad_port_is_a_warning_or_code_12_and_leaves_nothing() {
+    let lab = Lab::new(CONTENDED);
+    let package = lab.package();
+    let bad = lab.run(&[&onto(&package, "web", "DPG0")[..], &["--require-network"]].concat());
+    let words = ["web: Network adapter 1 (DVS0/DPG0, port 0)", "contends for the port", "hint: "];
+    bad.expect(12, &words);
+    lab.expect_untouched();
+    let told = lab.run(&onto(&package, "web", "DVS0/DPG0"));
+    told.expect(0, &["warning: web: Network adapter 1 (DVS0/DPG0, port 0)"]);
+    assert!(told.stdout.contains("DVS0/DPG0, port 0"), "{}", told.stdout);
+    // A machine without such a port.
+    let more = ["--require-network", "--power-on", "--json"];
+    let good = lab.run(&[&onto(&package, "other", "DPG0")[..], &more].concat());
+    good.expect(0, &[]);
+    let network = &good.object("report")["network"][0];
+    assert_eq!((&network["name"], &network["powerState"]), (&"other".into(), &"poweredOn".into()));
+    let card = &network["cards"][0];
+    assert_eq!((&card["switch"], &card["portgroup"]), (&"DVS0".into(), &"DPG0".into()));
+    assert_eq!((&card["vlan_ids"][0]["start"], &card["link_up"]), (&7.into(), &true.into()));
+    let checks = card["checks"].as_array().unwrap();
+    assert_eq!(checks.len(), 10);
+    assert!(checks.iter().all(|check| check["verdict"] == "good"), "{checks:?}");
+    lab.expect_machines(2);
+}
+
+#[test]
+fn too_few_ports_are_code_13_before_anything_is_made() {
+    let lab = Lab::new(CONTENDED);
+    let package = lab.package();
+    let words = ["full: has no port free, but 1 card is to be on it"];
+    lab.run(&onto(&package, "web", "full")).expect(13, &words);
+    lab.run(&onto(&package, "web", "DVS0-DVUplinks")).expect(12, &["for the uplinks of DVS0"]);
+    assert_eq!(lab.simulator.leases().len(), 0);
+    let plan = lab.run(&[&onto(&package, "web", "DPG0")[..], &["--dry-run"]].concat());
+    plan.expect(0, &[]);
+    assert!(plan.stdout.contains("early binding, 8 ports free"), "{}", plan.stdout);
+    lab.expect_untouched();
+}

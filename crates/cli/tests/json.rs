@@ -245,8 +245,9 @@ const ELSEWHERE: [&str; 6] = [
 ];
 
 /// Words that stand between the fields: commands, and values of fields.
-const NO_FIELDS: [&str; 14] = [
+const NO_FIELDS: [&str; 15] = [
     "--dry-run",
+    "check_network",
     "convert",
     "demo",
     "export",

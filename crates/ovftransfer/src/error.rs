@@ -47,6 +47,14 @@ pub enum Error {
         #[source]
         source: Box<Self>,
     },
+    /// A card of the new machine is not on its network as it should be, and it must be.
+    #[error("the network of {name} is not as it must be: {}", finding::errors(findings))]
+    BadNetwork {
+        /// The machine or vApp.
+        name: String,
+        /// Everything that was found, also what would not matter.
+        findings: Vec<Finding>,
+    },
     /// The caller cancelled; everything that was made has been removed again.
     #[error("cancelled; nothing is left behind")]
     Cancelled,
@@ -347,7 +355,9 @@ impl Error {
                 let error = findings.iter().find(|one| one.severity == Severity::Error);
                 error.map_or(ErrorKind::Refused, |error| error.kind)
             }
-            Self::Eulas { .. } | Self::Refused { .. } => ErrorKind::Refused,
+            Self::BadNetwork { .. } | Self::Eulas { .. } | Self::Refused { .. } => {
+                ErrorKind::Refused
+            }
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::LeaseLost { .. } => ErrorKind::LeaseLost,
             Self::LeaseFault(fault) => fault_kind(fault),

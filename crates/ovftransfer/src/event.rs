@@ -114,6 +114,8 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Step {
+    /// The ports of its cards are looked at.
+    CheckNetwork,
     /// The OVF environment is put into its configuration.
     InjectOvfEnv,
     /// It is started.
@@ -131,6 +133,7 @@ impl Step {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
+            Self::CheckNetwork => "check_network",
             Self::InjectOvfEnv => "inject_ovf_env",
             Self::PowerOn => "power_on",
             Self::Replace => "replace",
@@ -143,6 +146,7 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::CheckNetwork => "checking its network",
             Self::InjectOvfEnv => "putting the OVF environment into it",
             Self::PowerOn => "powering it on",
             Self::Replace => "putting it in the place of the old machine",

@@ -9,6 +9,7 @@ mod in_order;
 mod networks;
 mod options;
 mod package;
+mod ports;
 mod preflight;
 mod run;
 mod sent;
@@ -79,8 +80,18 @@ pub struct Import {
     pub host: Option<String>,
     /// Which networks of the descriptor become which networks of the server.
     pub networks: Vec<NetworkMap>,
-    /// Whether every network of the descriptor must be mapped.
+    /// Whether every network of the descriptor must be mapped, and every card of the new machine be on
+    /// its network.
+    ///
+    /// Of cards on distributed switches the port is looked at before the lease completes: that it
+    /// exists, that the card is the rightful one, and that nothing contends for it.  A bad one fails
+    /// the import, which leaves nothing behind.  Links, and ephemeral ports, show only with
+    /// [`power_on`](Self::power_on), when the machine runs: a bad one is
+    /// [`Error::AfterImport`], and the machine stays.  Without this field, bad ports are warnings.
     pub require_networks: bool,
+    /// How long the ports and links of a machine that was started are waited for; 30 seconds by
+    /// default.
+    pub link_wait: Duration,
     /// Values for properties of the descriptor: `[class.]id[.instance]`, value.
     pub properties: Vec<(String, String)>,
     /// The deployment option; `None` takes the descriptor's default.
@@ -152,6 +163,7 @@ impl Import {
             host: None,
             networks: Vec::new(),
             require_networks: false,
+            link_wait: ports::LINK_WAIT,
             properties: Vec::new(),
             deployment_option: None,
             disk_provisioning: None,
@@ -247,6 +259,8 @@ impl Import {
         let afterwards = Afterwards {
             replace: old,
             environment,
+            require_network: self.require_networks,
+            link_wait: self.link_wait,
             power_on: self.power_on,
             wait_for_ip: self.wait_for_ip,
             template: self.template,

@@ -30,6 +30,8 @@ pub use crate::network::planned::NetworkKind;
 pub use crate::network::planned::PlannedNetwork;
 pub use crate::network::planned::PortgroupRoom;
 pub use crate::network::planned::ServerNetwork;
+pub(crate) use crate::network::read::Freshness;
+pub(crate) use crate::network::read::check;
 pub(crate) use crate::network::read::seen;
 
 /// A machine with its network cards, and what was found of the port of each.
@@ -263,6 +265,16 @@ impl CheckedPort {
         self.checks.iter().all(|check| !check.aspect.is_vital() || is_fine(check))
     }
 
+    /// Whether a machine that has just started may only not have come so far: its card has no port
+    /// yet, or its link is not up.
+    pub(crate) fn may_settle(&self) -> bool {
+        let is_open = |aspect: PortAspect| {
+            matches!(self.verdict(aspect), Some(Verdict::Bad(_) | Verdict::Unknown(_)))
+        };
+        self.connection.port_key.is_none() && is_open(PortAspect::Exists)
+            || is_open(PortAspect::Link)
+    }
+
     /// Where the port is, for people: `DVS0/DPG0, port 7`.
     #[must_use]
     pub fn place(&self) -> String {
@@ -314,6 +326,16 @@ impl CheckedMachine {
         self.listed(Severity::Warning)
     }
 
+    /// The same where the cards must be on their networks: what takes one off is an error, and what
+    /// is not known is worth a warning.
+    pub(crate) fn required(&self) -> Vec<Finding> {
+        let mut findings = self.listed(Severity::Error);
+        for finding in findings.iter_mut().filter(|one| one.severity == Severity::Note) {
+            finding.severity = Severity::Warning;
+        }
+        findings
+    }
+
     /// `vital` is how bad it is that a card is off its network.
     fn listed(&self, vital: Severity) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -346,7 +368,7 @@ impl CheckedMachine {
 }
 
 fn bad(severity: Severity, aspect: PortAspect, subject: &str, problem: &str) -> Finding {
-    let finding = Finding::error(Check::Network, ErrorKind::Network, subject, problem);
+    let finding = Finding::error(Check::Network, ErrorKind::Refused, subject, problem);
     let finding = Finding { severity, ..finding };
     match advice(aspect) {
         Some(advice) => finding.advise(advice),

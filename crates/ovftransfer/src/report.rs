@@ -9,6 +9,7 @@ use ovftransfer_vim::value::MoRef;
 
 use crate::kind::Conversion;
 use crate::meter::Meter;
+use crate::network::CheckedMachine;
 use crate::transfer::Moved;
 use crate::verify::Verification;
 
@@ -31,6 +32,9 @@ pub struct Report {
     pub files: Vec<FileReport>,
     /// What was done to the machine after its import; nothing after an export.
     pub after: After,
+    /// The network cards of the imported machine, or of every machine of the vApp, with what was
+    /// found of their ports at the end; empty after an export, and if the server could not be asked.
+    pub network: Vec<CheckedMachine>,
     /// Heartbeats that the server answered.
     pub beats: u64,
     /// From the request for the lease until the last byte had moved and was proven.

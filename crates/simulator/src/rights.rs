@@ -55,6 +55,7 @@ fn needed(call: &Call) -> Vec<(Moref, &'static str)> {
         "Destroy_Task" if call.this.kind == "VirtualApp" => this("VApp.Delete"),
         "Destroy_Task" => this("VirtualMachine.Inventory.Delete"),
         "ExportSnapshot" | "ExportVApp" | "ExportVm" => this("VApp.Export"),
+        "FetchDVPortKeys" | "FetchDVPorts" | "RefreshDVPortState" => this("System.Read"),
         "HttpNfcLeasePullFromUrls_Task" => this("VApp.PullFromUrls"),
         "ImportVApp" => {
             let mut all = this("VApp.Import");
@@ -137,7 +138,7 @@ pub(crate) fn granted(world: &World) -> impl Iterator<Item = &'static str> {
 }
 
 /// Privileges that everybody has who is logged in.
-const ALWAYS: [&str; 3] = ["System.Anonymous", "System.Read", "System.View"];
+const ALWAYS: [&str; 2] = ["System.Anonymous", "System.View"];
 
 /// Fields of a configuration and what changing them needs.
 const RECONFIGURE: [(&str, &str); 7] = [

@@ -90,6 +90,7 @@ impl Running {
             verification: self.options.verification,
             files,
             after: report::After::default(),
+            network: Vec::new(),
             beats: self.meter.beats(),
             streamed: streamed - started,
             took: started.elapsed(),

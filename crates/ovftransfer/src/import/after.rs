@@ -16,6 +16,8 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::event::Step;
 use crate::import::ImportPlan;
+use crate::import::ports;
+use crate::network::CheckedMachine;
 use crate::report::After;
 use crate::server::Options;
 
@@ -25,6 +27,9 @@ pub(super) struct Afterwards {
     pub(super) replace: Option<OldMachine>,
     /// The OVF environment to put into the machine.
     pub(super) environment: Option<String>,
+    /// Whether the cards must be on their networks.
+    pub(super) require_network: bool,
+    pub(super) link_wait: Duration,
     pub(super) power_on: bool,
     pub(super) wait_for_ip: Option<Duration>,
     pub(super) template: bool,
@@ -52,6 +57,9 @@ impl fmt::Display for Afterwards {
         if self.power_on {
             writeln!(f, "  then power it on")?;
         }
+        if self.require_network && self.power_on {
+            writeln!(f, "  then look for its links, at most {} s", self.link_wait.as_secs())?;
+        }
         if let Some(limit) = self.wait_for_ip {
             writeln!(f, "  then wait for its address, at most {} s", limit.as_secs())?;
         }
@@ -62,7 +70,8 @@ impl fmt::Display for Afterwards {
     }
 }
 
-/// Does it all.  The lease is over: nothing of this can undo the import.
+/// Does it all, and looks at the network of the machine.  The lease is over: nothing of this can
+/// undo the import.
 ///
 /// # Errors
 ///
@@ -72,7 +81,7 @@ pub(super) async fn run(
     entity: &MoRef,
     options: &Options,
     cancel: &CancellationToken,
-) -> Result<After, Error> {
+) -> Result<(After, Vec<CheckedMachine>), Error> {
     let session = plan.server.session();
     let wanted = &plan.afterwards;
     let mut name = plan.spec.entity_name().unwrap_or_default();
@@ -100,6 +109,14 @@ pub(super) async fn run(
         steps.take(Step::PowerOn, &name, started).await?;
         after.is_powered_on = true;
     }
+    let looking = Box::pin(ports::look(plan, entity, options, wanted.power_on));
+    let network = if wanted.require_network {
+        let looked =
+            async { cancel.run_until_cancelled(looking).await.unwrap_or(Err(Error::Cancelled)) };
+        steps.take(Step::CheckNetwork, &name, looked).await?
+    } else {
+        cancel.run_until_cancelled(looking).await.transpose()?.unwrap_or_default()
+    };
     if let Some(limit) = wanted.wait_for_ip {
         let address = async {
             let waited = cancel.run_until_cancelled(address(session, entity, limit)).await;
@@ -112,7 +129,7 @@ pub(super) async fn run(
         steps.take(Step::Template, &name, marked).await?;
         after.is_template = true;
     }
-    Ok(after)
+    Ok((after, network))
 }
 
 /// What all steps share.

@@ -29,6 +29,7 @@ use crate::import::converting::Converter;
 use crate::import::converting::Origin;
 use crate::import::disks::SPOOLS_AT_ONCE;
 use crate::import::package::PlannedFile;
+use crate::import::ports;
 use crate::inspect::DiskCheck;
 use crate::inspect::Inspect;
 use crate::inspect::Position;
@@ -50,6 +51,7 @@ use crate::store::parts::PackageFile;
 use crate::store::reference::is_packed;
 use crate::transfer::Job;
 use crate::transfer::Moved;
+use crate::transfer::discard;
 use crate::transfer::move_coming;
 use crate::transfer::run;
 use crate::verify::Promise;
@@ -72,8 +74,15 @@ impl Running {
         let info = lease.info().clone();
         let (this, offered) = (&self, &info);
         let moved = run(lease, &self.meter, &cancel, |api, scope| async move {
-            entity_of(offered)?;
-            this.work(offered, &api, &scope).await
+            let entity = entity_of(offered)?;
+            let moved = this.work(offered, &api, &scope).await?;
+            match Box::pin(ports::prove(&this.plan, entity, &scope)).await {
+                Ok(()) => Ok(moved),
+                Err(error) => {
+                    discard(moved).await;
+                    Err(error)
+                }
+            }
         })
         .await?;
         let streamed = started.elapsed();
@@ -84,7 +93,7 @@ impl Running {
         }
         let entity = entity_of(&info)?.clone();
         let took = started.elapsed();
-        let after = after::run(&self.plan, &entity, &self.options, &cancel).await?;
+        let (after, network) = after::run(&self.plan, &entity, &self.options, &cancel).await?;
         Ok(Report {
             name: self.plan.name(),
             entity,
@@ -94,6 +103,7 @@ impl Running {
             verification: self.options.verification,
             files,
             after,
+            network,
             beats: self.meter.beats(),
             took,
         })

@@ -229,6 +229,12 @@ fn cookie(connection: &PortConnection, port: &DistributedVirtualPort) -> Verdict
 }
 
 fn conflict(port: &DistributedVirtualPort) -> Verdict {
+    if port.host_local_port == Some(true) {
+        return Verdict::Bad(
+            "a host made the port to bring its management back, and it is not for machines"
+                .to_owned(),
+        );
+    }
     match (port.conflict, &port.conflict_port_key) {
         (Some(false), _) => Verdict::Good,
         (Some(true), Some(key)) => {

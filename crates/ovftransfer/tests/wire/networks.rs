@@ -1,18 +1,25 @@
 //! Cards of machines on distributed ports: what is found of them, and how they come to others.
 
+use std::sync::Arc;
+use std::sync::Mutex;
+
 use ovftransfer::CardNetwork;
 use ovftransfer::Check;
 use ovftransfer::CheckedMachine;
 use ovftransfer::CheckedPort;
 use ovftransfer::ConnectCard;
+use ovftransfer::Event;
 use ovftransfer::NetworkMap;
+use ovftransfer::Observer;
 use ovftransfer::PortAspect;
 use ovftransfer::Severity;
+use ovftransfer::Step;
 use ovftransfer::Verdict;
 use ovftransfer_simulator::scenario::PortQuirk;
 use ovftransfer_simulator::scenario::PortgroupKind;
 use ovftransfer_simulator::scenario::PortgroupSpec;
 use ovftransfer_simulator::scenario::SwitchSpec;
+use ovftransfer_vim::MoRef;
 
 use super::imports::Bench;
 use super::imports::error_of;
@@ -59,7 +66,6 @@ const LATER: [(&str, &str); 4] =
 
 #[tokio::test]
 async fn every_card_is_found_on_its_port_and_judged() {
-    type Change = fn(&mut PortQuirk);
     const BAD: [(&str, Change, &str, &str); 4] = [
         ("contended", |quirk| quirk.conflict = true, "conflict", "contends for the port"),
         ("blocked", |quirk| quirk.blocked = true, "blocked", "blocked by its configuration"),
@@ -289,3 +295,252 @@ const SECOND_CARD: &str = "<Item><rasd:AutomaticAllocation>true</rasd:AutomaticA
     <rasd:Connection>VM Network</rasd:Connection><rasd:ElementName>Ethernet 2</rasd:ElementName>\
     <rasd:InstanceID>99</rasd:InstanceID><rasd:ResourceSubType>VmxNet3</rasd:ResourceSubType>\
     <rasd:ResourceType>10</rasd:ResourceType></Item></VirtualHardwareSection>";
+
+type Change = fn(&mut PortQuirk);
+
+/// What is found wrong with a port before the lease completes.
+const WRONG: [(&str, Change); 7] = [
+    ("contends for the port", |quirk| quirk.conflict = true),
+    ("a host made the port", |quirk| quirk.host_local = true),
+    ("blocked by its configuration", |quirk| quirk.blocked = true),
+    ("the cookies do not agree", |quirk| quirk.wrong_cookie = true),
+    ("nobody is connected", |quirk| quirk.no_connectee = true),
+    ("the port is taken by", |quirk| quirk.wrong_connectee = true),
+    ("the switch has no port", |quirk| quirk.missing = true),
+];
+
+/// A server whose switch has these quirks, and a package of a machine with one card and no disk.
+struct Ports {
+    world: World,
+    package: PathBuf,
+}
+
+impl Ports {
+    async fn over(wire: Wire, quirks: Vec<PortQuirk>) -> Self {
+        let world = World::over(wire, |scenario| {
+            scenario.machines.clear();
+            scenario.switches[0].portgroups[0].ports = 32;
+            scenario.switches[0].quirks = quirks;
+        })
+        .await;
+        let folder = world.folder.path().join("bare");
+        fs::create_dir(&folder).unwrap();
+        let package = Appliance::new(on("bare", &["VM Network"])).write_folder(&folder).unwrap();
+        Self { package: package.path().to_owned(), world }
+    }
+
+    fn request(&self, name: &str, network: &str) -> Import {
+        let mut import = Import::new(Package::open(&self.package).unwrap(), "/DC0/host/Cluster0");
+        import.name = Some(name.to_owned());
+        import.datastore = Some("datastore0".to_owned());
+        import.networks = vec![NetworkMap::new(None, network)];
+        import.link_wait = Duration::from_millis(100);
+        import
+    }
+
+    /// What came out, and the warnings on the way.
+    async fn run(&self, request: Import) -> (Result<Report, Error>, Vec<String>) {
+        let warnings = Arc::new(Warnings::default());
+        let mut options = options();
+        options.observer = Arc::clone(&warnings) as Arc<dyn Observer>;
+        let outcome = match request.plan(&self.world.server).await {
+            Ok(plan) => plan.start(options).finish().await,
+            Err(error) => Err(error),
+        };
+        let warnings = warnings.0.lock().unwrap().clone();
+        (outcome, warnings)
+    }
+
+    /// Takes the machine away.
+    async fn remove(&self, vm: &MoRef) {
+        let session = imports::session(&self.world, Wire::Auto).await;
+        let task = session.power_off(vm).await.unwrap();
+        session.watch_task(&task).finished().await.unwrap();
+        let task = session.destroy(vm).await.unwrap();
+        session.watch_task(&task).finished().await.unwrap();
+    }
+
+    /// Whether the machine is there, and runs.
+    fn is_there(&self, name: &str) -> Option<bool> {
+        let mut vms = self.world.simulator.vms().into_iter();
+        vms.find(|vm| vm.name == name).map(|vm| vm.powered_on)
+    }
+}
+
+/// Notes the warnings.
+#[derive(Debug, Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl Observer for Warnings {
+    fn observe(&self, event: &Event) {
+        if let Event::Warning { message } = event {
+            self.0.lock().unwrap().push(message.clone());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bad_port_is_a_warning_and_where_it_is_required_an_error_that_leaves_nothing() {
+    side_by_side(WIRES, async |wire| {
+        let name = |index: usize| format!("bad{index}");
+        let quirks = WRONG.iter().enumerate().map(|(at, (_, change))| quirk(&name(at), *change));
+        let ports = Ports::over(wire, quirks.collect()).await;
+        for (index, (words, _)) in WRONG.iter().enumerate() {
+            let name = name(index);
+            let mut required = ports.request(&name, "DPG0");
+            required.require_networks = true;
+            let error = ports.run(required).await.0.unwrap_err();
+            assert!(
+                matches!(&error, Error::BadNetwork { name: bad, .. } if *bad == name),
+                "{error}"
+            );
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(ports.is_there(&name), None);
+            let leases = ports.world.simulator.leases();
+            assert_eq!(leases.last().unwrap().state, LeaseState::Error, "{leases:?}");
+
+            let (outcome, warnings) = ports.run(ports.request(&name, "DPG0")).await;
+            let report = outcome.unwrap();
+            assert!(warnings.iter().any(|one| one.contains(words)), "{words}: {warnings:?}");
+            assert_eq!((report.network.len(), report.network[0].name.as_str()), (1, &*name));
+            assert!(port(&report.network[0]).is_bad(), "{words}: {:?}", report.network);
+            assert_eq!(ports.is_there(&name), Some(false));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn good_ports_are_reported_and_accepted_where_they_are_required() {
+    side_by_side(WIRES, async |wire| {
+        let ports = Ports::over(wire, Vec::new()).await;
+        for (network, power_on) in
+            [("DPG0", false), ("DPG0", true), ("DPG1", false), ("DPG1", true), ("VM Network", true)]
+        {
+            let mut request = ports.request(&format!("{network} {power_on}"), network);
+            (request.require_networks, request.power_on) = (true, power_on);
+            request.link_wait = Duration::from_secs(30);
+            let (outcome, warnings) = ports.run(request).await;
+            assert_eq!(warnings, [""; 0], "{network} {power_on}");
+            let card = &outcome.unwrap().network[0].cards[0];
+            match card.port() {
+                Some(port) if power_on => assert_eq!(not_good(port), [], "{network}"),
+                Some(port) => assert!(port.is_good(), "{port:?}"),
+                None => assert!(matches!(card.network, CardNetwork::Standard { .. })),
+            }
+        }
+    })
+    .await;
+}
+
+/// A link shows only when the machine runs, and then the machine stays.
+#[tokio::test]
+async fn a_link_that_stays_down_is_told_when_the_machine_runs() {
+    side_by_side(WIRES, async |wire| {
+        let ports = Ports::over(wire, vec![quirk("down", |quirk| quirk.link_down = true)]).await;
+        for network in ["DPG0", "DPG1"] {
+            let mut request = ports.request("down", network);
+            request.power_on = true;
+            let (outcome, warnings) = ports.run(request.clone()).await;
+            let vm = outcome.unwrap().entity;
+            assert!(warnings.iter().any(|one| one.contains("the link is down")), "{warnings:?}");
+            ports.remove(&vm).await;
+            request.require_networks = true;
+            let error = ports.run(request).await.0.unwrap_err();
+            let Error::AfterImport { step: Step::CheckNetwork, source, entity, .. } = &error else {
+                panic!("{}", error.chain())
+            };
+            assert!(matches!(**source, Error::BadNetwork { .. }));
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            let text = error.chain();
+            for words in ["is imported and complete, but checking its network", "link is down"] {
+                assert!(text.contains(words), "{text}");
+            }
+            assert_eq!(ports.is_there("down"), Some(true));
+            ports.remove(entity).await;
+        }
+    })
+    .await;
+}
+
+/// State that lags is asked for.
+#[tokio::test]
+async fn state_that_lags_is_no_bad_link() {
+    side_by_side(WIRES, async |wire| {
+        let bench = Bench::over(wire, |scenario| scenario.switches[0].state_lags = true).await;
+        let mut request = bench.request();
+        request.networks = vec![NetworkMap::new(None, "DPG0")];
+        (request.power_on, request.require_networks) = (true, true);
+        let report = bench.run(request).await.unwrap();
+        assert_eq!(not_good(port(&report.network[0])), []);
+    })
+    .await;
+}
+
+/// What may not be read is unknown: it fails nothing, but is told where it is required.
+#[tokio::test]
+async fn a_port_that_may_not_be_read_is_unknown() {
+    for wire in WIRES {
+        let bench = Bench::over(wire, |scenario| {
+            scenario.missing_privileges = vec!["System.Read".to_owned()];
+        })
+        .await;
+        let mut request = bench.request();
+        request.networks = vec![NetworkMap::new(None, "DPG0")];
+        let plan = bench.plan(request.clone()).await.unwrap();
+        let note = plan.findings().iter().find(|one| one.check == Check::Network).unwrap();
+        assert_eq!(note.severity, Severity::Note, "the free ports could not be counted");
+        assert!(note.problem.contains("could not be looked at"), "{note}");
+        request.require_networks = true;
+        let report = bench.run(request).await.unwrap();
+        assert_eq!(not_good(port(&report.network[0])), [("exists", "unknown")]);
+        assert!(
+            port(&report.network[0])
+                .verdict(PortAspect::Exists)
+                .unwrap()
+                .reason()
+                .unwrap()
+                .contains("NoPermission")
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_machine_of_a_vapp_is_looked_at() {
+    for wire in WIRES {
+        let bench = Bench::over(wire, |scenario| {
+            scenario.switches[0].quirks = vec![quirk("front", |quirk| quirk.conflict = true)];
+        })
+        .await;
+        let folder = bench.world.folder.path().join("shop");
+        fs::create_dir(&folder).unwrap();
+        let machine = |name: &str| {
+            let mut machine = on(name, &["VM Network"]);
+            machine.disks = vec![DiskSpec::new(16 * MIB)];
+            machine
+        };
+        let package = Appliance::vapp("shop", vec![machine("db"), machine("front")]);
+        let package = package.write_folder(&folder).unwrap();
+        let request = || {
+            let package = Package::open(package.path()).unwrap();
+            let mut import = Import::new(package, "/DC0/host/Cluster0");
+            import.datastore = Some("datastore0".to_owned());
+            import.networks = vec![NetworkMap::new(None, "DPG0")];
+            import
+        };
+        let mut required = request();
+        required.require_networks = true;
+        let error = bench.run(required).await.unwrap_err();
+        assert!(error.to_string().contains("front: Network adapter 1"), "{error}");
+        assert_eq!(bench.names(), ["web"]);
+        let report = bench.run(request()).await.unwrap();
+        let mut bad: Vec<_> = report
+            .network
+            .iter()
+            .map(|machine| (machine.name.as_str(), port(machine).is_bad()))
+            .collect();
+        bad.sort_unstable();
+        assert_eq!(bad, [("db", false), ("front", true)]);
+    }
+}

@@ -15,12 +15,13 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), ScenarioError> {
 }
 
 /// Privileges that methods here need, after the API reference.
-pub(crate) const PRIVILEGES: [&str; 26] = [
+pub(crate) const PRIVILEGES: [&str; 27] = [
     "Datastore.AllocateSpace",
     "Folder.Create",
     "Global.CancelTask",
     "Host.Config.Network",
     "Network.Assign",
+    "System.Read",
     "VApp.Delete",
     "VApp.Export",
     "VApp.Import",
