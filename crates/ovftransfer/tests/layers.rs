@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of this crate, lowest first.  A module may use only those before it.
-const LAYERS: [&str; 33] = [
+const LAYERS: [&str; 35] = [
     "meter",
     "kind",
     "event",
@@ -28,6 +28,8 @@ const LAYERS: [&str; 33] = [
     "handle",
     "rights",
     "inventory",
+    "ports",
+    "dpu",
     "devices",
     "hosts",
     "check",

@@ -108,9 +108,17 @@ pub struct PortPages {
     /// What is left; `None` if the server gives only all at once.
     keys: Option<std::vec::IntoIter<String>>,
     ended: bool,
+    refreshes: bool,
 }
 
 impl PortPages {
+    /// The same pages, but the hosts are asked for the present state of the ports of each before it
+    /// is fetched.  See [`Session::refresh_port_state`].
+    pub fn refreshed(mut self) -> Self {
+        self.refreshes = true;
+        self
+    }
+
     /// The next ports; `None` after the last.  Ports that went since the first page are left out.
     ///
     /// # Errors
@@ -122,6 +130,11 @@ impl PortPages {
         }
         let Some(keys) = &mut self.keys else {
             self.ended = true;
+            if self.refreshes {
+                let ports = self.session.fetch_ports(&self.switch, &self.criteria).await?;
+                let keys: Vec<String> = ports.into_iter().map(|port| port.key).collect();
+                self.session.refresh_port_state(&self.switch, &keys).await?;
+            }
             return self.session.fetch_ports(&self.switch, &self.criteria).await.map(Some);
         };
         let port_keys: Vec<String> = keys.by_ref().take(PAGE_PORTS).collect();
@@ -130,7 +143,21 @@ impl PortPages {
             return Ok(None);
         }
         let page = PortCriteria { port_keys, ..self.criteria.clone() };
+        if self.refreshes {
+            self.refresh(&page).await?;
+        }
         self.session.fetch_ports(&self.switch, &page).await.map(Some)
+    }
+
+    /// Asks for the present state of the ports of a page, of which some may be gone by now.
+    async fn refresh(&self, page: &PortCriteria) -> Result<(), VimError> {
+        match self.session.refresh_port_state(&self.switch, &page.port_keys).await {
+            Err(error) if error.is_fault("NotFound") => {
+                let left = self.session.fetch_port_keys(&self.switch, page).await?;
+                self.session.refresh_port_state(&self.switch, &left).await
+            }
+            outcome => outcome,
+        }
     }
 }
 
@@ -194,7 +221,8 @@ impl Session {
             Err(error) => return Err(error),
         };
         let (session, switch) = (self.clone(), switch.clone());
-        Ok(PortPages { session, switch, criteria: criteria.clone(), keys, ended: false })
+        let criteria = criteria.clone();
+        Ok(PortPages { session, switch, criteria, keys, ended: false, refreshes: false })
     }
 
     /// Asks the hosts for the present state of ports, which may take them some seconds.  Without

@@ -196,6 +196,15 @@ impl Session {
         })
     }
 
+    /// Whether the server has [`start_dpu_failover`](Self::start_dpu_failover): since 8.0.3.0.
+    ///
+    /// # Errors
+    ///
+    /// [`VimError::TooOld`] if not.  Nothing is sent.
+    pub fn has_dpu_failover(&self) -> Result<(), VimError> {
+        self.needs(DPU_FAILOVER, "8.0.3.0")
+    }
+
     /// Lets the uplinks of an offloaded switch change over to a DPU in reserve, on one host (since
     /// 8.0.3.0).  `dvs_name` is the switch's name; without `target_dpu` the server chooses.  The
     /// server answers before the change is over.  Privilege `Host.Config.Network`.
@@ -211,13 +220,14 @@ impl Session {
         dvs_name: &str,
         target_dpu: Option<&str>,
     ) -> Result<(), VimError> {
-        // Lower case, unlike every other method.
-        const METHOD: &str = "startDpuFailover";
-        self.needs(METHOD, "8.0.3.0")?;
-        let call = Call::new(network_system, METHOD)
+        self.has_dpu_failover()?;
+        let call = Call::new(network_system, DPU_FAILOVER)
             .with("dvsName", dvs_name)
             .with_some("targetDpuAlias", target_dpu);
         self.call(call).await?;
         Ok(())
     }
 }
+
+/// Lower case, unlike every other method.
+const DPU_FAILOVER: &str = "startDpuFailover";

@@ -354,3 +354,57 @@ async fn dpus_fail_over_only_on_servers_that_can() {
     assert_eq!(error.kind(), ovftransfer_vim::ErrorKind::Refused);
     assert_eq!(script.asked().len(), before);
 }
+
+#[tokio::test]
+async fn pages_can_be_refreshed_first() {
+    let script = Script::list([]);
+    let session = connected(&script).await;
+    let criteria = PortCriteria::in_portgroups(["dvportgroup-12".into()]);
+    let keys = "<returnval>7</returnval><returnval>8</returnval>";
+    let port = "<returnval><key>8</key></returnval>";
+    script.push(Answer::soap("FetchDVPortKeys", keys));
+    let mut pages = session.port_pages(&switch(), &criteria).await.unwrap().refreshed();
+    // One of the ports is gone by then, which spoils the question for the other.
+    script.push(Answer::fault("NotFound", "weg", ""));
+    script.push(Answer::soap("FetchDVPortKeys", "<returnval>8</returnval>"));
+    script.push(Answer::soap("RefreshDVPortState", ""));
+    script.push(Answer::soap("FetchDVPorts", port));
+    assert_eq!(pages.next().await.unwrap().unwrap()[0].key, "8");
+    assert_eq!(script.count("RefreshDVPortState"), 2);
+    let asked = script.asked();
+    let refreshed = asked.iter().filter(|asked| asked.body.contains("<RefreshDVPortState "));
+    let last = refreshed.last().unwrap();
+    assert!(last.body.contains("<portKeys>8</portKeys>") && !last.body.contains(">7<"));
+    assert!(pages.next().await.unwrap().is_none());
+
+    // A server that has no keys to ask for: fetched, refreshed, fetched again.
+    script.push(Answer::fault("MethodNotFound", "", ""));
+    script.push(Answer::soap("FetchDVPorts", port));
+    script.push(Answer::soap("RefreshDVPortState", ""));
+    script.push(Answer::soap("FetchDVPorts", port));
+    let mut pages = session.port_pages(&switch(), &criteria).await.unwrap().refreshed();
+    assert_eq!(pages.next().await.unwrap().unwrap().len(), 1);
+    assert_eq!(script.count("RefreshDVPortState"), 3);
+}
+
+#[tokio::test]
+async fn names_are_read_type_by_type_and_what_is_gone_has_none() {
+    let script = Script::list([]);
+    let session = connected(&script).await;
+    let host = MoRef::new("HostSystem", "host-9");
+    let vms = ["vm-1", "vm-2"].map(|id| MoRef::new("VirtualMachine", id));
+    let named = |kind: &str, id: &str, name: &str| {
+        let object = format!("<obj type=\"{kind}\">{id}</obj>");
+        let name = format!("<val xsi:type=\"xsd:string\">{name}</val>");
+        Answer::soap("RetrievePropertiesEx", &properties(&object, &[("name", &name)]))
+    };
+    script.push(named("HostSystem", "host-9", "esx 9"));
+    script.push(Answer::fault("ManagedObjectNotFound", "weg", ""));
+    script.push(Answer::fault("ManagedObjectNotFound", "weg", ""));
+    script.push(named("VirtualMachine", "vm-2", "a%2fb"));
+    let asked = [vms[0].clone(), host.clone(), vms[1].clone(), host.clone()];
+    let names = session.names_of(&asked).await.unwrap();
+    assert_eq!((names.len(), &*names[&host], &*names[&vms[1]]), (2, "esx 9", "a/b"));
+    assert_eq!(script.count("RetrievePropertiesEx"), 4);
+    assert!(session.names_of(&[]).await.unwrap().is_empty());
+}

@@ -123,6 +123,8 @@ pub enum Check {
     Name,
     /// The networks.
     Network,
+    /// The data processing units that a switch is offloaded to.
+    Offload,
     /// The files of the package.
     Package,
     /// Where in the inventory the machine goes.
@@ -148,6 +150,7 @@ impl Check {
             Self::Host => "host",
             Self::Name => "name",
             Self::Network => "network",
+            Self::Offload => "offload",
             Self::Package => "package",
             Self::Place => "place",
             Self::Privileges => "privileges",

@@ -5,12 +5,14 @@
 
 mod afterwards;
 mod conversions;
+mod dpu;
 mod esxi;
 mod exports;
 mod hosts;
 mod imports;
 mod networks;
 mod outputs;
+mod ports;
 
 use std::fs;
 use std::path::Path;

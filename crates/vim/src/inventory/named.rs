@@ -1,10 +1,13 @@
 //! Places for an import by name, path or reference.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use super::facts::ImportTarget;
 use super::places::DatastoreFacts;
 use super::{Entity, EntityKind, near};
-use crate::error::VimError;
+use crate::error::{ErrorKind, VimError};
 use crate::locator::{InventoryPath, moref_in, unescape};
+use crate::property::{self, Properties};
 use crate::session::Session;
 use crate::value::{MoRef, Value};
 
@@ -177,6 +180,46 @@ impl Session {
         Ok(DatastoreFacts::from_value(datastore.clone(), summary))
     }
 
+    /// The names of objects, as people write them, with one request for each type of object.  What
+    /// is gone, and what the caller may not see, has none.
+    ///
+    /// # Errors
+    ///
+    /// Any, but never because an object is gone or hidden.
+    pub async fn names_of(&self, objects: &[MoRef]) -> Result<HashMap<MoRef, String>, VimError> {
+        let mut by_kind: BTreeMap<&str, Vec<MoRef>> = BTreeMap::new();
+        let distinct: HashSet<&MoRef> = objects.iter().collect();
+        for object in distinct {
+            by_kind.entry(object.kind()).or_default().push(object.clone());
+        }
+        let (connection, collector) = (self.connection(), &self.content().property_collector);
+        let mut names = HashMap::new();
+        let mut take = |found: Vec<Properties>| {
+            let named = found
+                .iter()
+                .filter_map(|one| Some((one.object().clone(), unescape(&one.text("name")?))));
+            names.extend(named);
+        };
+        for same in by_kind.values() {
+            match property::read_each(connection, collector, same, &["name"]).await {
+                Ok(found) => take(found),
+                // One of them spoils the answer for all.
+                Err(error) if is_unseen(&error) => {
+                    for one in same {
+                        let one = std::slice::from_ref(one);
+                        match property::read_each(connection, collector, one, &["name"]).await {
+                            Ok(found) => take(found),
+                            Err(error) if is_unseen(&error) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(names)
+    }
+
     /// The hosts of a cluster or standalone host, in the server's order.
     ///
     /// # Errors
@@ -250,6 +293,11 @@ impl Session {
         }
         Ok(None)
     }
+}
+
+/// Whether an object is gone, or the caller may not see it.
+fn is_unseen(error: &VimError) -> bool {
+    matches!(error.kind(), ErrorKind::Gone | ErrorKind::Denied)
 }
 
 /// The reference that `text` is, if it is one to something of the kinds `wanted`.
