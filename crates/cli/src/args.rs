@@ -1,5 +1,7 @@
 //! The command line: its words, and nothing of what they do.
 
+mod net;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -12,6 +14,12 @@ use ovftransfer::DigestAlgorithm;
 use ovftransfer::ImageFormat;
 use ovftransfer::Limits;
 use ovftransfer::Wire;
+
+pub(crate) use self::net::ConnectArgs;
+pub(crate) use self::net::DpuFailoverArgs;
+pub(crate) use self::net::NetArgs;
+pub(crate) use self::net::NetCommand;
+pub(crate) use self::net::PortsArgs;
 
 /// Moves virtual machines between VMware vSphere and OVF/OVA packages.
 #[derive(Debug, Parser)]
@@ -48,6 +56,8 @@ pub(crate) enum Command {
     Spec(SpecArgs),
     /// List the inventory of a server
     Ls(LsArgs),
+    /// Ports of distributed switches, cards on them, failover of DPUs
+    Net(NetArgs),
     /// Run a simulated vCenter
     ///
     /// Prints one line of JSON with url, username, password and thumbprint when it is ready, and

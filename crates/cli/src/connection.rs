@@ -45,8 +45,12 @@ pub(crate) struct Connection {
 pub(crate) enum Root {
     /// Where machines are.
     Vm,
-    /// Where hosts and clusters are.
+    /// Where hosts and clusters are; a reference is taken, too.
     Host,
+    /// Where machines are; a reference is taken, too.
+    Machine,
+    /// Where networks are; a reference is taken, too.
+    Network,
 }
 
 impl Connection {
@@ -340,8 +344,9 @@ fn bare_path(place: &str, root: Root, environment: &Environment) -> Result<Strin
     };
     let datacenter = datacenter.trim_matches('/');
     let below = match root {
-        Root::Vm => "vm",
+        Root::Machine | Root::Vm => "vm",
         Root::Host => "host",
+        Root::Network => "network",
     };
     Ok(format!("/{datacenter}/{below}/{place}"))
 }

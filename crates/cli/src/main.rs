@@ -27,6 +27,7 @@ mod inspect;
 mod lint;
 mod log;
 mod ls;
+mod net;
 mod package;
 mod place;
 mod progress;
@@ -100,6 +101,9 @@ async fn dispatch(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Lint(args) => Box::pin(lint::run(args, console, &mut interrupts)).await,
         Command::Spec(args) => Box::pin(spec::run(args, console, &mut interrupts)).await,
         Command::Ls(args) => Box::pin(ls::run(args, &environment, console, &mut interrupts)).await,
+        Command::Net(args) => {
+            Box::pin(net::run(args, &environment, console, &mut interrupts)).await
+        }
         Command::Convert(args) => {
             Box::pin(convert::run(args, &environment, console, &mut interrupts)).await
         }

@@ -9,8 +9,13 @@ mod support;
 use support::Done;
 use support::ours;
 
-const COMMANDS: [&str; 10] =
-    ["import", "export", "inspect", "verify", "lint", "convert", "spec", "ls", "simulate", "demo"];
+const COMMANDS: [&str; 11] = [
+    "import", "export", "inspect", "verify", "lint", "convert", "spec", "ls", "net", "simulate",
+    "demo",
+];
+
+/// Commands of `net`.
+const NET_COMMANDS: [&str; 3] = ["ports", "connect", "dpu-failover"];
 
 fn help(args: &[&str]) -> String {
     let done = Done::of(&ours().args(args).output().unwrap());
@@ -24,6 +29,10 @@ fn all_help() -> Vec<String> {
     for command in COMMANDS {
         texts.push(help(&[command, "--help"]));
         texts.push(help(&[command, "-h"]));
+    }
+    for command in NET_COMMANDS {
+        texts.push(help(&["net", command, "--help"]));
+        texts.push(help(&["net", command, "-h"]));
     }
     texts
 }
@@ -42,6 +51,10 @@ fn help_names_only_what_is_there() {
     let top = help(&["--help"]);
     for command in COMMANDS {
         assert!(top.contains(&format!("  {command} ")), "{command} in {top}");
+    }
+    let net = help(&["net", "--help"]);
+    for command in NET_COMMANDS {
+        assert!(net.contains(&format!("  {command} ")), "{command} in {net}");
     }
     for absent in ["reap", "--limit-rate"] {
         for text in all_help() {
@@ -104,6 +117,12 @@ fn bad_arguments_are_usage_errors() {
         &["import", "a.ovf", "vi://u@h/dc", "--insecure", "--thumbprint", pin],
         &["export", "vi://u@h/dc/vm/a", "b", "--sha", "384"],
         &["export", "vi://u@h/dc/vm/a", "b", "--verify", "maybe"],
+        &["net"],
+        &["net", "ports"],
+        &["net", "ports", "vi://u@h/dc", "--vm", "a", "--portgroup", "b"],
+        &["net", "connect", "vi://u@h/dc/vm/a", "--nic", "1"],
+        &["net", "connect", "vi://u@h/dc/vm/a", "--port", "1"],
+        &["net", "dpu-failover", "vi://u@h/dc/host/a"],
         &["verify", "a.ovf", "--progress", "loud"],
         &["simulate", "--listen", "everywhere"],
         &["simulate", "--esxi", "--scenario", "a.json"],

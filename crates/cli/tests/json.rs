@@ -108,6 +108,7 @@ fn json_is_what_its_documentation_says() {
     }
     run(lab.run(&["inspect", &format!("{}/DC0/vm/small", lab.locator()), "--json"]));
     run(lab.run(&["ls", "/", "--json"]));
+    networks().into_iter().for_each(&mut run);
     let ova = lab.path("small.ova");
     run(lab.run(&["export", "/DC0/vm/small", text(&ova), "--json", "--dry-run"]));
     run(lab.run(&["export", "/DC0/vm/small", text(&ova), "--json"]));
@@ -187,6 +188,35 @@ fn disks(lab: &Lab) -> (PathBuf, PathBuf) {
     (sparse, qcow2)
 }
 
+/// Ports of every kind, a card that changes its port, a DPU that takes over.
+fn networks() -> [Done; 3] {
+    let lab = Lab::new(
+        r#"{"machines": [
+                {"name": "runs", "powered_on": true, "networks": ["DPG0"]},
+                {"name": "rests", "networks": ["DPG0", "VM Network"]}],
+            "switches": [{"name": "DVS0",
+                "portgroups": [{"name": "DPG0", "vlan": 7, "vmkernel": true}],
+                "offload": {"dpus": ["dpu0", "dpu1"], "standby": ["Uplink 2"]},
+                "quirks": [{"machine": "runs", "conflict": true, "blocked": true, "nsx": true}]}]}"#,
+    );
+    let host = "/DC0/host/Cluster0/host0";
+    [
+        lab.run(&["net", "ports", "/DC0", "--json"]),
+        lab.run(&["net", "connect", "/DC0/vm/runs", "--nic", "1", "--portgroup", "DPG0", "--json"]),
+        lab.run(&[
+            "net",
+            "dpu-failover",
+            host,
+            "--dvs",
+            "DVS0",
+            "--yes",
+            "--target-dpu",
+            "dpu1",
+            "--json",
+        ]),
+    ]
+}
+
 /// A slow server that refuses a heartbeat and resets a stream, and one that is wrong.
 fn troubled_runs() -> [Done; 2] {
     let lab = Lab::new(
@@ -245,7 +275,7 @@ const ELSEWHERE: [&str; 6] = [
 ];
 
 /// Words that stand between the fields: commands, and values of fields.
-const NO_FIELDS: [&str; 15] = [
+const NO_FIELDS: [&str; 18] = [
     "--dry-run",
     "check_network",
     "convert",
@@ -256,6 +286,9 @@ const NO_FIELDS: [&str; 15] = [
     "inspect",
     "lint",
     "ls",
+    "net connect",
+    "net dpu-failover",
+    "net ports",
     "power_on",
     "replace",
     "template",

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Lowest first.  A module may use only those before it.
-const LAYERS: [&str; 29] = [
+const LAYERS: [&str; 30] = [
     "args",
     "format",
     "exit",
@@ -30,6 +30,7 @@ const LAYERS: [&str; 29] = [
     "inspect",
     "spec",
     "ls",
+    "net",
     "simulate",
     "demo",
     "main",

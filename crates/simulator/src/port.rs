@@ -268,7 +268,16 @@ impl Switch {
                 "reversePolicy": inherited(json!(true)),
                 "notifySwitches": inherited(json!(true)),
                 "rollingOrder": inherited(json!(false)),
-                "failureCriteria": { "inherited": true, "checkBeacon": inherited(json!(false)) },
+                "failureCriteria": {
+                    "inherited": true,
+                    "checkSpeed": inherited(json!("minimum")),
+                    "speed": inherited(json!(10)),
+                    "checkDuplex": inherited(json!(false)),
+                    "fullDuplex": inherited(json!(false)),
+                    "checkErrorPercent": inherited(json!(false)),
+                    "percentage": inherited(json!(0)),
+                    "checkBeacon": inherited(json!(false)),
+                },
                 "uplinkPortOrder": {
                     "inherited": true,
                     "activeUplinkPort": active,

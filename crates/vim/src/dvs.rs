@@ -29,8 +29,8 @@ pub use port::{
     PortStatus,
 };
 pub use setting::{
-    KeyedBlob, LacpPolicy, MacLearning, MacManagementPolicy, NumericRange, Policy, PortSetting,
-    SecurityPolicy, ShapingPolicy, TeamingPolicy, VendorConfig, Vlan,
+    FailureCriteria, KeyedBlob, LacpPolicy, MacLearning, MacManagementPolicy, NumericRange, Policy,
+    PortSetting, SecurityPolicy, ShapingPolicy, TeamingPolicy, VendorConfig, Vlan,
 };
 
 /// Which ports are meant (`DistributedVirtualSwitchPortCriteria`, since 4.0).  The default means

@@ -189,6 +189,39 @@ impl Value {
         listed.iter().chain(self.fields().iter().flat_map(|field| field.value.flat()))
     }
 
+    /// The value as JSON, for people and programs that read it: with `_typeName` where the server
+    /// gave a type, and without secrets.  Over SOAP numbers and truth values are texts.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+
+        match &self.data {
+            Data::List(list) => list.iter().map(Self::to_json).collect(),
+            Data::MoRef(moref) => Json::from(moref.to_string()),
+            Data::Scalar(Scalar::Bool(value)) => Json::from(*value),
+            Data::Scalar(Scalar::Int(value)) => Json::from(*value),
+            Data::Scalar(Scalar::Number(value)) => Json::from(value.clone()),
+            Data::Scalar(Scalar::Text(text)) => Json::from(text.as_str()),
+            Data::Scalar(Scalar::Secret(_)) => Json::Null,
+            Data::Object(fields) => {
+                let mut object = serde_json::Map::new();
+                if let Some(name) = self.type_name() {
+                    object.insert("_typeName".to_owned(), Json::from(name));
+                }
+                for field in fields {
+                    let value = field.value.to_json();
+                    match object.get_mut(field.name.as_ref()) {
+                        // SOAP repeats the name for each item.
+                        Some(Json::Array(items)) => items.push(value),
+                        Some(first) => *first = Json::Array(vec![first.take(), value]),
+                        None => drop(object.insert(field.name.clone().into_owned(), value)),
+                    }
+                }
+                Json::Object(object)
+            }
+        }
+    }
+
     /// Names and values of the fields, in order.
     pub(crate) fn fields(&self) -> &[Field] {
         match &self.data {

@@ -372,8 +372,8 @@ async fn pages_can_be_refreshed_first() {
     assert_eq!(pages.next().await.unwrap().unwrap()[0].key, "8");
     assert_eq!(script.count("RefreshDVPortState"), 2);
     let asked = script.asked();
-    let refreshed = asked.iter().filter(|asked| asked.body.contains("<RefreshDVPortState "));
-    let last = refreshed.last().unwrap();
+    let mut refreshed = asked.iter().filter(|asked| asked.body.contains("<RefreshDVPortState "));
+    let last = refreshed.next_back().unwrap();
     assert!(last.body.contains("<portKeys>8</portKeys>") && !last.body.contains(">7<"));
     assert!(pages.next().await.unwrap().is_none());
 

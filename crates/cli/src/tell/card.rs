@@ -4,6 +4,7 @@ use ovftransfer::CardNetwork;
 use ovftransfer::CheckedCard;
 use ovftransfer::CheckedPort;
 use ovftransfer::PortCheck;
+use ovftransfer::Verdict;
 use ovftransfer::dvs::ConnecteeKind;
 use serde_json::Value;
 use serde_json::json;
@@ -68,4 +69,14 @@ fn port_object(checked: &CheckedPort) -> Value {
         }),
         "checks": checked.checks.iter().map(check).collect::<Vec<_>>(),
     })
+}
+
+/// What of a card's port is not good: what was looked at, what came out, and why.
+pub(crate) fn check_rows(port: &CheckedPort) -> Vec<Vec<String>> {
+    let checks = port.checks.iter().filter(|check| check.verdict != Verdict::Good);
+    let row = |check: &PortCheck| {
+        let reason = check.verdict.reason().unwrap_or_default().to_owned();
+        vec![check.aspect.word().to_owned(), check.verdict.word().replace('_', " "), reason]
+    };
+    checks.map(row).collect()
 }

@@ -117,7 +117,10 @@ mod tests {
             let mut left = left.lock().unwrap();
             left.1 += 1;
             match left.0.len() {
-                1 => left.0[0].as_ref().map(Clone::clone).map_err(|_| unreachable()),
+                1 => match &left.0[0] {
+                    Ok(uplinks) => Ok(uplinks.clone()),
+                    Err(_) => Err(unreachable()),
+                },
                 _ => left.0.remove(0),
             }
         };
@@ -128,10 +131,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_change_is_seen_when_it_comes() {
         let (old, new) = (uplinks(Some(&["Uplink 1"])), uplinks(Some(&["Uplink 2"])));
-        let shown = vec![Ok(old), Err(unreachable()), Ok(new.clone())];
         for target in [None, Some("dpu2"), Some("an alias")] {
-            let shown = shown.iter().map(|one| one.as_ref().map(Clone::clone));
-            let shown = shown.map(|one| one.map_err(|_| unreachable())).collect();
+            let shown = vec![Ok(old.clone()), Err(unreachable()), Ok(new.clone())];
             let (settled, looks) = watch(shown, target).await;
             assert_eq!((settled.is_confirmed, looks), (true, 3), "{target:?}");
             assert_eq!(settled.after.as_ref(), Some(&new));

@@ -285,9 +285,9 @@ pub(crate) struct Owner<'o> {
 ///
 /// # Errors
 ///
-/// [`Error::NotFound`] if there is none, [`Error::Refused`] if it is taken, in another portgroup
-/// than `portgroup`, an uplink, made by a host, or of a portgroup whose ports only the server
-/// gives.
+/// [`Error::NotFound`] if there is none, [`Error::Refused`] if it is taken, in conflict, in another
+/// portgroup than `portgroup`, an uplink, made by a host, or of a portgroup whose ports only the
+/// server gives.
 pub(crate) async fn usable_port(
     session: &Session,
     switch: &MoRef,
@@ -322,6 +322,9 @@ pub(crate) async fn usable_port(
     }
     if port.host_local_port == Some(true) {
         return refused(format!("the port {key} was made by a host and cannot be given away"));
+    }
+    if port.conflict == Some(true) && port.connectee.is_none() {
+        return refused(format!("the port {key} of {name} is in conflict with another port"));
     }
     if let Some(connectee) = &port.connectee {
         let is_owner = owner.is_some_and(|owner| {

@@ -72,13 +72,10 @@ impl Search<'_> {
         let mut chosen = Chosen::default();
         let mut by_switch: BTreeMap<String, Vec<(PortConnection, Card)>> = BTreeMap::new();
         for card in self.session.network_cards(machine.moref()).await? {
-            let connection = match card.backing {
-                CardBacking::Distributed(connection) => connection,
-                _ => {
-                    let problem = "is not on a distributed switch, and has no port";
-                    chosen.findings.push(Finding::note(Check::Network, card.label, problem));
-                    continue;
-                }
+            let CardBacking::Distributed(connection) = card.backing else {
+                let problem = "is not on a distributed switch, and has no port";
+                chosen.findings.push(Finding::note(Check::Network, card.label, problem));
+                continue;
             };
             let Some(port_key) = connection.port_key.clone() else {
                 let problem = "has no port at present: it gets one when the machine starts";
@@ -160,7 +157,12 @@ impl Search<'_> {
                 self.switches_of_hosts(&criteria.hosts).await?
             }
             EntityKind::Datacenter | EntityKind::Folder => self.switches_below().await?,
-            _ => {
+            EntityKind::Datastore
+            | EntityKind::ResourcePool
+            | EntityKind::Unknown
+            | EntityKind::VirtualApp
+            | EntityKind::VirtualMachine
+            | _ => {
                 let place = &self.query.place;
                 let problem = format!(
                     "{place} has no ports; name a datacenter, a switch, a distributed portgroup, a \
@@ -284,11 +286,13 @@ impl Search<'_> {
         while let Some(here) = open.pop() {
             let is_datacenter = here.kind() == EntityKind::Datacenter;
             for child in self.session.children(&here).await? {
-                match child.kind() {
-                    EntityKind::Folder if is_datacenter && child.name() != "network" => {}
-                    EntityKind::Datacenter | EntityKind::Folder => open.push(child),
-                    _ if is_distributed(child.moref()) => switches.push(child.moref().clone()),
-                    _ => {}
+                let kind = child.kind();
+                if is_distributed(child.moref()) {
+                    switches.push(child.moref().clone());
+                } else if kind == EntityKind::Datacenter
+                    || (kind == EntityKind::Folder && (!is_datacenter || child.name() == "network"))
+                {
+                    open.push(child);
                 }
             }
         }

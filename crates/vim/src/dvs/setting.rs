@@ -171,12 +171,34 @@ pub struct TeamingPolicy {
     pub notify_switches: Option<Policy<bool>>,
     /// Whether a card that comes back stays in reserve.
     pub rolling_order: Option<Policy<bool>>,
-    /// What counts as a failure, as the server sent it.
-    pub failure_criteria: Option<Value>,
+    /// What counts as a failure of an uplink.
+    pub failure_criteria: Option<FailureCriteria>,
     /// Names of the uplinks in use.
     pub active_uplinks: Vec<String>,
     /// Names of the uplinks in reserve.
     pub standby_uplinks: Vec<String>,
+}
+
+/// What counts as a failure of an uplink (`DVSFailureCriteria`, since 4.0).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailureCriteria {
+    /// Whether it is the portgroup's.
+    pub inherited: Option<bool>,
+    /// Whether another speed than `speed_megabits_per_s` is one: `exact`, `minimum`, or empty for no.
+    pub check_speed: Option<Policy<String>>,
+    /// The speed in megabits per second.
+    pub speed_megabits_per_s: Option<Policy<i64>>,
+    /// Whether another mode than `full_duplex` is one.
+    pub check_duplex: Option<Policy<bool>>,
+    /// The mode: full duplex, or half.
+    pub full_duplex: Option<Policy<bool>>,
+    /// Whether more errors than `error_percent` are one.
+    pub check_error_percent: Option<Policy<bool>>,
+    /// The share of errors in percent.
+    pub error_percent: Option<Policy<i64>>,
+    /// Whether beacons that get lost are one.
+    pub check_beacon: Option<Policy<bool>>,
 }
 
 /// Link aggregation (`VMwareUplinkLacpPolicy`, since 5.1).
@@ -325,9 +347,24 @@ impl TeamingPolicy {
             reverse_policy: flag(value, "reversePolicy"),
             notify_switches: flag(value, "notifySwitches"),
             rolling_order: flag(value, "rollingOrder"),
-            failure_criteria: value.field("failureCriteria").cloned(),
+            failure_criteria: value.field("failureCriteria").map(FailureCriteria::from_value),
             active_uplinks: names("activeUplinkPort"),
             standby_uplinks: names("standbyUplinkPort"),
+        }
+    }
+}
+
+impl FailureCriteria {
+    fn from_value(value: &Value) -> Self {
+        Self {
+            inherited: value.boolean_of("inherited"),
+            check_speed: word(value, "checkSpeed"),
+            speed_megabits_per_s: number(value, "speed"),
+            check_duplex: flag(value, "checkDuplex"),
+            full_duplex: flag(value, "fullDuplex"),
+            check_error_percent: flag(value, "checkErrorPercent"),
+            error_percent: number(value, "percentage"),
+            check_beacon: flag(value, "checkBeacon"),
         }
     }
 }
