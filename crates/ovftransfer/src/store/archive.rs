@@ -211,10 +211,15 @@ impl PackageArchive {
     pub(crate) async fn publish(&self) -> Result<PathBuf, Error> {
         let (partial, path, existing) = (self.partial(), self.path.clone(), self.existing);
         blocking(move || {
+            let replaces = fs::symlink_metadata(&path).is_ok();
             give_name(&partial, &path, existing).map_err(naming(&path))?;
             let folder = parent(&path);
-            sync_folder(folder).map_err(writing(folder))?;
-            Ok(path)
+            let synced = sync_folder(folder).map_err(writing(folder));
+            if synced.is_err() && !replaces {
+                // What took a place cannot give it back.
+                log_failure(fs::remove_file(&path), &path);
+            }
+            synced.map(|()| path)
         })
         .await
     }
