@@ -19,6 +19,8 @@ use crate::inspect::Inspection;
 use crate::inspect::Inspector;
 use crate::inspect::Position;
 use crate::meter::FileMeter;
+use crate::sabotage;
+use crate::sabotage::Defect;
 use crate::store::ByteStream;
 use crate::store::Sink;
 use crate::store::Source;
@@ -58,9 +60,12 @@ impl Copy<'_> {
             None => return Err(Error::Cancelled),
         };
         loop {
-            let Some(read) = scope.run_until_cancelled(self.read(&mut stream)).await else {
-                return Err(Error::Cancelled);
+            let read = if sabotage::on(Defect::CancelIgnoredByStreams) {
+                Some(self.read(&mut stream).await)
+            } else {
+                scope.run_until_cancelled(self.read(&mut stream)).await
             };
+            let Some(read) = read else { return Err(Error::Cancelled) };
             if read.batch.is_empty() && read.failed.is_none() {
                 break;
             }
@@ -72,7 +77,11 @@ impl Copy<'_> {
             }
             // A write that is dropped half-way leaves the sink good for `abort` only, which is
             // all that a cancelled file needs; a peer that takes nothing must not hold it up.
-            let write = self.stalled(sink.write(read.batch));
+            let mut batch = read.batch;
+            if sabotage::on(Defect::DropLastChunk) && len_bytes < BATCH_BYTES as u64 {
+                batch.pop();
+            }
+            let write = self.stalled(sink.write(batch));
             match scope.run_until_cancelled(write).await {
                 Some(written) => written.map_err(|error| self.writing(at_byte, error))?,
                 None => return Err(Error::Cancelled),
@@ -109,7 +118,7 @@ impl Copy<'_> {
             let chunk = tokio::select! {
                 biased;
                 chunk = stream.next() => chunk,
-                () = &mut enough => {
+                () = &mut enough, if !sabotage::on(Defect::NoStallLimit) => {
                     let failed = batch.is_empty().then(|| self.stall_error());
                     return Read { batch, failed };
                 }
@@ -131,6 +140,9 @@ impl Copy<'_> {
     }
 
     async fn stalled<T>(&self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        if sabotage::on(Defect::NoStallLimit) {
+            return work.await;
+        }
         match tokio::time::timeout(self.stall, work).await {
             Ok(outcome) => outcome,
             Err(_) => Err(self.stall_error()),

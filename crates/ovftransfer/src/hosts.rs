@@ -18,6 +18,8 @@ use crate::error::Error;
 use crate::error::Finding;
 use crate::event::Event;
 use crate::event::Observer;
+use crate::sabotage;
+use crate::sabotage::Defect;
 use crate::store::device::Device;
 
 /// Reaches every host of `devices` once, all beside one another, and tells of each.
@@ -49,6 +51,7 @@ pub(crate) async fn check(
         let host = device.host();
         let took = match reached {
             Ok(took) => took,
+            Err(_) if sabotage::on(Defect::TrustAnyHost) => Duration::ZERO,
             Err(source) => return Err(Error::Host { host, source }),
         };
         let pinned = matches!(device.trust, Trust::Pinned(_));

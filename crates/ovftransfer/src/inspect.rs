@@ -14,6 +14,8 @@ use sha2::Sha256;
 use sha2::Sha512;
 
 use crate::meter::FileMeter;
+use crate::sabotage;
+use crate::sabotage::Defect;
 use crate::worker::Batch;
 use crate::worker::Work;
 
@@ -40,7 +42,7 @@ pub(crate) enum DiskCheck {
 impl DiskCheck {
     /// The structure of what is a disk.
     pub(crate) fn structure(is_disk: bool) -> Self {
-        Self::Structure.of(is_disk)
+        Self::Structure.of(is_disk && !sabotage::on(Defect::SkipStructure))
     }
 
     /// This for what is a disk.

@@ -34,6 +34,8 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::event::Observer;
 use crate::meter::Meter;
+use crate::sabotage;
+use crate::sabotage::Defect;
 
 /// The calls on one lease.
 ///
@@ -156,8 +158,14 @@ impl Lease<Ready> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut renewed = Instant::now();
         let mut missed = 0;
+        let mut moved_bytes = None;
         loop {
             ticks.tick().await;
+            if sabotage::on(Defect::HeartbeatOnlyWhenDataMoves)
+                && moved_bytes.replace(meter.bytes()) == Some(meter.bytes())
+            {
+                continue;
+            }
             let sent = Instant::now();
             let error = match tokio::time::timeout(beat, self.api.progress(meter.percent())).await {
                 Ok(Ok(())) => {
@@ -172,7 +180,10 @@ impl Lease<Ready> {
                 Err(_) => None,
             };
             missed += 1;
-            if renewed.elapsed() + beat >= deadline {
+            if sabotage::on(Defect::HeartbeatStopsAtFirstError) {
+                std::future::pending::<()>().await;
+            }
+            if renewed.elapsed() + beat >= deadline && !sabotage::on(Defect::DeadlineIgnored) {
                 return not_renewed(&*self.api, deadline, error);
             }
             let reason = error.map_or_else(|| "no answer".to_owned(), |e| Error::from(e).chain());
@@ -182,6 +193,9 @@ impl Lease<Ready> {
 
     /// Watches the state that the server tells.  Resolves only when the lease has left `ready`.
     pub(crate) async fn watch(&self) -> Error {
+        if sabotage::on(Defect::DeafWatch) {
+            return std::future::pending().await;
+        }
         loop {
             match self.api.next_state().await {
                 Ok(LeaseState::Ready(_) | LeaseState::Initializing { .. }) => {}
@@ -208,6 +222,9 @@ impl Lease<Ready> {
         for _ in 0..COMPLETE_TRIES {
             match self.try_complete().await {
                 Ok(Ok(())) => {
+                    if sabotage::on(Defect::CompleteTwice) {
+                        let _again = self.api.complete().await;
+                    }
                     self.observer.observe(&Event::LeaseComplete);
                     return Ok(());
                 }
@@ -225,7 +242,8 @@ impl Lease<Ready> {
             tokio::time::sleep(WATCH_PAUSE).await;
         }
         // The last call may have gone through as well as any other.
-        if self.has_ended().await && self.is_done().await {
+        let is_told = !sabotage::on(Defect::LostAnswerIsFailure);
+        if is_told && self.has_ended().await && self.is_done().await {
             self.observer.observe(&Event::LeaseComplete);
             return Ok(());
         }

@@ -196,6 +196,7 @@ mod overview;
 mod ports;
 mod report;
 mod rights;
+mod sabotage;
 #[cfg(test)]
 mod scenarios;
 mod server;

@@ -9,6 +9,9 @@ use std::sync::atomic::Ordering;
 
 use ovftransfer_ovf::FileName;
 
+use crate::sabotage;
+use crate::sabotage::Defect;
+
 /// Counts the bytes of one transfer.
 ///
 /// Reading it costs nothing to the streams: every reader looks at its own pace.
@@ -72,6 +75,9 @@ impl Meter {
         };
         let percent = (done * 100).checked_div(total).unwrap_or(0).min(99);
         let percent = u8::try_from(percent).unwrap_or(99);
+        if sabotage::on(Defect::ProgressRegresses) {
+            return percent;
+        }
         self.told.fetch_max(percent, Ordering::Relaxed).max(percent)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The nine faults of the field's reference client stand in [`nine_faults`], each with its number;
 //! [`endings`] holds the ways in which a transfer can end, [`last_steps`] what happens around
-//! the end.  [`campaign`] draws scenarios from seeds.
+//! the end, [`pressure`] what slow and many transfers may cost.  [`campaign`] draws scenarios from
+//! seeds.
 
 #[expect(
     clippy::wildcard_enum_match_arm,
@@ -12,4 +13,5 @@ mod campaign;
 mod endings;
 mod last_steps;
 mod nine_faults;
+mod pressure;
 mod world;

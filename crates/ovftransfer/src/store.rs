@@ -8,6 +8,7 @@ pub(crate) mod arriving;
 pub(crate) mod content;
 pub(crate) mod custom;
 pub(crate) mod device;
+pub(crate) mod faulty;
 pub(crate) mod fetch;
 pub(crate) mod file;
 pub(crate) mod folder;

@@ -41,6 +41,8 @@ use crate::lease::after_abort;
 use crate::lease::lost;
 use crate::meter::FileMeter;
 use crate::meter::Meter;
+use crate::sabotage;
+use crate::sabotage::Defect;
 use crate::store::Destination;
 use crate::store::Nowhere;
 use crate::store::Sink;
@@ -127,6 +129,9 @@ pub(crate) struct Shared {
 impl Shared {
     /// Removes what a file has written; notes it if that fails.
     async fn remove(&self, sink: Box<dyn Sink>, what: &str) {
+        if sabotage::on(Defect::LeavePartialFiles) {
+            return;
+        }
         if let Err(error) = sink.abort().await {
             tracing::warn!(what, %error, "could not be removed");
             let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -182,6 +187,12 @@ where
                 Err(error)
             }
         },
+        Err(error)
+            if sabotage::on(Defect::NoAbort)
+                || sabotage::on(Defect::AbortWithCancelledScope) && cancel.is_cancelled() =>
+        {
+            Err(error)
+        }
         Err(error) => {
             // Also when it is believed lost: if the server was only away, it hears of it now.
             let aborted = lease.abort(&error).await;
@@ -211,6 +222,9 @@ async fn under_lease(
         lost = lease.watch() => lost,
     };
     scope.cancel();
+    if sabotage::on(Defect::NoDrain) {
+        return Err(lost);
+    }
     // It may just have come to its end; without a lease that is worth nothing.
     if let Ok(moved) = work.await {
         discard(moved).await;
@@ -292,6 +306,9 @@ pub(crate) async fn move_coming(
         };
         moved.extend(done);
         let Some(error) = error else { continue };
+        if sabotage::on(Defect::IgnoreSiblingFailure) {
+            continue;
+        }
         scope.cancel();
         // A sibling that stopped because of `scope` says `Cancelled`; keep the cause.
         if first_error.as_ref().is_none_or(|first| matches!(first, Error::Cancelled)) {
@@ -359,7 +376,8 @@ impl Job {
                 // That it cannot be read again is not why the file was not moved.
                 return Err(before.unwrap_or(error));
             }
-            let is_last = attempts >= ATTEMPTS_MAX || shared.repeats == Repeats::Never;
+            let is_enough = attempts >= ATTEMPTS_MAX && !sabotage::on(Defect::RetryUnbounded);
+            let is_last = is_enough || shared.repeats == Repeats::Never;
             if is_last || !may_pass(&error) {
                 return Err(self.blame_package(error, scope).await);
             }
@@ -497,6 +515,9 @@ impl Job {
             Repeats::Proven if attempts > 1 => Verification::Require,
             Repeats::Freely | Repeats::Never | Repeats::Proven => shared.verification,
         };
+        let is_skipped = sabotage::on(Defect::CompleteWithoutManifest)
+            || sabotage::on(Defect::SkipManifestOfSecondFile) && self.file.as_str().contains('1');
+        let level = if is_skipped { Verification::Off } else { level };
         let promised = self.promised.digest();
         let check = |entry: Option<&LeaseManifestEntry>| {
             Verified::check(&self.file, bytes, seen, promised, entry, level)
@@ -513,7 +534,9 @@ impl Job {
             let is_last = Instant::now() + MANIFEST_PAUSE >= deadline;
             match answer {
                 Ok(Ok(entries)) => {
-                    let mut mine = entries.into_iter().filter(|entry| entry.key == self.key);
+                    let mut mine = entries.into_iter().filter(|entry| {
+                        entry.key == self.key || sabotage::on(Defect::AnyManifestEntry)
+                    });
                     let mut outcome = mine.next().map(|entry| (check(Some(&entry)), entry));
                     for entry in mine {
                         if !matches!(outcome, Some((Ok(_), _))) {
@@ -570,7 +593,9 @@ struct Attempt {
 /// | a local file | no |
 /// | the bytes are wrong | no: it is reported, never glossed over |
 fn may_pass(error: &Error) -> bool {
-    let Error::Stream { source, side, .. } = error else { return false };
+    let Error::Stream { source, side, .. } = error else {
+        return sabotage::on(Defect::RetryWrongBytes);
+    };
     if is_read_only_once(error) || is_final(source) {
         return false;
     }

@@ -22,6 +22,8 @@ use ovftransfer_vim::transport::TransportError;
 use tokio::sync::mpsc;
 
 use crate::error::DeviceStatus;
+use crate::sabotage;
+use crate::sabotage::Defect;
 use crate::store::Destination;
 use crate::store::Sink;
 use crate::store::Source;
@@ -215,7 +217,8 @@ async fn expect_success(
 ) -> io::Result<Response<ByteStream>> {
     let status = response.status();
     // Exactly these two; 3xx in particular would lead the body to somebody who was not checked.
-    if matches!(status.as_u16(), 200 | 201) {
+    let is_taken = sabotage::on(Defect::AcceptAnyStatus) && status.as_u16() < 400;
+    if matches!(status.as_u16(), 200 | 201) || is_taken {
         return Ok(response);
     }
     let mut words = Vec::new();
@@ -229,7 +232,8 @@ async fn expect_success(
     words.truncate(ANSWER_BYTES);
     let words = String::from_utf8_lossy(&words);
     let words: String = words.chars().filter(|c| !c.is_control()).collect();
-    let words = without_ticket(words, url);
+    let is_told = sabotage::on(Defect::TellTicket);
+    let words = if is_told { words } else { without_ticket(words, url) };
     let mut detail = match status.as_u16() {
         301..=308 => " (a redirect, which is never followed here)",
         404 => " (the host does not know the ticket or the file)",

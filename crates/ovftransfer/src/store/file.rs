@@ -21,10 +21,13 @@ use ovftransfer_vmdk::Storage;
 use tokio::task::JoinHandle;
 
 use crate::error::FileChanged;
+use crate::sabotage;
+use crate::sabotage::Defect;
 use crate::store::ByteStream;
 use crate::store::Destination;
 use crate::store::Sink;
 use crate::store::Source;
+use crate::store::faulty;
 use crate::verify::Verified;
 use crate::worker::Batch;
 use crate::worker::Work;
@@ -256,10 +259,12 @@ pub(crate) struct FileSink {
 
 impl FileSink {
     fn create(path: PathBuf, existing: Existing) -> io::Result<Self> {
-        let partial = partial_path(&path);
+        let is_early = sabotage::on(Defect::RenameBeforeVerify);
+        let partial = if is_early { path.clone() } else { partial_path(&path) };
+        faulty::point("create", &partial)?;
         // Whatever a killed run left under this name is worthless: it was never proven.
         let file = File::create(&partial)?;
-        let writer = Worker::new(FileWriter { file, unsynced_bytes: 0 });
+        let writer = Worker::new(FileWriter { file, path: partial.clone(), unsynced_bytes: 0 });
         Ok(Self { path, partial, existing, writer })
     }
 }
@@ -279,6 +284,9 @@ impl Sink for FileSink {
 
     fn commit(self: Box<Self>, _proof: &Verified) -> BoxFuture<'static, io::Result<()>> {
         blocking(move || {
+            if sabotage::on(Defect::RenameBeforeVerify) {
+                return Ok(());
+            }
             let named = give_name(&self.partial, &self.path, self.existing);
             // What cannot get its name must not stay under another one.
             named.or_else(|error| fs::remove_file(&self.partial).and(Err(error)))
@@ -296,6 +304,7 @@ impl Sink for FileSink {
 #[derive(Debug)]
 struct FileWriter {
     file: File,
+    path: PathBuf,
     unsynced_bytes: u64,
 }
 
@@ -304,6 +313,7 @@ impl Work for FileWriter {
     type Error = io::Error;
 
     fn batch(&mut self, batch: Batch) -> io::Result<()> {
+        faulty::point("write", &self.path)?;
         self.unsynced_bytes += write_batch(&mut self.file, &batch)?;
         if self.unsynced_bytes >= SYNC_BYTES {
             self.file.sync_data()?;
@@ -313,6 +323,10 @@ impl Work for FileWriter {
     }
 
     fn finish(self) -> io::Result<()> {
+        if sabotage::on(Defect::SkipFileSync) {
+            return Ok(());
+        }
+        faulty::point("sync", &self.path)?;
         // A failed sync is final: after it the kernel may have dropped the pages.
         self.file.sync_all()
     }
@@ -395,8 +409,12 @@ pub(crate) fn nearest(folder: &Path) -> Option<&Path> {
 
 /// Writes a small file under its `.partial` name and makes it durable.
 pub(crate) fn write_partial(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(partial_path(path))?;
+    let partial = partial_path(path);
+    faulty::point("create", &partial)?;
+    let mut file = File::create(&partial)?;
+    faulty::point("write", &partial)?;
     file.write_all(bytes)?;
+    faulty::point("sync", &partial)?;
     file.sync_all()
 }
 
@@ -413,6 +431,7 @@ pub(crate) fn partial_path(path: &Path) -> PathBuf {
 ///
 /// [`io::ErrorKind::AlreadyExists`] if there is such a file and it is to be kept.
 pub(crate) fn give_name(partial: &Path, path: &Path, existing: Existing) -> io::Result<()> {
+    faulty::point("rename", partial)?;
     match existing {
         Existing::Keep => match rename_no_replace(partial, path) {
             Err(error) if !is_final(&error) => link_and_unlink(partial, path),
@@ -454,6 +473,10 @@ fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Makes renames in `folder` durable.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    if sabotage::on(Defect::SkipFolderSync) {
+        return Ok(());
+    }
+    faulty::point("sync a folder", folder)?;
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 

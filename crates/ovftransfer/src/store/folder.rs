@@ -11,7 +11,10 @@ use std::sync::atomic::Ordering;
 use ovftransfer_ovf::FileName;
 
 use crate::error::Error;
+use crate::sabotage;
+use crate::sabotage::Defect;
 use crate::store::Sink;
+use crate::store::faulty;
 use crate::store::file::Existing;
 use crate::store::file::blocking;
 use crate::store::file::give_name;
@@ -197,7 +200,11 @@ impl PackageFolder {
     /// Returns the path of the descriptor.
     pub(crate) async fn publish(&mut self) -> Result<PathBuf, Error> {
         let is_signed = self.is_signed.load(Ordering::Relaxed);
-        let extensions = ["mf", "cert", "ovf"].into_iter();
+        let mut extensions = ["mf", "cert", "ovf"];
+        if sabotage::on(Defect::DescriptorFirst) {
+            extensions.reverse();
+        }
+        let extensions = extensions.into_iter();
         for extension in extensions.filter(|extension| *extension != "cert" || is_signed) {
             let path = self.own(extension);
             let (given, existing) = (path.clone(), self.existing);
@@ -261,7 +268,8 @@ pub(crate) fn make_folders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     let mut made = Vec::new();
     for folder in missing.into_iter().rev() {
-        let outcome = match fs::create_dir(&folder) {
+        let created = faulty::point("create a folder", &folder);
+        let outcome = match created.and_then(|()| fs::create_dir(&folder)) {
             // Somebody else was faster, so it is theirs.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             Ok(()) => {

@@ -8,6 +8,8 @@ use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::store::faulty;
+
 /// The `.partial` file of a descriptor: there, and locked, while its package is being written.
 ///
 /// The lock ends with the process, however that ends, so that what a killed run left behind can be
@@ -26,6 +28,7 @@ impl PackageLock {
     /// [`io::ErrorKind::WouldBlock`] if somebody holds it; [`io::ErrorKind::AlreadyExists`] if it
     /// is there and the file system cannot tell whether somebody holds it.
     pub(crate) fn take(path: PathBuf) -> io::Result<Self> {
+        faulty::point("lock", &path)?;
         for _ in 0..TAKES_MAX {
             let (file, is_new) = match open(&path) {
                 Ok(opened) => opened,
@@ -65,7 +68,9 @@ impl PackageLock {
         let mut file = &self.file;
         file.set_len(0)?;
         file.rewind()?;
+        faulty::point("write", &self.path)?;
         file.write_all(bytes)?;
+        faulty::point("sync", &self.path)?;
         file.sync_all()
     }
 }

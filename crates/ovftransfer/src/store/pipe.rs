@@ -17,6 +17,7 @@ use ovftransfer_ovf::ova;
 use crate::error::Error;
 use crate::store::Destination;
 use crate::store::Sink;
+use crate::store::faulty;
 use crate::store::file::blocking;
 use crate::store::papers::Papers;
 use crate::store::spool::Kept;
@@ -89,7 +90,9 @@ impl PackagePipe {
             parts.sort_by_key(|part| order.iter().position(|file| *file == part.file));
             let mut pipe = self.pipe.0.lock().unwrap_or_else(PoisonError::into_inner);
             let small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
-            write_all(&mut **pipe, &small, &mut parts).map_err(|source| Error::Local {
+            let written = faulty::point("write the pipe", &self.spools)
+                .and_then(|()| write_all(&mut **pipe, &small, &mut parts));
+            written.map_err(|source| Error::Local {
                 action: "write",
                 path: PathBuf::from("-"),
                 source,

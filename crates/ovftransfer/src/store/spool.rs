@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -14,6 +15,7 @@ use futures::future::BoxFuture;
 use ovftransfer_ovf::FileName;
 
 use crate::store::Sink;
+use crate::store::faulty;
 use crate::store::file::blocking;
 use crate::store::file::write_batch;
 use crate::verify::Verified;
@@ -66,8 +68,13 @@ pub(crate) struct SpoolSink<C> {
 impl<C: Collect + Clone> SpoolSink<C> {
     pub(crate) async fn create(file: FileName, folder: &Path, collector: C) -> io::Result<Self> {
         let folder = folder.to_owned();
-        let content = blocking(move || tempfile::tempfile_in(folder)).await?;
-        let writer = Worker::new(SpoolWriter { content, size_bytes: 0 });
+        let place = folder.clone();
+        let made = blocking(move || {
+            faulty::point("create", &folder)?;
+            tempfile::tempfile_in(folder)
+        });
+        let writer = SpoolWriter { content: made.await?, folder: place, size_bytes: 0 };
+        let writer = Worker::new(writer);
         Ok(Self { file, writer, collector })
     }
 }
@@ -80,7 +87,7 @@ impl<C: Collect + Clone> Sink for SpoolSink<C> {
     fn finish(&mut self) -> BoxFuture<'_, io::Result<()>> {
         async move {
             let finished = self.writer.finish().await?;
-            let SpoolWriter { content, size_bytes } = finished.ok_or_else(had_failed)?;
+            let SpoolWriter { content, size_bytes, .. } = finished.ok_or_else(had_failed)?;
             let (file, collector) = (self.file.clone(), self.collector.clone());
             blocking(move || collector.collect(Spooled { file, content, size_bytes })).await
         }
@@ -106,6 +113,7 @@ pub(crate) fn had_failed() -> io::Error {
 #[derive(Debug)]
 struct SpoolWriter {
     content: File,
+    folder: PathBuf,
     size_bytes: u64,
 }
 
@@ -114,6 +122,7 @@ impl Work for SpoolWriter {
     type Error = io::Error;
 
     fn batch(&mut self, batch: Batch) -> io::Result<()> {
+        faulty::point("write", &self.folder)?;
         self.size_bytes += write_batch(&mut self.content, &batch)?;
         Ok(())
     }

@@ -20,6 +20,7 @@ use super::script::Way;
 use super::universe::Heard;
 use super::universe::OnServer;
 use super::universe::Universe;
+use crate::error::ErrorKind;
 
 /// Everything that is wrong with what came of a script that was to end in one of these ways.
 pub(super) fn judge(played: Played, expected: &[End]) -> Vec<String> {
@@ -28,6 +29,8 @@ pub(super) fn judge(played: Played, expected: &[End]) -> Vec<String> {
     wrong.extend(lease(&played));
     wrong.extend(pulse(&played.universe));
     wrong.extend(bounds(&played));
+    wrong.extend(durable(&played));
+    wrong.extend(promptly(&played));
     if let Err(error) = &played.outcome {
         let texts = [error.to_string(), format!("{error:?}"), error.chain()];
         texts.iter().for_each(|text| played.universe.check_secrets("error", text));
@@ -107,15 +110,21 @@ fn there(played: &Played) -> BTreeMap<String, Bytes> {
     there
 }
 
+/// The files in a folder, and in those that were made in it.
 fn in_folder(folder: &Path) -> BTreeMap<String, Bytes> {
-    fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let file = path.file_name().unwrap().to_string_lossy().into_owned();
-            (file, fs::read(&path).unwrap().into())
-        })
-        .collect()
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            // A folder that was made for nothing is something that was left.
+            files.insert(file, Bytes::new());
+            files.extend(in_folder(&path));
+        } else {
+            files.insert(file, fs::read(&path).unwrap().into());
+        }
+    }
+    files
 }
 
 fn in_archive(archive: &[u8]) -> BTreeMap<String, Bytes> {
@@ -142,8 +151,14 @@ fn lease(played: &Played) -> Vec<String> {
     }
     let never_answers = matches!(plan.abort, Abortion::Silence | Abortion::Fails(1000));
     let no_way = matches!(plan.death, Some((_, Death::Unreachable | Death::SessionLost)));
-    let is_open = matches!(state.lease, OnServer::Ready)
-        || (state.lease == OnServer::Initializing && plan.start == Start::Ready);
+    // Where nothing can be written no lease is taken.
+    let is_taken = state.calls.contains_key("next_state");
+    let is_held = match state.lease {
+        OnServer::Ready => true,
+        OnServer::Initializing => plan.start == Start::Ready,
+        OnServer::Aborted | OnServer::Completed | OnServer::Dead => false,
+    };
+    let is_open = is_taken && is_held;
     if is_open && !never_answers && !no_way {
         wrong.push(format!("the lease was left {:?}", state.lease));
     }
@@ -175,6 +190,47 @@ fn pulse(universe: &Universe) -> Vec<String> {
     wrong
 }
 
+/// Nothing gets its name before it is on the disk, the descriptor comes last, and names are made
+/// durable.
+fn durable(played: &Played) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let state = played.universe.lock();
+    let on_disk = &state.on_disk;
+    let names: Vec<(usize, &String)> = on_disk
+        .iter()
+        .enumerate()
+        .filter_map(|(at, (operation, file))| (*operation == "rename").then_some((at, file)))
+        .collect();
+    for (at, file) in &names {
+        let is_synced =
+            on_disk[..*at].iter().any(|(operation, one)| *operation == "sync" && one == *file);
+        if !is_synced {
+            wrong.push(format!("{file} got its name before it was synced"));
+        }
+    }
+    let Some((last, file)) = names.last() else { return wrong };
+    if played.outcome.is_ok() {
+        if !["m.ovf.partial", "m.ova.partial"].contains(&file.as_str()) {
+            wrong.push(format!("{file} got its name after the descriptor"));
+        }
+        if !on_disk[*last..].iter().any(|(operation, _)| *operation == "sync a folder") {
+            wrong.push("the names were not made durable".to_owned());
+        }
+    }
+    wrong
+}
+
+/// A lease of which the server says that it has ended is not held on to.
+fn promptly(played: &Played) -> Option<String> {
+    let plan = &played.universe.script.lease;
+    let (at_ms, death) = plan.death?;
+    let is_told = matches!(death, Death::Error | Death::Vanished | Death::Done);
+    let is_lost = played.outcome.as_ref().err()?.kind() == ErrorKind::LeaseLost;
+    let took_ms = played.ended_ms.saturating_sub(at_ms);
+    (is_told && is_lost && plan.watch_fails == 0 && took_ms > LOSS_MS)
+        .then(|| format!("the lease was lost, and it went on for {took_ms} ms"))
+}
+
 /// Everything is bounded: tries, calls, and the time after a cancellation.
 fn bounds(played: &Played) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -204,10 +260,8 @@ fn bounds(played: &Played) -> Vec<String> {
     }
     if let (Some(cancelled_ms), Err(error)) = (played.cancelled_ms, &played.outcome) {
         let took_ms = played.ended_ms - cancelled_ms;
-        let is_cancelled = matches!(
-            error.kind(),
-            crate::error::ErrorKind::Cancelled | crate::error::ErrorKind::CancelledUnclean
-        );
+        let is_cancelled =
+            matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::CancelledUnclean);
         if is_cancelled && took_ms > CANCEL_MS + CANCEL_SLOT {
             wrong.push(format!("cancelling took {took_ms} ms"));
         }
@@ -217,6 +271,9 @@ fn bounds(played: &Played) -> Vec<String> {
 
 /// Timers are rounded up to whole milliseconds.
 const ROUNDING_MS: u64 = 2;
+
+/// How soon a transfer ends that has lost its lease: within seconds.
+const LOSS_MS: u64 = 3_000;
 
 /// Somebody waits: five seconds are promised.
 const CANCEL_MS: u64 = 5_000;

@@ -90,6 +90,17 @@ impl ScriptedLease {
         }
     }
 
+    /// A lease that we have ended, and know to be ended, is not ended again.
+    fn once(&self, call: &str) {
+        let plan = &self.0.script.lease.complete;
+        let is_known =
+            !plan.iter().any(|one| matches!(one, Completion::AnswerLost | Completion::Mute));
+        let state = self.0.lock().lease;
+        if matches!(state, OnServer::Completed | OnServer::Aborted) && is_known {
+            self.0.broken(format!("{call} of a lease that is {state:?}"));
+        }
+    }
+
     fn die(&self, how: &'static str) {
         let mut state = self.0.lock();
         if state.lease == OnServer::Ready {
@@ -254,6 +265,7 @@ impl ScriptedLease {
         let number = usize::try_from(world.count(CALL)).unwrap() - 1;
         world.note("end", "complete");
         self.hear(Heard::Ending);
+        self.once(CALL);
         self.gate(CALL).await?;
         if world.fails("complete") {
             return Err(unreachable(CALL));
@@ -308,6 +320,7 @@ impl ScriptedLease {
         let number = world.count(CALL);
         world.note("end", format!("abort: {reason}"));
         self.hear(Heard::Ending);
+        self.once(CALL);
         self.gate(CALL).await?;
         if world.fails("abort") {
             return Err(unreachable(CALL));

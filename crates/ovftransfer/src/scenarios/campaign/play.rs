@@ -1,6 +1,7 @@
 //! Plays a script with the engine, from the lease to the names of the files.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use super::script::Promised;
 use super::script::Script;
 use super::script::Way;
 use super::universe::Listener;
+use super::universe::Streams;
 use super::universe::Universe;
 use crate::artefact::Artefact;
 use crate::artefact::Output;
@@ -44,6 +46,7 @@ use crate::server::Options;
 use crate::server::server_algorithm;
 use crate::store::device::DeviceDestination;
 use crate::store::device::Upload;
+use crate::store::faulty::Watch;
 use crate::store::file::Existing;
 use crate::store::papers::Papers;
 use crate::store::pipe::Pipe;
@@ -70,16 +73,31 @@ pub(super) struct Played {
 
 /// Plays a script to its end.
 pub(super) async fn play(script: Script) -> Played {
-    let universe = Universe::new(script);
+    let streams = Streams::new(script.parallel, script.per_host);
+    let governor = Governor::new(Limits::new(script.parallel, script.per_host));
+    play_beside(script, streams, governor).await
+}
+
+/// The same beside others.
+pub(super) async fn play_beside(
+    script: Script,
+    streams: Arc<Streams>,
+    governor: Governor,
+) -> Played {
+    let universe = Universe::new(script, streams);
     let cancel = CancellationToken::new();
     let is_file =
         matches!(universe.script.way, Way::Export(Goes::Folder | Goes::Archive | Goes::Pipe));
     let folder = is_file.then(|| tempfile::tempdir().unwrap());
+    let watch = folder.as_ref().map(|folder| {
+        let universe = Arc::clone(&universe);
+        Watch::new(folder.path(), move |operation, path| universe.touches(operation, path))
+    });
     let piped = Piped::default();
     let meter = Arc::new(Meter::default());
     let engine = Engine {
         universe: Arc::clone(&universe),
-        options: options(&universe),
+        options: options(&universe, governor),
         meter: Arc::clone(&meter),
     };
     let transfer = async {
@@ -91,11 +109,12 @@ pub(super) async fn play(script: Script) -> Played {
                     (Goes::Store, _) | (_, None) => {
                         Output::Store(Arc::new(ScriptedStore(Arc::clone(&universe))))
                     }
-                    (Goes::Folder, Some(path)) => Output::Folder(path.join("m.ovf")),
-                    (Goes::Archive, Some(path)) => Output::Archive(path.join("m.ova")),
+                    (Goes::Folder, Some(path)) => Output::Folder(path.join("new/m.ovf")),
+                    (Goes::Archive, Some(path)) => Output::Archive(path.join("new/m.ova")),
                     (Goes::Pipe, Some(_)) => Output::Pipe(Pipe::new(piped.clone())),
                 };
-                engine.export(output, &cancel).await
+                let spools = folder.as_ref().map(|folder| folder.path().to_owned());
+                engine.export(output, spools, &cancel).await
             }
         }
     };
@@ -122,16 +141,16 @@ pub(super) async fn play(script: Script) -> Played {
             }
         }
     };
-    drop(engine);
+    drop((engine, watch));
     let ended_ms = universe.now_ms();
     let piped = std::mem::take(&mut *piped.0.lock().unwrap());
     Played { universe, outcome, cancelled_ms, ended_ms, folder, piped, meter }
 }
 
-fn options(universe: &Arc<Universe>) -> Options {
+fn options(universe: &Arc<Universe>, governor: Governor) -> Options {
     let script = &universe.script;
     Options {
-        governor: Governor::new(Limits::new(script.parallel, script.per_host)),
+        governor,
         verification: script.verification,
         retry_uploads: script.retry_uploads,
         stall: Duration::from_millis(script.stall_ms),
@@ -181,9 +200,14 @@ impl Engine {
         Ok(())
     }
 
-    async fn export(&self, output: Output, cancel: &CancellationToken) -> Result<(), Error> {
+    async fn export(
+        &self,
+        output: Output,
+        spools: Option<PathBuf>,
+        cancel: &CancellationToken,
+    ) -> Result<(), Error> {
         let place = Place::resolve(output, "m");
-        let artefact = place.create(Existing::Keep, None).await?;
+        let artefact = place.create(Existing::Keep, spools).await?;
         let moved = match self.lease(cancel).await {
             Ok(lease) => {
                 let artefact = &artefact;

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::hash::Hasher as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +27,7 @@ use crate::event::Observer;
 #[derive(Debug)]
 pub(in crate::scenarios) struct Universe {
     pub(super) script: Script,
+    streams: Arc<Streams>,
     start: Instant,
     state: Mutex<State>,
 }
@@ -52,8 +56,6 @@ pub(super) struct State {
     pub(super) manifest: Vec<(u64, LeaseManifestEntry)>,
     /// How often each file was opened on its host, in the package, and at its destination.
     pub(super) opened: BTreeMap<(String, &'static str), u32>,
-    /// Streams that are open, by host.
-    pub(super) streams: BTreeMap<usize, usize>,
     /// What the hosts hold (imports), or the store (exports).
     pub(super) there: BTreeMap<FileName, Bytes>,
     /// Files that were proven before the lease was completed.
@@ -64,6 +66,8 @@ pub(super) struct State {
     pub(super) hits: BTreeMap<&'static str, u64>,
     /// What broke a promise.
     pub(super) broken: Vec<String>,
+    /// What was asked of the file system, and of which file.
+    pub(super) on_disk: Vec<(&'static str, String)>,
     /// Everything that could have failed, in its order.
     pub(super) operations: Vec<&'static str>,
     record: Vec<(u64, String, String)>,
@@ -77,7 +81,7 @@ pub(super) enum Heard {
 }
 
 impl Universe {
-    pub(super) fn new(script: Script) -> Arc<Self> {
+    pub(super) fn new(script: Script, streams: Arc<Streams>) -> Arc<Self> {
         let state = State {
             lease: OnServer::Initializing,
             renewed_ms: 0,
@@ -86,17 +90,17 @@ impl Universe {
             heard_ms: Vec::new(),
             manifest: Vec::new(),
             opened: BTreeMap::new(),
-            streams: BTreeMap::new(),
             there: BTreeMap::new(),
             proven: Vec::new(),
             open_sinks: 0,
             hits: BTreeMap::new(),
             broken: Vec::new(),
+            on_disk: Vec::new(),
             operations: Vec::new(),
             record: Vec::new(),
             percent: 0,
         };
-        Arc::new(Self { script, start: Instant::now(), state: Mutex::new(state) })
+        Arc::new(Self { script, streams, start: Instant::now(), state: Mutex::new(state) })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -128,6 +132,16 @@ impl Universe {
         let mut state = self.lock();
         state.operations.push(operation);
         self.script.fail_at == Some(state.operations.len())
+    }
+
+    /// The same for the file system.
+    pub(super) fn touches(&self, operation: &'static str, path: &Path) -> bool {
+        let fails = self.fails(operation);
+        if !fails {
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            self.lock().on_disk.push((operation, file));
+        }
+        fails
     }
 
     /// Counts a call; the first is 1.
@@ -194,6 +208,27 @@ impl Universe {
     }
 }
 
+/// Streams that are open, of all transfers that share a governor.
+#[derive(Debug)]
+pub(super) struct Streams {
+    parallel: usize,
+    per_host: usize,
+    by_host: Mutex<BTreeMap<usize, usize>>,
+    /// The most that were open at one time.
+    peak: AtomicUsize,
+}
+
+impl Streams {
+    pub(super) fn new(parallel: usize, per_host: usize) -> Arc<Self> {
+        let (by_host, peak) = (Mutex::default(), AtomicUsize::new(0));
+        Arc::new(Self { parallel, per_host, by_host, peak })
+    }
+
+    pub(super) fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
+    }
+}
+
 /// A stream that is open to a host.
 #[derive(Debug)]
 pub(super) struct Open {
@@ -203,13 +238,14 @@ pub(super) struct Open {
 
 impl Open {
     pub(super) fn new(universe: &Arc<Universe>, host: usize) -> Self {
-        let script = &universe.script;
+        let streams = &universe.streams;
         let (all, here) = {
-            let mut state = universe.lock();
-            *state.streams.entry(host).or_default() += 1;
-            (state.streams.values().sum::<usize>(), state.streams[&host])
+            let mut by_host = streams.by_host.lock().unwrap();
+            *by_host.entry(host).or_default() += 1;
+            (by_host.values().sum::<usize>(), by_host[&host])
         };
-        if all > script.parallel || here > script.per_host {
+        streams.peak.fetch_max(all, Ordering::Relaxed);
+        if all > streams.parallel || here > streams.per_host {
             universe.broken(format!("{all} streams, {here} of them to one host"));
         }
         Self { universe: Arc::clone(universe), host }
@@ -218,7 +254,8 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        *self.universe.lock().streams.get_mut(&self.host).unwrap() -= 1;
+        let mut by_host = self.universe.streams.by_host.lock().unwrap();
+        *by_host.get_mut(&self.host).unwrap() -= 1;
     }
 }
 

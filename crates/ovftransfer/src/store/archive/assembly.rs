@@ -22,7 +22,10 @@ use ovftransfer_ovf::ReadAt;
 use ovftransfer_ovf::ova;
 use tokio::sync::Notify;
 
+use crate::sabotage;
+use crate::sabotage::Defect;
 use crate::store::Sink;
+use crate::store::faulty;
 use crate::store::file::SYNC_BYTES;
 use crate::store::file::blocking;
 use crate::store::file::release;
@@ -97,6 +100,7 @@ impl Assembly {
         let path = self.path.clone();
         let at_byte = place.at_byte;
         let opened = blocking(move || {
+            faulty::point("create", &path)?;
             let mut content = File::options().write(true).open(path)?;
             content.seek(SeekFrom::Start(at_byte + BLOCK_BYTES))?;
             Ok::<_, io::Error>(content)
@@ -221,6 +225,10 @@ impl Assembly {
         content.write_all(&ova::END)?;
         // A try that failed may have left bytes behind the end.
         content.set_len(end + ova::END.len() as u64)?;
+        if sabotage::on(Defect::ArchiveNotSynced) {
+            return Ok(());
+        }
+        faulty::point("sync", &self.path)?;
         content.sync_all()
     }
 }
@@ -273,6 +281,7 @@ impl Place {
 
     fn move_one(&mut self, content: &mut File, spooled: &mut Spooled) -> io::Result<()> {
         let start = self.at_byte + BLOCK_BYTES;
+        faulty::point("write", &self.assembly.path)?;
         content.seek(SeekFrom::Start(start))?;
         spooled.content.rewind()?;
         let mut rest = spooled.size_bytes;
@@ -359,6 +368,7 @@ impl Work for PlaceWriter {
     type Error = io::Error;
 
     fn batch(&mut self, batch: Batch) -> io::Result<()> {
+        faulty::point("write", &self.place.assembly.path)?;
         let len_bytes = write_batch(&mut self.content, &batch)?;
         self.size_bytes += len_bytes;
         self.unsynced_bytes += len_bytes;
