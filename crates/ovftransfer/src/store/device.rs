@@ -282,8 +282,9 @@ fn io_error(error: TransportError) -> io::Error {
 /// The media type of a stream-optimized disk (HttpNfcLease, API reference).
 const STREAM_VMDK: &str = "application/x-vnd.vmware-streamVmdk";
 
-/// Chunks of a body that are queued for the connection: one that is sent, one that follows.
-const BODY_CHUNKS: usize = 2;
+/// Chunks of a body that are queued for the connection, of up to 256 KiB: enough that it goes on
+/// sending while the next ones are read, hashed and woken for.
+const BODY_CHUNKS: usize = 4;
 
 /// How many characters of a ticket are enough to know it by.
 const TICKET_CHARS_TELLING: usize = 8;
