@@ -6,8 +6,10 @@ use std::io::Write;
 use std::sync::Mutex;
 
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::Global;
@@ -43,25 +45,22 @@ fn subscriber<W>(verbose: u8, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt()
-        .with_env_filter(filter(verbose))
-        .with_ansi(false)
-        .with_writer(writer)
-        .finish()
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);
+    tracing_subscriber::registry().with(filter(verbose)).with(lines)
 }
 
 /// Which events are written.  Libraries below us log headers and bodies at their lowest levels,
 /// and with them passwords and cookies: of them only warnings are taken, whatever is asked for.
-fn filter(verbose: u8) -> EnvFilter {
+fn filter(verbose: u8) -> Targets {
     let level = match verbose {
-        0 => "error",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
+        0 => LevelFilter::ERROR,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     };
     let ours = ["ovftransfer", "ovftransfer_ovf", "ovftransfer_simulator", "ovftransfer_vim"];
-    let ours = ours.map(|name| format!("{name}={level}")).join(",");
-    EnvFilter::new(format!("{},{ours}", if verbose == 0 { "error" } else { "warn" }))
+    let others = level.min(LevelFilter::WARN);
+    Targets::new().with_default(others).with_targets(ours.map(|name| (name, level)))
 }
 
 /// Writes above the bars.
