@@ -8,6 +8,7 @@ use criterion::Throughput;
 use criterion::criterion_group;
 use criterion::criterion_main;
 use ovftransfer_vmdk::GrainReader;
+use ovftransfer_vmdk::Level;
 use ovftransfer_vmdk::Options;
 use ovftransfer_vmdk::StreamCheck;
 use ovftransfer_vmdk::StreamWriter;
@@ -17,8 +18,9 @@ use sha2::Sha256;
 use sha2::Sha512;
 
 /// A stream-optimized disk of 64 MiB with text on every grain.
-fn disk() -> Vec<u8> {
-    let mut writer = StreamWriter::new(Vec::new(), CAPACITY_BYTES, Options::default()).unwrap();
+fn disk(level: Level) -> Vec<u8> {
+    let options = Options::default().level(level);
+    let mut writer = StreamWriter::new(Vec::new(), CAPACITY_BYTES, options).unwrap();
     for grain in 0..CAPACITY_BYTES / GRAIN_BYTES {
         writer.write_grain(grain * GRAIN_BYTES / 512, &words(grain)).unwrap();
     }
@@ -50,14 +52,14 @@ fn digests(criterion: &mut Criterion) {
 }
 
 fn grains(criterion: &mut Criterion) {
-    let disk = disk();
+    let packed = disk(Level::default());
     let mut group = criterion.benchmark_group("vmdk");
     group.sample_size(10);
-    group.throughput(Throughput::Bytes(disk.len() as u64));
+    group.throughput(Throughput::Bytes(packed.len() as u64));
     group.bench_function("structure", |b| {
         b.iter(|| {
             let mut check = StreamCheck::new();
-            for chunk in disk.chunks(16 << 10) {
+            for chunk in packed.chunks(16 << 10) {
                 check.push(black_box(chunk)).unwrap();
             }
             check.finish().unwrap()
@@ -66,12 +68,15 @@ fn grains(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(CAPACITY_BYTES));
     group.bench_function("inflate", |b| {
         b.iter(|| {
-            let mut reader = GrainReader::new(disk.as_slice()).unwrap();
+            let mut reader = GrainReader::new(packed.as_slice()).unwrap();
             while let Some(grain) = reader.next_grain().unwrap() {
                 black_box(grain.data());
             }
         });
     });
+    for (name, level) in [("deflate", Level::default()), ("deflate, fastest", Level::FASTEST)] {
+        group.bench_function(name, |b| b.iter(|| black_box(disk(level)).len()));
+    }
     group.finish();
 }
 
