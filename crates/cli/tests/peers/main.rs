@@ -14,6 +14,7 @@
 
 mod converts;
 mod exports;
+mod networks;
 
 use std::env;
 use std::fs;

@@ -42,7 +42,18 @@ assert found.key == mine.backing.port.portKey and found.dvsUuid == mine.backing.
 assert found.state.runtimeInfo.linkUp and not found.state.runtimeInfo.blocked and not found.conflict
 assert found.state.runtimeInfo.vlanIds[0].start == 7 and found.config.setting.vlan.vlanId == 7
 assert found.state.runtimeInfo.macAddress == mine.macAddress
+setting = found.config.setting
+assert isinstance(setting, vim.dvs.VmwareDistributedVirtualSwitch.VmwarePortConfigPolicy)
+assert setting.macManagementPolicy.macLearningPolicy.limit == 4096 and not setting.lacpPolicy.enable.value
+assert setting.uplinkTeamingPolicy.failureCriteria.checkBeacon.value is False
+assert setting.uplinkTeamingPolicy.uplinkPortOrder.standbyUplinkPort == ["Uplink 2"]
+assert found.state.stats.bytesInFromPnic == 0 and found.hostLocalPort is False
 switch.RefreshPortState([found.key])
+try:
+    switch.RefreshPortState(["4711"])
+    raise SystemExit("an unknown port was refreshed")
+except vim.fault.NotFound:
+    pass
 assert found.key in switch.FetchDVPortKeys(criteria)
 print("port", found.key, found.lastStatusChange)
 
