@@ -81,11 +81,10 @@ impl<W: Work> Worker<W> {
         self.0 = state;
         let Some(mut work) = self.idle().await? else { return Ok(()) };
         let line = Arc::new(Line::new(batch));
-        let waiting = Arc::clone(&line);
+        let waiting = TakenFrom(Arc::clone(&line));
         let job = tokio::task::spawn_blocking(move || {
-            while let Some(batch) = waiting.next() {
+            while let Some(batch) = waiting.0.next() {
                 if let Err(error) = work.batch(batch) {
-                    waiting.close();
                     return (work, Err(error));
                 }
             }
@@ -167,6 +166,16 @@ impl Line {
     }
 }
 
+/// A line as its thread has it: closed when the thread ends, by a panic too, so that nobody waits for
+/// it in vain.
+struct TakenFrom(Arc<Line>);
+
+impl Drop for TakenFrom {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// The outcome of blocking work.
 pub(crate) async fn join<T>(handle: JoinHandle<T>) -> T {
     match handle.await {
@@ -240,6 +249,32 @@ mod tests {
         drop(go);
         assert_eq!(worker.finish().await.unwrap().unwrap(), (0..100).collect::<Vec<u8>>());
         assert_eq!(worker.finish().await, Ok(None));
+    }
+
+    /// A panic of the thread reaches whoever feeds it; nobody waits for a line that nobody takes from.
+    #[tokio::test]
+    #[should_panic(expected = "a defect")]
+    async fn a_panic_is_passed_on() {
+        struct Defect;
+        impl Work for Defect {
+            type Output = ();
+            type Error = ();
+
+            fn batch(&mut self, _: Batch) -> Result<(), ()> {
+                panic!("a defect")
+            }
+
+            fn finish(self) -> Result<(), ()> {
+                Ok(())
+            }
+        }
+        let mut worker = Worker::new(Defect);
+        let fed = async {
+            for byte in 0..10 {
+                worker.feed(batch(byte)).await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), fed).await.unwrap();
     }
 
     #[tokio::test]
