@@ -98,6 +98,9 @@ pub(crate) struct ImportArgs {
     /// Fail if a network is not mapped, or a card not on its network
     #[arg(long)]
     pub(crate) require_network: bool,
+    /// Put a card on this port of a distributed switch; may be repeated
+    #[arg(long = "port", value_name = "NIC=KEY", value_parser = parse_port)]
+    pub(crate) ports: Vec<(String, String)>,
     /// Value of a property of the package; may be repeated
     #[arg(long = "property", value_name = "KEY=VALUE", value_parser = parse_property)]
     pub(crate) properties: Vec<(String, String)>,
@@ -592,6 +595,16 @@ fn parse_network(text: &str) -> Result<NetworkArg, String> {
         return Err("expected NET or OVF=NET".to_owned());
     }
     Ok(NetworkArg { ovf: ovf.map(str::to_owned), network: network.to_owned() })
+}
+
+/// A card and the key of a port; keys have no `=` in them.
+fn parse_port(text: &str) -> Result<(String, String), String> {
+    match text.rsplit_once('=') {
+        Some((nic, key)) if !nic.trim().is_empty() && !key.is_empty() => {
+            Ok((nic.to_owned(), key.to_owned()))
+        }
+        _ => Err("write it as NIC=KEY, such as 1=4711".to_owned()),
+    }
 }
 
 fn parse_property(text: &str) -> Result<(String, String), String> {

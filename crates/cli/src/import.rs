@@ -12,6 +12,7 @@ use ovftransfer::ImportPlan;
 use ovftransfer::ImportSpecOptions;
 use ovftransfer::NetworkMap;
 use ovftransfer::Package;
+use ovftransfer::PortMap;
 use ovftransfer::Server;
 use serde_json::json;
 
@@ -146,6 +147,7 @@ fn request(
     request.host = or_govc(&args.host, "HOST")?.map(|path| place.host(&path));
     request.networks = networks(args);
     request.require_networks = args.require_network;
+    request.ports = ports(args);
     request.properties.clone_from(&args.properties);
     request.deployment_option.clone_from(&args.deployment_option);
     request.disk_provisioning.clone_from(&args.disk_mode);
@@ -182,6 +184,10 @@ fn networks(args: &ImportArgs) -> Vec<NetworkMap> {
         NetworkMap::new(network.ovf.clone(), network.network.clone())
     };
     args.networks.iter().map(map).collect()
+}
+
+fn ports(args: &ImportArgs) -> Vec<PortMap> {
+    args.ports.iter().map(|(nic, port)| PortMap::new(nic, port)).collect()
 }
 
 fn show(plan: &ImportPlan, console: &Console) {

@@ -357,3 +357,23 @@ fn too_few_ports_are_code_13_before_anything_is_made() {
     assert!(plan.stdout.contains("early binding, 8 ports free"), "{}", plan.stdout);
     lab.expect_untouched();
 }
+
+#[test]
+fn a_card_comes_to_the_port_of_the_command_line() {
+    let lab = Lab::new(CONTENDED);
+    let package = lab.package();
+    let port = |nic| [&onto(&package, "other", "DPG0")[..], &["--port", nic]].concat();
+    lab.run(&port("1")).expect(2, &["NIC=KEY"]);
+    lab.run(&port("1=99")).expect(4, &["no port 99"]);
+    lab.run(&port("9=3")).expect(4, &["network card \"9\""]);
+    lab.expect_untouched();
+    let done = lab.run(&[&port("Network adapter 1=3")[..], &["--json"]].concat());
+    done.expect(0, &[]);
+    assert_eq!(done.object("after_import")["step"], "connect_port");
+    let card = &done.object("report")["network"][0]["cards"][0];
+    assert_eq!((&card["key"], &card["conflict"]), (&"3".into(), &false.into()));
+    // It is taken now.
+    let again = [&onto(&package, "more", "DPG0")[..], &["--port", "1=3"]].concat();
+    lab.run(&again).expect(12, &["the port 3 of DPG0 is taken"]);
+    lab.expect_machines(1);
+}

@@ -275,9 +275,10 @@ const ELSEWHERE: [&str; 6] = [
 ];
 
 /// Words that stand between the fields: commands, and values of fields.
-const NO_FIELDS: [&str; 18] = [
+const NO_FIELDS: [&str; 19] = [
     "--dry-run",
     "check_network",
+    "connect_port",
     "convert",
     "demo",
     "export",

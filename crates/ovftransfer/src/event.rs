@@ -116,6 +116,8 @@ pub enum Event {
 pub enum Step {
     /// The ports of its cards are looked at.
     CheckNetwork,
+    /// Cards are put on the ports that were chosen for them.
+    ConnectPort,
     /// The OVF environment is put into its configuration.
     InjectOvfEnv,
     /// It is started.
@@ -134,6 +136,7 @@ impl Step {
     pub const fn word(self) -> &'static str {
         match self {
             Self::CheckNetwork => "check_network",
+            Self::ConnectPort => "connect_port",
             Self::InjectOvfEnv => "inject_ovf_env",
             Self::PowerOn => "power_on",
             Self::Replace => "replace",
@@ -147,6 +150,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::CheckNetwork => "checking its network",
+            Self::ConnectPort => "putting its cards on the chosen ports",
             Self::InjectOvfEnv => "putting the OVF environment into it",
             Self::PowerOn => "powering it on",
             Self::Replace => "putting it in the place of the old machine",

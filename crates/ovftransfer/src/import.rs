@@ -1,6 +1,7 @@
 //! Imports a package as a new machine.
 
 mod after;
+mod chosen;
 mod converting;
 mod descriptor;
 mod disks;
@@ -89,6 +90,12 @@ pub struct Import {
     /// [`power_on`](Self::power_on), when the machine runs: a bad one is
     /// [`Error::AfterImport`], and the machine stays.  Without this field, bad ports are warnings.
     pub require_networks: bool,
+    /// Cards that are to be on ports of the caller's choice, instead of the server's.
+    ///
+    /// They are put there when the lease is complete, as it locks the machine until then: a port
+    /// that cannot be had then is [`Error::AfterImport`], and the machine stays.  What can be known
+    /// before, such as a port that is taken, stops the plan.
+    pub ports: Vec<PortMap>,
     /// How long the ports and links of a machine that was started are waited for; 30 seconds by
     /// default.
     pub link_wait: Duration,
@@ -148,6 +155,26 @@ impl NetworkMap {
     }
 }
 
+/// A card of the package, and the port of a distributed switch that it is to have.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct PortMap {
+    /// The card: its name in the descriptor (`rasd:ElementName`), the label that it will have, such as
+    /// `Network adapter 1`, or its number, counted from 1.  In a package of several machines it may
+    /// stand after the id or name of the machine and a slash: `db/1`.
+    pub nic: String,
+    /// Key of the port, in the portgroup that the card's network is mapped to.
+    pub port: String,
+}
+
+impl PortMap {
+    /// Puts the card `nic` on the port `port`.
+    #[must_use]
+    pub fn new(nic: impl Into<String>, port: impl Into<String>) -> Self {
+        Self { nic: nic.into(), port: port.into() }
+    }
+}
+
 impl Import {
     /// Imports `package` into `target` under the descriptor's name.
     #[must_use]
@@ -163,6 +190,7 @@ impl Import {
             host: None,
             networks: Vec::new(),
             require_networks: false,
+            ports: Vec::new(),
             link_wait: ports::LINK_WAIT,
             properties: Vec::new(),
             deployment_option: None,
@@ -215,7 +243,7 @@ impl Import {
         let mut preflight =
             Preflight { server, request, place: place_of, sent: &sent, disks: &disks, findings };
         let described = Described::read(&self, sent.text(), server).await?;
-        let mut networks = preflight.networks().await?;
+        let mut networks = Box::pin(preflight.networks()).await?;
         let mappings = networks.mappings();
         let old = preflight.old_machine(described.as_ref()).await?;
         let what = (&mappings[..], old.as_ref(), described.as_ref());
@@ -240,7 +268,8 @@ impl Import {
             ..ImportSpecParams::default()
         };
         let (spec, items) = preflight.import_spec(&params).await?;
-        preflight.ports(&mut networks, &spec).await?;
+        Box::pin(preflight.ports(&mut networks, &spec)).await?;
+        let ports = Box::pin(preflight.chosen_ports(&networks, &spec)).await?;
         if old.is_none() {
             preflight.final_name(&spec, described.as_ref()).await?;
         }
@@ -259,6 +288,7 @@ impl Import {
         let afterwards = Afterwards {
             replace: old,
             environment,
+            ports,
             require_network: self.require_networks,
             link_wait: self.link_wait,
             power_on: self.power_on,

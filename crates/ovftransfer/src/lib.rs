@@ -277,6 +277,7 @@ pub use crate::image::DiskOverview;
 pub use crate::import::Import;
 pub use crate::import::ImportPlan;
 pub use crate::import::NetworkMap;
+pub use crate::import::PortMap;
 pub use crate::kind::Conversion;
 pub use crate::kind::ConvertedFrom;
 pub use crate::kind::DiskFileFormat;

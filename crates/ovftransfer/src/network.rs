@@ -25,7 +25,10 @@ use crate::error::Severity;
 
 pub use crate::network::connect::ConnectCard;
 pub use crate::network::connect::ConnectedCard;
+pub(crate) use crate::network::connect::card_called;
 pub(crate) use crate::network::connect::is_uplink;
+pub(crate) use crate::network::connect::plug;
+pub(crate) use crate::network::connect::usable_port;
 pub use crate::network::planned::NetworkKind;
 pub use crate::network::planned::PlannedNetwork;
 pub use crate::network::planned::PortgroupRoom;

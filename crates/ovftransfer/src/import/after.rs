@@ -16,6 +16,8 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::event::Step;
 use crate::import::ImportPlan;
+use crate::import::chosen;
+use crate::import::chosen::ChosenPort;
 use crate::import::ports;
 use crate::network::CheckedMachine;
 use crate::report::After;
@@ -27,6 +29,8 @@ pub(super) struct Afterwards {
     pub(super) replace: Option<OldMachine>,
     /// The OVF environment to put into the machine.
     pub(super) environment: Option<String>,
+    /// Cards that get other ports than the server gave them.
+    pub(super) ports: Vec<ChosenPort>,
     /// Whether the cards must be on their networks.
     pub(super) require_network: bool,
     pub(super) link_wait: Duration,
@@ -53,6 +57,9 @@ impl fmt::Display for Afterwards {
         }
         if self.environment.is_some() {
             writeln!(f, "  then put the OVF environment into it")?;
+        }
+        for port in &self.ports {
+            writeln!(f, "  then {port}")?;
         }
         if self.power_on {
             writeln!(f, "  then power it on")?;
@@ -98,6 +105,10 @@ pub(super) async fn run(
         let set = finish(session, session.set_extra_config(entity, &options));
         steps.take(Step::InjectOvfEnv, &name, set).await?;
         after.has_ovf_env = true;
+    }
+    if !wanted.ports.is_empty() {
+        let connected = Box::pin(chosen::connect(session, entity, &wanted.ports));
+        steps.take(Step::ConnectPort, &name, connected).await?;
     }
     if wanted.power_on {
         let started = async {

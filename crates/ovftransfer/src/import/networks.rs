@@ -42,6 +42,12 @@ struct Known {
 }
 
 impl Networks {
+    /// The portgroup that a network of the descriptor will be, if it will be one.
+    pub(super) fn portgroup_of(&self, ovf: &str) -> Option<&Portgroup> {
+        let planned = self.planned.iter().find(|one| one.ovf == ovf)?;
+        self.known.get(&planned.network.as_ref()?.moref)?.portgroup.as_ref()
+    }
+
     /// The mapping, as the server wants it.
     pub(super) fn mappings(&self) -> Vec<(String, MoRef)> {
         let mapped = self.planned.iter().filter(|one| one.is_mapped);

@@ -158,6 +158,10 @@ impl Preflight<'_> {
             let change = "VirtualMachine.Config.AdvancedConfig";
             wanted.push((parent.clone(), change, "the folder"));
         }
+        if !request.ports.is_empty() {
+            let change = "VirtualMachine.Config.EditDevice";
+            wanted.push((parent.clone(), change, "the folder"));
+        }
         if request.power_on {
             let is_vapp = described.is_some_and(|described| described.parsed.is_virtual_app);
             let start = if is_vapp { "VApp.PowerOn" } else { "VirtualMachine.Interact.PowerOn" };

@@ -12,6 +12,7 @@ use ovftransfer::Event;
 use ovftransfer::NetworkMap;
 use ovftransfer::Observer;
 use ovftransfer::PortAspect;
+use ovftransfer::PortMap;
 use ovftransfer::Severity;
 use ovftransfer::Step;
 use ovftransfer::Verdict;
@@ -543,4 +544,104 @@ async fn every_machine_of_a_vapp_is_looked_at() {
         bad.sort_unstable();
         assert_eq!(bad, [("db", false), ("front", true)]);
     }
+}
+
+#[tokio::test]
+async fn a_card_gets_the_port_that_the_request_chooses() {
+    side_by_side(WIRES, async |wire| {
+        let ports = Ports::over(wire, vec![quirk("late", |quirk| quirk.conflict = true)]).await;
+        let with = |name: &str, network: &str, nic: &str, port: &str| {
+            let mut request = ports.request(name, network);
+            request.ports = vec![PortMap::new(nic, port)];
+            request
+        };
+        for (name, nic, key) in [("a", "1", "7"), ("b", "Network adapter 1", "9")] {
+            let mut request = with(name, "DPG0", nic, key);
+            (request.require_networks, request.power_on) = (true, true);
+            request.link_wait = Duration::from_secs(30);
+            let plan = request.clone().plan(&ports.world.server).await.unwrap();
+            let line = format!("then put {nic} on the port {key} of DPG0");
+            assert!(plan.to_string().contains(&line), "{plan}");
+            let report = ports.run(request).await.0.unwrap();
+            let found = port(&report.network[0]);
+            assert_eq!(found.connection.port_key.as_deref(), Some(key));
+            assert_eq!(not_good(found), [], "{found:?}");
+        }
+        // What is known before stops the plan, and what the package does not have.
+        for (network, nic, key, kind, words) in [
+            ("DPG0", "1", "7", ErrorKind::Refused, "the port 7 of DPG0 is taken by VirtualMachine"),
+            ("DPG0", "1", "999", ErrorKind::NotFound, "no port 999"),
+            ("DPG0", "1", "32", ErrorKind::Refused, "in another portgroup, DVS0-DVUplinks"),
+            ("DPG1", "1", "3", ErrorKind::Refused, "in another portgroup, DPG0"),
+            ("VM Network", "1", "3", ErrorKind::Refused, "not mapped to a portgroup"),
+            ("DPG0", "2", "3", ErrorKind::NotFound, "no network card"),
+        ] {
+            let error = ports.run(with("c", network, nic, key)).await.0.unwrap_err();
+            assert_eq!(error.kind(), kind, "{network} {nic} {key}: {}", error.chain());
+            assert!(error.chain().contains(words), "{network} {nic} {key}: {}", error.chain());
+            assert_eq!(ports.is_there("c"), None);
+        }
+        let mut twice = with("c", "DPG0", "1", "3");
+        twice.ports.push(PortMap::new("Network adapter 1", "4"));
+        let error = ports.run(twice).await.0.unwrap_err();
+        assert!(error.to_string().contains("named twice"), "{error}");
+        // What goes wrong with the port is found, as for any other.
+        let (outcome, warnings) = ports.run(with("late", "DPG0", "1", "11")).await;
+        assert_eq!(port(&outcome.unwrap().network[0]).connection.port_key.as_deref(), Some("11"));
+        assert!(warnings.iter().any(|one| one.contains("contends for")), "{warnings:?}");
+    })
+    .await;
+}
+
+/// The lease is over then, so the machine stays, on the port that the server chose.
+#[tokio::test]
+async fn a_port_that_is_taken_meanwhile_is_told_and_the_machine_stays() {
+    side_by_side(WIRES, async |wire| {
+        let ports = Ports::over(wire, Vec::new()).await;
+        let mut first = ports.request("first", "DPG0");
+        first.ports = vec![PortMap::new("1", "7")];
+        let mut second = ports.request("second", "DPG0");
+        second.ports = vec![PortMap::new("1", "7")];
+        let late = second.plan(&ports.world.server).await.unwrap();
+        ports.run(first).await.0.unwrap();
+        let error = late.start(options()).finish().await.unwrap_err();
+        let Error::AfterImport { step: Step::ConnectPort, name, .. } = &error else {
+            panic!("{}", error.chain())
+        };
+        assert_eq!((name.as_str(), error.kind()), ("second", ErrorKind::Refused));
+        assert!(error.chain().contains("imported and complete, but putting"), "{}", error.chain());
+        let machine = checked(&ports.world, "second").await;
+        assert!(port(&machine).is_good(), "{machine:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_card_of_a_vapp_is_named_with_its_machine() {
+    side_by_side(WIRES, async |wire| {
+        let ports = Ports::over(wire, Vec::new()).await;
+        let folder = ports.world.folder.path().join("shop");
+        fs::create_dir(&folder).unwrap();
+        let machines = ["db", "front"].map(|name| on(name, &["VM Network"]));
+        let package = Appliance::vapp("shop", machines.into()).write_folder(&folder).unwrap();
+        let request = |nic: &str| {
+            let package = Package::open(package.path()).unwrap();
+            let mut import = Import::new(package, "/DC0/host/Cluster0");
+            import.datastore = Some("datastore0".to_owned());
+            import.networks = vec![NetworkMap::new(None, "DPG0")];
+            import.ports = vec![PortMap::new(nic, "7")];
+            import
+        };
+        let error = ports.run(request("1")).await.0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.chain());
+        assert!(error.to_string().contains("MACHINE/1"), "{error}");
+        let report = ports.run(request("front/1")).await.0.unwrap();
+        let key = |name: &str| {
+            let machine = report.network.iter().find(|machine| machine.name == name).unwrap();
+            port(machine).connection.port_key.clone().unwrap()
+        };
+        assert_eq!(key("front"), "7");
+        assert_ne!(key("db"), "7");
+    })
+    .await;
 }
