@@ -156,7 +156,51 @@ fn settings_are_read() {
     let mac = setting.mac_management_policy.unwrap();
     assert_eq!((mac.allow_promiscuous, mac.mac_learning.unwrap().limit), (Some(true), Some(4096)));
     assert_eq!(setting.vni.unwrap().value, Some(5000));
-    assert!(setting.filter_policy.is_some());
+    let filters = setting.filter_policy.unwrap().to_json();
+    let expected = serde_json::json!({ "_typeName": "DvsFilterPolicy", "inherited": true });
+    assert_eq!(filters, expected);
+}
+
+#[test]
+fn what_counts_as_a_failure_is_read() {
+    let criteria = Object::untyped()
+        .with("inherited", true)
+        .with("checkSpeed", policy("minimum"))
+        .with("speed", policy("10"))
+        .with("checkErrorPercent", policy(true))
+        .with("percentage", policy(7_u32))
+        .with("checkBeacon", policy("false"));
+    let teaming = Object::untyped().with("failureCriteria", criteria);
+    let setting = Object::untyped().with("uplinkTeamingPolicy", teaming);
+    let setting = PortSetting::from_value(&setting.into());
+    let criteria = setting.uplink_teaming_policy.unwrap().failure_criteria.unwrap();
+    assert_eq!(criteria.check_speed.unwrap().value.as_deref(), Some("minimum"));
+    assert_eq!(criteria.speed_megabits_per_s.unwrap().value, Some(10));
+    assert_eq!(criteria.error_percent.unwrap().value, Some(7));
+    assert_eq!(criteria.check_error_percent.unwrap().value, Some(true));
+    assert_eq!(criteria.check_beacon.unwrap().value, Some(false));
+    assert!(criteria.check_duplex.is_none() && criteria.full_duplex.is_none());
+}
+
+#[test]
+fn values_that_are_not_known_are_shown_as_json() {
+    let rule = |number: u32| Object::new("DvsTrafficRule").with("sequence", number);
+    let value: Value = Object::new("DvsFilterPolicy")
+        .with("filterConfig", rule(1))
+        .with("filterConfig", rule(2))
+        .with("filterConfig", rule(3))
+        .with("by", MoRef::new("Folder", "group-1"))
+        .with("secret", crate::secret::Secret::new("hunter2"))
+        .into();
+    let rule =
+        |number: u32| serde_json::json!({ "_typeName": "DvsTrafficRule", "sequence": number });
+    let expected = serde_json::json!({
+        "_typeName": "DvsFilterPolicy",
+        "filterConfig": [rule(1), rule(2), rule(3)],
+        "by": "Folder:group-1",
+        "secret": null,
+    });
+    assert_eq!(value.to_json(), expected);
 }
 
 #[test]
