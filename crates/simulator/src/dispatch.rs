@@ -393,7 +393,11 @@ fn vm_call(world: &mut World, who: &Who, call: &Call) -> Result<Value, Fault> {
                     Some(other) if other != *this => {
                         return Err(inventory::duplicate_name(&name, &other));
                     }
-                    _ => world.vm_mut(this)?.name.clone_from(&name),
+                    _ => {
+                        let vm = world.vm_mut(this)?;
+                        vm.name.clone_from(&name);
+                        vm.touch();
+                    }
                 }
                 if let Some(vapp) = world.vapps.get_mut(&around.id) {
                     vapp.rename_child(this, &name);
@@ -442,6 +446,8 @@ fn power(world: &mut World, this: &Moref, on: bool) -> Result<Value, Fault> {
     }
     vm.powered_on = on;
     vm.guest_ip = None;
+    // A start writes into the configuration, too.
+    vm.touch();
     let devices = vm.devices.clone();
     if let Err(fault) = network::reattach(world, this, devices, !on) {
         world.vm_mut(this)?.powered_on = !on;
@@ -496,7 +502,9 @@ fn remove_snapshots(
     first: Option<&Moref>,
     with_children: bool,
 ) -> Result<Value, Fault> {
-    let snapshots = &mut world.vm_mut(vm)?.snapshots;
+    let known = world.vm_mut(vm)?;
+    known.touch();
+    let snapshots = &mut known.snapshots;
     let from = first.map_or(Some(0), |first| snapshots.iter().position(|one| one.moref == *first));
     let Some(from) = from else { return Ok(Value::Null) };
     let to = if with_children { snapshots.len() } else { from + 1 };

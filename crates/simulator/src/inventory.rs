@@ -272,6 +272,7 @@ pub(crate) fn unregister(world: &mut World, moref: &Moref) {
 pub(crate) fn mark_as_template(world: &mut World, moref: &Moref) -> Result<(), Fault> {
     let vm = world.vm_mut(moref)?;
     vm.is_template = true;
+    vm.touch();
     let pool = vm.pool.clone();
     world.objects.unlink(&pool, "vm", moref);
     world.refresh(&moref.id);
@@ -287,6 +288,7 @@ pub(crate) fn mark_as_machine(
 ) -> Result<(), Fault> {
     let vm = world.vm_mut(moref)?;
     vm.is_template = false;
+    vm.touch();
     vm.pool = pool.clone();
     let old = std::mem::replace(&mut vm.host, host);
     let at = |place: usize| world.hosts.get(place).map(|host| host.moref.clone());

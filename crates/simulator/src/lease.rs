@@ -23,7 +23,7 @@ use crate::object::Moref;
 use crate::scenario::{Direction, HostCondition};
 use crate::task;
 use crate::types;
-use crate::vm::{Vm, VmFile, unescape_name};
+use crate::vm::{Changed, Vm, VmFile, unescape_name};
 use crate::world::{Certificate, Lease, LeaseState, World};
 
 /// What a lease that is being prepared will cover.
@@ -547,6 +547,7 @@ pub(crate) fn make_vm(
         guest_ip: None,
         snapshots: Vec::new(),
         lease: None,
+        changed: Changed::now(),
     })
 }
 

@@ -243,6 +243,20 @@ impl Simulator {
         secrets
     }
 
+    /// Gives the configuration of the machines of this name another version and date, as a change by
+    /// somebody else does, whatever holds them.
+    pub fn touch(&self, name: &str) {
+        let mut world = lock(&self.vcenter.world);
+        let named: Vec<_> =
+            world.vms.values().filter(|vm| vm.name == name).map(|vm| vm.moref.clone()).collect();
+        for moref in named {
+            if let Ok(vm) = world.vm_mut(&moref) {
+                vm.touch();
+            }
+            world.refresh(&moref.id);
+        }
+    }
+
     /// Closes every session, as a vCenter that restarts does.  Leases go on until they time out.
     pub fn drop_sessions(&self) {
         let mut world = lock(&self.vcenter.world);

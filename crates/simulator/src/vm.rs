@@ -48,6 +48,22 @@ pub(crate) struct Vm {
     pub(crate) snapshots: Vec<Snapshot>,
     /// Id of the lease that holds it.
     pub(crate) lease: Option<String>,
+    /// Version and date of its configuration.
+    pub(crate) changed: Changed,
+}
+
+/// Version and date of a configuration: every change has its own, and a lease is none.
+#[derive(Clone, Debug)]
+pub(crate) struct Changed {
+    version: u64,
+    at: String,
+}
+
+impl Changed {
+    /// A configuration that is new.
+    pub(crate) fn now() -> Self {
+        Self { version: 1, at: clock::now() }
+    }
 }
 
 /// An image or the NVRAM of a machine.
@@ -78,8 +94,14 @@ pub(crate) struct Snapshot {
 }
 
 impl Vm {
+    /// Gives the configuration another version.
+    pub(crate) fn touch(&mut self) {
+        self.changed = Changed { version: self.changed.version + 1, at: clock::now() };
+    }
+
     /// Takes a snapshot of the machine as it is.
     pub(crate) fn take_snapshot(&mut self, moref: Moref, name: &str, description: &str) {
+        self.touch();
         self.snapshots.push(Snapshot {
             moref,
             name: name.to_owned(),
@@ -94,6 +116,7 @@ impl Vm {
 
     /// Takes the fields of a `VirtualMachineConfigSpec` that are in [`CHANGEABLE`].
     pub(crate) fn change(&mut self, spec: &Value) {
+        self.touch();
         for name in CHANGEABLE.into_iter().filter(|name| !spec[*name].is_null()) {
             if name != "extraConfig" {
                 self.spec[name] = spec[name].clone();
@@ -211,8 +234,8 @@ impl Vm {
         let spec = &self.spec;
         let cpus = spec["numCPUs"].as_i64().unwrap_or(1);
         json!({
-            "changeVersion": clock::now(),
-            "modified": clock::now(),
+            "changeVersion": format!("{}#{}", self.changed.at, self.changed.version),
+            "modified": self.changed.at,
             "name": escape_name(&self.name),
             "guestFullName": guest_full_name(self.guest_id()),
             "version": spec["version"].as_str().unwrap_or("vmx-19"),
