@@ -16,6 +16,7 @@ use crate::store::archive::PackageArchive;
 use crate::store::custom::PackageStore;
 use crate::store::file::Existing;
 use crate::store::file::FileDestination;
+use crate::store::file::KeptFile;
 use crate::store::file::blocking;
 use crate::store::file::partial_path;
 use crate::store::folder::PackageFolder;
@@ -124,10 +125,20 @@ impl Place {
         existing: Existing,
         spools: Option<PathBuf>,
     ) -> Result<Artefact, Error> {
+        self.create_again(existing, spools, Vec::new()).await
+    }
+
+    /// Takes the place in which a run was killed, after it had given these final names.
+    pub(crate) async fn create_again(
+        &self,
+        existing: Existing,
+        spools: Option<PathBuf>,
+        early: Vec<PathBuf>,
+    ) -> Result<Artefact, Error> {
         let (path, base) = (self.path.clone(), self.base.clone());
         Ok(match &self.output {
             Output::Folder(_) => {
-                Artefact::Folder(PackageFolder::create(path, base, existing).await?)
+                Artefact::Folder(PackageFolder::create(path, base, existing, early).await?)
             }
             Output::Archive(_) => {
                 Artefact::Archive(PackageArchive::create(path, spools, existing).await?)
@@ -179,6 +190,12 @@ impl Place {
             Output::Archive(_) => Some(self.path.parent().unwrap_or(Path::new("")).to_owned()),
             Output::Pipe(_) | Output::Store(_) => None,
         }
+    }
+
+    /// Whether files that are proven have names of their own here, under which another run finds
+    /// them.
+    pub(crate) const fn keeps_files(&self) -> bool {
+        matches!(self.output, Output::Folder(_))
     }
 
     /// The file that leads to the package: its descriptor or its archive.
@@ -269,6 +286,24 @@ impl Artefact {
             Self::Pipe(pipe) => (pipe.destination(file), pipe.spools().display().to_string()),
             Self::Store(store) => (store.destination(file), file.to_string()),
         }
+    }
+
+    /// The folders of this machine that were made for the package, the outermost first.
+    pub(crate) fn made(&self) -> &[PathBuf] {
+        match self {
+            Self::Archive(archive) => archive.made(),
+            Self::Folder(folder) => folder.made(),
+            Self::Pipe(_) | Self::Store(_) => &[],
+        }
+    }
+
+    /// A file that has been proven by an earlier run, under its `.partial` name, and where it is;
+    /// none where such files have no names.
+    pub(crate) fn kept(&self, file: &FileName) -> Option<(KeptFile, PathBuf)> {
+        let Self::Folder(folder) = self else { return None };
+        let path = folder.path(file);
+        let partial = partial_path(&path);
+        Some((KeptFile::new(path, folder.existing()), partial))
     }
 
     /// The order of the files in the package, which is that of its references.

@@ -60,6 +60,14 @@ pub enum Event {
         /// Whether the server's manifest agreed too.
         by_server: bool,
     },
+    /// A file need not move: an earlier run, which was killed, has fetched and proven it, and it is
+    /// still the same.
+    FileKept {
+        /// The file.
+        file: FileName,
+        /// Its size in bytes.
+        bytes: u64,
+    },
     /// The server prepares the machine.
     LeaseInitializing {
         /// Whole percent, 0 to 100, as the server gives it.

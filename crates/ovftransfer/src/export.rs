@@ -2,7 +2,9 @@
 
 mod describe;
 mod preflight;
+mod resume;
 mod running;
+mod source;
 mod subject;
 mod temporary;
 
@@ -14,6 +16,7 @@ use std::time::SystemTime;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::certificate::SigningKey;
 
+use self::resume::Earlier;
 use self::running::Running;
 use self::subject::Subject;
 use crate::artefact::Output;
@@ -60,6 +63,15 @@ pub struct Export {
     /// Where files of an archive wait for their place; `None` is beside the archive, or the
     /// system's folder for temporary files if the archive goes into a pipe.
     pub spool_dir: Option<PathBuf>,
+    /// Whether the export goes on where a run of the same export was killed.
+    ///
+    /// Into a folder, disks that the run had proven are not fetched again if the source is provably
+    /// the same: the same snapshot, or a machine that is off and has not changed.  They are read
+    /// again and compared.  An archive begins from the start, and so does everything without this.
+    pub resume: bool,
+    /// Where the journal of an export is kept that goes into a pipe or a store; `None` keeps none.
+    /// That of another lies beside its package.
+    pub journal_dir: Option<PathBuf>,
 }
 
 impl Export {
@@ -79,6 +91,8 @@ impl Export {
             options: Vec::new(),
             lease_per_disk: false,
             spool_dir: None,
+            resume: true,
+            journal_dir: None,
         }
     }
 
@@ -93,10 +107,15 @@ impl Export {
         let subject = Subject::find(server, &self.source, snapshot, live).await?;
         check_options(server, &self.options).await?;
         let place = Place::resolve(self.destination.clone(), subject.name());
-        place.check(self.existing()).await?;
-        let mut findings = preflight::look(server, &subject, &place).await?;
+        let earlier = Earlier::look(&place, server, &subject, self.resume).await?;
+        // Names that a killed run has given are taken back, and looked at then.
+        if !earlier.as_ref().is_some_and(Earlier::is_publishing) {
+            place.check(self.existing()).await?;
+        }
+        let is_held = earlier.as_ref().is_some_and(Earlier::may_hold);
+        let mut findings = preflight::look(server, &subject, &place, is_held).await?;
         findings.extend(self.signing_key.as_deref().and_then(key_finding));
-        Ok(ExportPlan { server: server.clone(), request: self, subject, place, findings })
+        Ok(ExportPlan { server: server.clone(), request: self, subject, place, findings, earlier })
     }
 
     const fn existing(&self) -> Existing {
@@ -136,6 +155,8 @@ pub struct ExportPlan {
     subject: Subject,
     place: Place,
     findings: Vec<Finding>,
+    /// A run of the same export that was killed.
+    earlier: Option<Earlier>,
 }
 
 impl fmt::Display for ExportPlan {
@@ -145,6 +166,9 @@ impl fmt::Display for ExportPlan {
             write!(f, ", snapshot {snapshot}")?;
         }
         writeln!(f, "\n  to {}", self.place)?;
+        if let Some(earlier) = &self.earlier {
+            writeln!(f, "  {}", earlier.told())?;
+        }
         if let Subject::Live(_) = self.subject {
             writeln!(f, "  by a snapshot that is made for it and removed after it")?;
         }

@@ -5,6 +5,7 @@ mod chosen;
 mod converting;
 mod descriptor;
 mod disks;
+mod earlier;
 mod environment;
 mod in_order;
 mod networks;
@@ -134,6 +135,9 @@ pub struct Import {
     /// file holds until its size is known, if the package can be read once only; `None` takes the
     /// system's for temporary files.
     pub spool_dir: Option<PathBuf>,
+    /// Where the journal is kept while the import runs, by which `reap` finds what is left if it is
+    /// killed; `None` keeps none.
+    pub journal_dir: Option<PathBuf>,
 }
 
 /// One network of the server for one network of the descriptor, or for all of them.
@@ -206,6 +210,7 @@ impl Import {
             wait_for_ip: None,
             template: false,
             spool_dir: None,
+            journal_dir: None,
         }
     }
 
@@ -278,7 +283,7 @@ impl Import {
         preflight.device_hosts();
         let environment = preflight.environment(described.as_ref());
         preflight.findings.extend(described.iter().flat_map(Described::notes));
-        let findings = std::mem::take(&mut preflight.findings);
+        let mut findings = std::mem::take(&mut preflight.findings);
         let spec = match &self.annotation {
             Some(text) => spec.with_annotation(text),
             None => spec,
@@ -297,6 +302,10 @@ impl Import {
         };
         drop(sent);
         let spool_dir = self.spool_dir();
+        let final_name = afterwards.replace.as_ref().map(|old| old.name.clone());
+        let final_name = final_name.or_else(|| spec.entity_name()).unwrap_or_default();
+        let folder = self.journal_dir.as_deref();
+        let stale = earlier::look(server, folder, &place, &final_name, &mut findings).await;
         let (server, package, policy) = (server.clone(), self.package, self.signature);
         Ok(ImportPlan {
             server,
@@ -310,6 +319,8 @@ impl Import {
             findings,
             afterwards,
             spool_dir,
+            journal_dir: self.journal_dir,
+            stale,
         })
     }
 
@@ -419,6 +430,9 @@ pub struct ImportPlan {
     findings: Vec<Finding>,
     afterwards: Afterwards,
     spool_dir: PathBuf,
+    journal_dir: Option<PathBuf>,
+    /// Journals of runs of the same import that were killed, and of which nothing is left.
+    stale: Vec<PathBuf>,
 }
 
 impl fmt::Display for ImportPlan {

@@ -79,8 +79,11 @@ pub struct FileReport {
     pub by_package: bool,
     /// Whether the server's manifest agreed in size and digest.
     pub by_server: bool,
-    /// Tries that it took; 1 if all went well.
+    /// Tries that it took; 1 if all went well, 0 if it did not move as it was kept.
     pub attempts: u32,
+    /// Whether an earlier run of the same export, which was killed, had fetched and proven it; it was
+    /// read again and compared, but not fetched.
+    pub kept: bool,
     /// From its first try to its last byte.
     pub took: Duration,
     /// How the disk that was sent was made, if the package has it in another format.  Size and
@@ -89,10 +92,10 @@ pub struct FileReport {
 }
 
 impl Report {
-    /// Bytes that moved.
+    /// Bytes that moved; those of files that were kept did not.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().filter(|file| !file.kept).map(|file| file.bytes).sum()
     }
 }
 
@@ -116,6 +119,7 @@ impl FileReport {
             by_package: moved.proof.by_package(),
             by_server: moved.proof.by_server(),
             attempts: moved.attempts,
+            kept: moved.attempts == 0,
             took: moved.took,
             conversion: moved.conversion.clone(),
         }

@@ -36,6 +36,8 @@ use crate::error::Severity;
 use crate::event::Event;
 use crate::event::Observer;
 use crate::governor::Governor;
+use crate::journal::Journal;
+use crate::journal::record::ServerNote;
 use crate::lease::LeaseApi;
 use crate::sabotage;
 use crate::sabotage::Defect;
@@ -53,6 +55,7 @@ pub struct Server {
     session: Session,
     transport: Arc<dyn Transport>,
     trust: Trust,
+    user: Arc<str>,
 }
 
 impl Server {
@@ -92,7 +95,7 @@ impl Server {
             Session::connect_with(Arc::clone(&transport), endpoint, trust.clone(), wire);
         let session = connecting.await?;
         session.login(username, &password).await?;
-        Ok(Self { session, transport, trust })
+        Ok(Self { session, transport, trust, user: Arc::from(username) })
     }
 
     /// Logs out.  A server that does not answer within a few seconds is left to its idle timeout.
@@ -106,6 +109,15 @@ impl Server {
 
     pub(crate) const fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// What a journal says of it.
+    pub(crate) fn note(&self) -> ServerNote {
+        ServerNote {
+            endpoint: self.session.endpoint().to_string(),
+            instance_uuid: self.session.about().instance_uuid.clone(),
+            user: self.user.to_string(),
+        }
     }
 
     /// Takes a lease by `take` and begins to follow it.
@@ -201,6 +213,7 @@ impl Options {
             verification: self.verification,
             stall: self.stall,
             repeats: Repeats::Freely,
+            journal: Journal::default(),
             leftovers: Arc::default(),
         }
     }

@@ -33,6 +33,9 @@ use crate::inspect::DiskCheck;
 use crate::inspect::Inspect;
 use crate::inspect::Inspection;
 use crate::inspect::Position;
+use crate::journal::Journal;
+use crate::journal::record;
+use crate::journal::record::Record;
 use crate::kind::Conversion;
 use crate::lease::Lease;
 use crate::lease::LeaseApi;
@@ -122,6 +125,8 @@ pub(crate) struct Shared {
     pub(crate) verification: Verification,
     pub(crate) stall: Duration,
     pub(crate) repeats: Repeats,
+    /// Where it is written down that a file is proven.
+    pub(crate) journal: Journal,
     /// What could not be removed, for the answer to a cancellation.
     pub(crate) leftovers: Arc<Mutex<Vec<String>>>,
 }
@@ -495,7 +500,12 @@ impl Job {
         });
         let Self { key, host, conversion, .. } = self;
         let (digests, disk) = (seen.digests, seen.disk);
-        Ok(Moved { key, host, proof, digests, disk, entry, sink, attempts, took, conversion })
+        let moved =
+            Moved { key, host, proof, digests, disk, entry, sink, attempts, took, conversion };
+        if shared.journal.is_kept() {
+            shared.journal.note(Record::Proven(Box::new(record_of(&moved)))).await;
+        }
+        Ok(moved)
     }
 
     /// Asks for the server's manifest until it proves the file, or it is clear that it does not.
@@ -566,6 +576,21 @@ impl Job {
                 return Err(Error::Cancelled);
             }
         }
+    }
+}
+
+/// What a journal says of a file that is proven.
+fn record_of(moved: &Moved) -> record::Proven {
+    record::Proven {
+        file: moved.proof.file().to_string(),
+        key: moved.key.as_str().to_owned(),
+        host: moved.host.clone(),
+        bytes: moved.proof.bytes(),
+        digests: record::digests_of(&moved.digests),
+        is_disk: moved.disk.is_some(),
+        capacity_bytes: moved.disk.as_ref().map(|disk| disk.capacity_bytes()),
+        by_server: moved.proof.by_server(),
+        entry: moved.entry.as_ref().map(record::Entry::from),
     }
 }
 

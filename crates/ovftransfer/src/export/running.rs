@@ -7,6 +7,7 @@ use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
 use ovftransfer_vim::inventory::VmFacts;
 use ovftransfer_vim::lease::LeaseDevice;
+use ovftransfer_vim::lease::LeaseManifestEntry;
 use ovftransfer_vim::ovf::DescriptorParams;
 use ovftransfer_vim::value::MoRef;
 use ovftransfer_vmdk::VmdkError;
@@ -19,6 +20,10 @@ use super::describe::add;
 use super::describe::check_described;
 use super::describe::in_order;
 use super::describe::small_file;
+use super::resume;
+use super::resume::Earlier;
+use super::resume::Prepared;
+use super::source::identity;
 use super::subject::Subject;
 use super::temporary::TemporarySnapshot;
 use crate::artefact::Artefact;
@@ -26,11 +31,16 @@ use crate::devices;
 use crate::devices::Exported;
 use crate::devices::Selection;
 use crate::error::Error;
+use crate::event::Event;
 use crate::hosts;
 use crate::inspect::DiskCheck;
 use crate::inspect::Hasher;
 use crate::inspect::Inspect;
+use crate::inspect::Inspection;
 use crate::inspect::Position;
+use crate::journal::Journal;
+use crate::journal::history::sha256_of;
+use crate::journal::record::Record;
 use crate::lease::Lease;
 use crate::lease::LeaseApi;
 use crate::meter::FileMeter;
@@ -41,47 +51,68 @@ use crate::server::Options;
 use crate::server::server_algorithm;
 use crate::server::warn;
 use crate::server::warn_of;
+use crate::settle::Asked;
 use crate::store::papers::Papers;
 use crate::transfer::Job;
 use crate::transfer::Moved;
+use crate::transfer::Shared;
 use crate::transfer::discard;
 use crate::transfer::move_all;
 use crate::transfer::run;
 use crate::verify::Promise;
+use crate::verify::Verification;
+use crate::verify::Verified;
 
 /// An export that runs.
 pub(super) struct Running {
-    plan: ExportPlan,
-    options: Options,
+    pub(super) plan: ExportPlan,
+    pub(super) options: Options,
     meter: Arc<Meter>,
+    journal: Journal,
 }
 
 impl Running {
-    pub(super) const fn new(plan: ExportPlan, options: Options, meter: Arc<Meter>) -> Self {
-        Self { plan, options, meter }
+    pub(super) fn new(plan: ExportPlan, options: Options, meter: Arc<Meter>) -> Self {
+        Self { plan, options, meter, journal: Journal::default() }
     }
 
-    pub(super) async fn run(self, cancel: CancellationToken) -> Result<Report, Error> {
+    pub(super) async fn run(mut self, cancel: CancellationToken) -> Result<Report, Error> {
         let started = Instant::now();
-        let (plan, request) = (&self.plan, &self.plan.request);
-        plan.check()?;
-        warn_of(&self.options, plan.findings());
-        let artefact = plan.place.create(request.existing(), request.spool_dir.clone()).await?;
-        let exported = match &plan.subject {
-            Subject::Live(facts) => self.by_snapshot(facts, &artefact, &cancel).await,
-            Subject::Machine(_) | Subject::Snapshot(..) | Subject::Vapp(_) => {
-                self.lease_and_move(None, &artefact, &cancel).await
-            }
-        };
-        let Exporting { leases, moved, streamed, .. } = match exported {
-            Ok(exported) => exported,
+        self.plan.check()?;
+        warn_of(&self.options, self.plan.findings());
+        if let Some(earlier) = self.plan.earlier.as_ref().filter(|one| one.is_published()) {
+            return resume::finish(&self, earlier, started).await;
+        }
+        let artefact = self.take_place().await?;
+        let prepared = match resume::prepare(&self, &artefact, &cancel).await {
+            Ok(prepared) => prepared,
             Err(error) => {
                 artefact.discard().await;
                 return Err(error);
             }
         };
+        self.journal = prepared.journal.clone();
+        self.options.observer = self.journal.observing(Arc::clone(&self.options.observer));
+        let plan = &self.plan;
+        let exported = match &plan.subject {
+            Subject::Live(facts) => self.by_snapshot(facts, prepared, &artefact, &cancel).await,
+            Subject::Machine(_) | Subject::Snapshot(..) | Subject::Vapp(_) => {
+                self.lease_and_move(None, prepared, &artefact, &cancel).await
+            }
+        };
+        let Exporting { leases, moved, streamed, .. } = match exported {
+            Ok(exported) => exported,
+            Err(error) => {
+                self.close(Some(&error)).await;
+                artefact.discard().await;
+                return Err(error);
+            }
+        };
         let files = report::files(&moved, &self.meter);
-        let package = artefact.publish(moved.into_iter().map(Into::into).collect()).await?;
+        self.journal.note(Record::Publishing).await;
+        let published = artefact.publish(moved.into_iter().map(Into::into).collect()).await;
+        self.close(published.as_ref().err()).await;
+        let package = published?;
         Ok(Report {
             name: plan.subject.name().to_owned(),
             entity: plan.subject.entity().clone(),
@@ -97,18 +128,38 @@ impl Running {
         })
     }
 
+    async fn take_place(&self) -> Result<Artefact, Error> {
+        let (plan, request) = (&self.plan, &self.plan.request);
+        let early = plan.earlier.as_ref().map(Earlier::published_early).unwrap_or_default();
+        plan.place.create_again(request.existing(), request.spool_dir.clone(), early).await
+    }
+
+    /// Removes the journal, unless there is something that it must tell.
+    async fn close(&self, error: Option<&Error>) {
+        if let Some(message) = self.journal.close(error).await {
+            warn(&self.options, message);
+        }
+    }
+
     /// Exports by a snapshot that is made for it, and removed whatever becomes of it.
     async fn by_snapshot(
         &self,
         facts: &VmFacts,
+        mut prepared: Prepared,
         artefact: &Artefact,
         cancel: &CancellationToken,
     ) -> Result<Exporting, Error> {
-        let session = self.plan.server.session();
-        let temporary = TemporarySnapshot::take(session, &facts.vm, &facts.name, cancel).await?;
+        let (session, journal) = (self.plan.server.session(), &self.journal);
+        let temporary = match prepared.snapshot.take() {
+            Some(found) => found,
+            None => {
+                let (vm, name) = (&facts.vm, &facts.name);
+                TemporarySnapshot::take(session, vm, name, journal, cancel).await?
+            }
+        };
         let snapshot = temporary.moref().clone();
-        let exported = self.lease_and_move(Some(&snapshot), artefact, cancel).await;
-        match (temporary.remove().await, exported) {
+        let exported = self.lease_and_move(Some(&snapshot), prepared, artefact, cancel).await;
+        match (temporary.remove(&facts.name, journal).await, exported) {
             (Ok(()), exported) => exported,
             (Err(left_behind), Err(Error::Cancelled)) => {
                 Err(Error::CancelledUnclean { left_behind })
@@ -125,12 +176,13 @@ impl Running {
     async fn lease_and_move(
         &self,
         temporary: Option<&MoRef>,
+        prepared: Prepared,
         artefact: &Artefact,
         cancel: &CancellationToken,
     ) -> Result<Exporting, Error> {
         let plan = &self.plan;
         let snapshot = temporary.or_else(|| plan.subject.snapshot());
-        let mut exporting = Exporting::new();
+        let mut exporting = Exporting::new(prepared);
         loop {
             match self.under_lease(snapshot, &mut exporting, artefact, cancel).await {
                 Ok(()) if exporting.is_complete() => return Ok(exporting),
@@ -152,15 +204,22 @@ impl Running {
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
         let plan = &self.plan;
+        let (session, entity) = (plan.server.session(), plan.subject.entity());
+        let asked = Asked::begin(session, &self.journal, entity).await;
         let api = plan.server.hold(plan.subject.take_lease(&plan.server, snapshot), cancel).await?;
-        exporting.leases.push(api.name());
-        let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(cancel).await?;
+        self.journal.lease_is_held();
+        let name = api.name();
+        exporting.leases.push(name.clone());
+        let lease = Lease::new(api, Arc::clone(&self.options.observer));
+        let (lease, _) = tokio::join!(lease.ready(cancel), asked.note_task(&name, None));
+        let lease = lease?;
         let offered = lease.info().devices.clone();
         let so_far = &mut *exporting;
         let moved = run(lease, &self.meter, cancel, |api, scope| async move {
             self.work(&offered, snapshot, so_far, artefact, &api, &scope).await
         })
         .await?;
+        self.journal.note(Record::LeaseEnded).await;
         exporting.moved.extend(moved);
         let order = &exporting.order;
         exporting.moved.sort_by_key(|one| order.iter().position(|file| file == one.proof.file()));
@@ -205,6 +264,7 @@ impl Running {
                 let weight_bytes = self.weight_of(exported);
                 exporting.meters.push(self.meter.add_file(&exported.file, weight_bytes));
             }
+            self.adopt(exporting, snapshot, lease).await;
         }
         let batch = exporting.next_batch(request.lease_per_disk);
         let hosts = batch.iter().map(|(file, _)| devices::same(file, offered));
@@ -221,7 +281,8 @@ impl Running {
         // The largest first: it decides when all are done.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.meter.weight_bytes()));
         let lanes = jobs.into_iter().map(|job| vec![job]).collect();
-        let moved = move_all(lanes, lease, &self.options.shared(), scope).await;
+        let shared = Shared { journal: self.journal.clone(), ..self.options.shared() };
+        let moved = move_all(lanes, lease, &shared, scope).await;
         let moved =
             moved.map_err(|error| self.blame_lease_of_several(error, offered, exporting))?;
         exporting.streamed = Instant::now();
@@ -246,6 +307,48 @@ impl Running {
             described => {
                 discard(moved).await;
                 Err(described.err().unwrap_or(Error::Cancelled))
+            }
+        }
+    }
+
+    /// Takes over the files that an earlier run has proven, if the machine is still what it was now
+    /// that the lease holds it; and writes down what the other files will be of.
+    async fn adopt(
+        &self,
+        exporting: &mut Exporting,
+        snapshot: Option<&MoRef>,
+        lease: &Arc<dyn LeaseApi>,
+    ) {
+        if !self.plan.place.keeps_files() {
+            return;
+        }
+        let now = identity(&self.plan.server, &self.plan.subject, snapshot).await;
+        let kept = std::mem::take(&mut exporting.kept);
+        self.journal.has_files(false);
+        let is_same = now.is_some() && now == exporting.identity;
+        if !is_same || kept.is_empty() {
+            self.journal.note(Record::Source { identity: now }).await;
+        }
+        let files = exporting.chosen.iter().map(|one| one.file.to_string()).collect();
+        self.journal.note(Record::Writing { files }).await;
+        let said = match kept.is_empty() {
+            true => Vec::new(),
+            // What it does not say before the files move, it does not contradict.
+            false => lease.manifest().await.unwrap_or_default(),
+        };
+        for one in kept {
+            let place = exporting.chosen.iter().position(|chosen| {
+                chosen.file == *one.proof.file() && chosen.device.key == one.key
+            });
+            match place.filter(|_| is_same && agrees(&one, &said)) {
+                Some(place) => {
+                    let meter = &exporting.meters[place];
+                    meter.set_position(meter.weight_bytes());
+                    let (file, bytes) = (one.proof.file().clone(), one.proof.bytes());
+                    self.options.observer.observe(&Event::FileKept { file, bytes });
+                    exporting.moved.push(one);
+                }
+                None => discard(vec![one]).await,
             }
         }
     }
@@ -354,8 +457,22 @@ impl Running {
         if let Some(key) = &plan.request.signing_key {
             papers = papers.sign(key, algorithm)?;
         }
+        if plan.place.keeps_files() {
+            let named = |(name, bytes): &(FileName, Vec<u8>)| (name.to_string(), sha256_of(bytes));
+            let papers = papers.files().map(named).collect();
+            self.journal.note(Record::Staged { papers }).await;
+        }
         artefact.stage(papers).await
     }
+}
+
+/// Whether the manifest of a lease, as far as it says anything, agrees with a file of an earlier run.
+fn agrees(kept: &Moved, said: &[LeaseManifestEntry]) -> bool {
+    let seen = Inspection { digests: kept.digests.clone(), disk: None };
+    let (file, bytes) = (kept.proof.file(), kept.proof.bytes());
+    said.iter().filter(|entry| entry.key == kept.key).all(|entry| {
+        Verified::check(file, bytes, &seen, None, Some(entry), Verification::Prefer).is_ok()
+    })
 }
 
 /// What an export has done so far.
@@ -363,6 +480,10 @@ struct Exporting {
     leases: Vec<String>,
     /// The files of the package, in the server's order.
     chosen: Vec<Exported>,
+    /// What an earlier run has proven, until it is known whether it is of use.
+    kept: Vec<Moved>,
+    /// What that was of.
+    identity: Option<String>,
     /// Their counters.
     meters: Vec<Arc<FileMeter>>,
     moved: Vec<Moved>,
@@ -373,10 +494,12 @@ struct Exporting {
 }
 
 impl Exporting {
-    fn new() -> Self {
+    fn new(prepared: Prepared) -> Self {
         Self {
             leases: Vec::new(),
             chosen: Vec::new(),
+            kept: prepared.kept,
+            identity: prepared.identity,
             meters: Vec::new(),
             moved: Vec::new(),
             order: Vec::new(),

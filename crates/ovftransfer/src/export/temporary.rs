@@ -1,6 +1,9 @@
 //! The snapshot that is made for the export of a machine that runs.
 
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use ovftransfer_vim::Session;
 use ovftransfer_vim::VimError;
@@ -8,16 +11,19 @@ use ovftransfer_vim::machine::SnapshotParams;
 use ovftransfer_vim::task::TaskState;
 use ovftransfer_vim::value::MoRef;
 use ovftransfer_vim::value::Value;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::journal::Journal;
+use crate::journal::history::SnapshotNote;
+use crate::journal::record::Record;
+use crate::settle::remove_snapshot;
 
 /// A snapshot that is there for one export only.
 #[derive(Debug)]
 pub(super) struct TemporarySnapshot {
     session: Session,
-    machine: String,
+    name: String,
     moref: MoRef,
 }
 
@@ -32,31 +38,52 @@ impl TemporarySnapshot {
         session: &Session,
         vm: &MoRef,
         machine: &str,
+        journal: &Journal,
         cancel: &CancellationToken,
     ) -> Result<Self, Error> {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
+        let name = unique_name();
+        journal.note(Record::SnapshotWanted { vm: vm.into(), name: name.clone() }).await;
         let params = SnapshotParams {
-            name: NAME.to_owned(),
+            name: name.clone(),
             description: Some(DESCRIPTION.to_owned()),
             ..SnapshotParams::default()
         };
-        let task = session.create_snapshot(vm, &params).await?;
+        let task = match session.create_snapshot(vm, &params).await {
+            Ok(task) => task,
+            Err(error) => {
+                if error.fault().is_some() {
+                    journal.note(Record::SnapshotGone).await;
+                }
+                return Err(error.into());
+            }
+        };
+        journal.note(Record::SnapshotTask { task: (&task).into() }).await;
         let made = session.watch_task(&task).finished();
         let made = match cancel.run_until_cancelled(made).await {
-            Some(made) => made?,
+            Some(Ok(made)) => made,
+            Some(Err(error)) => {
+                if error.fault().is_some() {
+                    journal.note(Record::SnapshotGone).await;
+                }
+                return Err(error.into());
+            }
             None => {
                 // The server may be past the point where it can stop: what counts is how it ends.
                 let _may_be_too_late = session.cancel_task(&task).await;
                 let ended = tokio::time::timeout(END_WAIT, session.watch_task(&task).finished());
                 match ended.await {
                     Ok(Ok(made)) => made,
-                    Ok(Err(VimError::Fault { .. })) => return Err(Error::Cancelled),
+                    Ok(Err(VimError::Fault { .. })) => {
+                        journal.note(Record::SnapshotGone).await;
+                        return Err(Error::Cancelled);
+                    }
                     Ok(Err(_)) | Err(_) => {
                         return Err(Error::CancelledUnclean {
                             left_behind: format!(
-                                "{machine} may have a snapshot {NAME:?}; remove it"
+                                "{machine} may have a snapshot {name:?}; remove it"
                             ),
                         });
                     }
@@ -69,11 +96,12 @@ impl TemporarySnapshot {
             let problem = format!("it did not say which snapshot of {machine} it made");
             return Err(Error::Refused { problem });
         };
-        let this = Self { session: session.clone(), machine: machine.to_owned(), moref };
+        journal.note(Record::Snapshot { snapshot: (&moref).into() }).await;
+        let this = Self { session: session.clone(), name, moref };
         if !cancel.is_cancelled() {
             return Ok(this);
         }
-        match this.remove().await {
+        match this.remove(machine, journal).await {
             Ok(()) => Err(Error::Cancelled),
             Err(left_behind) => Err(Error::CancelledUnclean { left_behind }),
         }
@@ -84,53 +112,40 @@ impl TemporarySnapshot {
         &self.moref
     }
 
+    /// The snapshot that a killed run of the same export has made.
+    pub(super) fn found(session: &Session, note: SnapshotNote, moref: MoRef) -> Self {
+        Self { session: session.clone(), name: note.name, moref }
+    }
+
     /// Removes it; waits until the disks are consolidated.
     ///
     /// The error is a sentence that says what is left and what to do.
-    pub(super) async fn remove(self) -> Result<(), String> {
-        let deadline = Instant::now() + REMOVAL_WAIT;
-        let removed = tokio::time::timeout_at(deadline, async {
-            loop {
-                match self.remove_once().await {
-                    // The lease has just ended, and the server may still be busy with that.
-                    Err(error) if is_busy(&error) => tokio::time::sleep(BUSY_PAUSE).await,
-                    outcome => return outcome,
-                }
+    pub(super) async fn remove(self, machine: &str, journal: &Journal) -> Result<(), String> {
+        match remove_snapshot(&self.session, &self.moref).await {
+            Ok(()) => {
+                journal.note(Record::SnapshotGone).await;
+                Ok(())
             }
-        });
-        let reason = match removed.await {
-            Ok(Ok(())) => return Ok(()),
-            // Somebody else was faster.
-            Ok(Err(error)) if error.fault().is_some_and(|f| f.is("ManagedObjectNotFound")) => {
-                return Ok(());
+            Err(reason) => {
+                let name = &self.name;
+                Err(format!("{machine} may still have the snapshot {name:?} ({reason}); remove it"))
             }
-            Ok(Err(error)) => Error::from(error).chain(),
-            Err(_) => "it takes too long".to_owned(),
-        };
-        let machine = &self.machine;
-        Err(format!("{machine} may still have the snapshot {NAME:?} ({reason}); remove it"))
-    }
-
-    async fn remove_once(&self) -> Result<(), VimError> {
-        let task = self.session.remove_snapshot(&self.moref, false).await?;
-        self.session.watch_task(&task).finished().await.map(drop)
+        }
     }
 }
 
-fn is_busy(error: &VimError) -> bool {
-    error.fault().is_some_and(|fault| fault.is("TaskInProgress"))
+/// A name that no other snapshot has: whoever cleans up after a killed run knows it by that.
+fn unique_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{NAME}-{:x}-{:x}-{count:x}", since_1970.as_millis(), std::process::id())
 }
 
-/// What people see in the list of snapshots while the export runs.
+/// What the name begins with that people see in the list of snapshots while the export runs.
 const NAME: &str = "ovftransfer-export";
 
 const DESCRIPTION: &str = "Made for an export; is removed when that ends.";
 
 /// How long a snapshot that was cancelled may take to be made or not.
 const END_WAIT: Duration = Duration::from_secs(60);
-
-/// How long a removal may take: the disks of a busy machine have grown meanwhile.
-const REMOVAL_WAIT: Duration = Duration::from_secs(30 * 60);
-
-/// The pause before a busy machine is asked again.
-const BUSY_PAUSE: Duration = Duration::from_secs(2);

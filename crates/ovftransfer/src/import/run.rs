@@ -28,11 +28,14 @@ use crate::import::converting::Converted;
 use crate::import::converting::Converter;
 use crate::import::converting::Origin;
 use crate::import::disks::SPOOLS_AT_ONCE;
+use crate::import::earlier;
 use crate::import::package::PlannedFile;
 use crate::import::ports;
 use crate::inspect::DiskCheck;
 use crate::inspect::Inspect;
 use crate::inspect::Position;
+use crate::journal::Journal;
+use crate::journal::record::Record;
 use crate::kind::Conversion;
 use crate::lease::Lease;
 use crate::lease::LeaseApi;
@@ -42,7 +45,9 @@ use crate::report;
 use crate::report::Report;
 use crate::server::Options;
 use crate::server::server_algorithm;
+use crate::server::warn;
 use crate::server::warn_of;
+use crate::settle::Asked;
 use crate::store::ByteStream;
 use crate::store::Source;
 use crate::store::device::DeviceDestination;
@@ -64,27 +69,17 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) async fn run(self, cancel: CancellationToken) -> Result<Report, Error> {
+    pub(super) async fn run(mut self, cancel: CancellationToken) -> Result<Report, Error> {
         let started = Instant::now();
         self.plan.check()?;
         warn_of(&self.options, self.plan.findings());
-        let api = self.plan.server.hold(self.plan.take_lease(), &cancel).await?;
-        let lease_name = api.name();
-        let lease = Lease::new(api, Arc::clone(&self.options.observer)).ready(&cancel).await?;
-        let info = lease.info().clone();
-        let (this, offered) = (&self, &info);
-        let moved = run(lease, &self.meter, &cancel, |api, scope| async move {
-            let entity = entity_of(offered)?;
-            let moved = this.work(offered, &api, &scope).await?;
-            match Box::pin(ports::prove(&this.plan, entity, &scope)).await {
-                Ok(()) => Ok(moved),
-                Err(error) => {
-                    discard(moved).await;
-                    Err(error)
-                }
-            }
-        })
-        .await?;
+        let journal = earlier::begin(&self.plan, &self.options).await;
+        self.options.observer = journal.observing(Arc::clone(&self.options.observer));
+        let uploaded = self.under_lease(&journal, &cancel).await;
+        if let Some(message) = journal.close(uploaded.as_ref().err()).await {
+            warn(&self.options, message);
+        }
+        let (lease_name, info, moved) = uploaded?;
         let streamed = started.elapsed();
         let files = report::files(&moved, &self.meter);
         for file in moved {
@@ -107,6 +102,44 @@ impl Running {
             beats: self.meter.beats(),
             took,
         })
+    }
+
+    /// Everything that happens under the lease.
+    async fn under_lease(
+        &self,
+        journal: &Journal,
+        cancel: &CancellationToken,
+    ) -> Result<(String, LeaseInfo, Vec<Moved>), Error> {
+        let (server, pool) = (&self.plan.server, &self.plan.place.pool);
+        let asked = Asked::begin(server.session(), journal, pool).await;
+        let api = server.hold(self.plan.take_lease(), cancel).await?;
+        journal.lease_is_held();
+        let name = api.name();
+        let lease = Lease::new(api, Arc::clone(&self.options.observer));
+        let (lease, is_noted) = tokio::join!(lease.ready(cancel), asked.note_task(&name, None));
+        let lease = lease?;
+        let info = lease.info().clone();
+        let (offered, asked, lease_name) = (&info, &asked, &name);
+        let moved = run(lease, &self.meter, cancel, |api, scope| async move {
+            let entity = entity_of(offered)?;
+            earlier::note_entity(journal, &self.plan, entity).await;
+            if !is_noted {
+                asked.note_task(lease_name, Some(entity)).await;
+            }
+            let moved = self.work(offered, &api, &scope).await?;
+            match Box::pin(ports::prove(&self.plan, entity, &scope)).await {
+                Ok(()) => {
+                    journal.note(Record::Completing).await;
+                    Ok(moved)
+                }
+                Err(error) => {
+                    discard(moved).await;
+                    Err(error)
+                }
+            }
+        })
+        .await?;
+        Ok((name, info, moved))
     }
 
     async fn work(

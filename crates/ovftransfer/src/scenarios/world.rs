@@ -34,6 +34,7 @@ use crate::inspect::DiskCheck;
 use crate::inspect::Hasher;
 use crate::inspect::Inspect;
 use crate::inspect::Position;
+use crate::journal::Journal;
 use crate::lease::Lease;
 use crate::lease::LeaseApi;
 use crate::meter::Meter;
@@ -433,6 +434,7 @@ pub(super) async fn play(
         verification: Verification::Require,
         stall: Duration::from_secs(600),
         repeats: Repeats::Freely,
+        journal: Journal::default(),
         leftovers: Arc::default(),
     };
     let lease = Lease::new(api, observer).ready(cancel).await?;

@@ -115,6 +115,11 @@ impl PackageArchive {
         .await
     }
 
+    /// The folders that were made for this package, the outermost first.
+    pub(crate) fn made(&self) -> &[PathBuf] {
+        &self.made
+    }
+
     /// Leaves room for the descriptor, for a manifest of exactly `files`, and for the certificate of
     /// a key.
     pub(crate) fn reserve(

@@ -301,7 +301,7 @@ impl FileSink {
         let is_early = sabotage::on(Defect::RenameBeforeVerify);
         let partial = if is_early { path.clone() } else { partial_path(&path) };
         faulty::point("create", &partial)?;
-        // Whatever a killed run left under this name is worthless: it was never proven.
+        // Whatever a killed run left under this name is worthless: what was proven is not moved again.
         let file = File::create(&partial)?;
         let writer = Worker::new(FileWriter { file, path: partial.clone(), unsynced_bytes: 0 });
         Ok(Self { path, partial, existing, writer })
@@ -326,9 +326,7 @@ impl Sink for FileSink {
             if sabotage::on(Defect::RenameBeforeVerify) {
                 return Ok(());
             }
-            let named = give_name(&self.partial, &self.path, self.existing);
-            // What cannot get its name must not stay under another one.
-            named.or_else(|error| fs::remove_file(&self.partial).and(Err(error)))
+            name_or_remove(&self.partial, &self.path, self.existing)
         })
         .boxed()
     }
@@ -337,6 +335,46 @@ impl Sink for FileSink {
         // A batch that is still being written goes into a file that has no name any more.
         blocking(move || fs::remove_file(&self.partial)).boxed()
     }
+}
+
+/// A file whose bytes have been there before this transfer, under its `.partial` name, and were
+/// durable then.
+#[derive(Debug)]
+pub(crate) struct KeptFile {
+    path: PathBuf,
+    partial: PathBuf,
+    existing: Existing,
+}
+
+impl KeptFile {
+    pub(crate) fn new(path: PathBuf, existing: Existing) -> Self {
+        let partial = partial_path(&path);
+        Self { path, partial, existing }
+    }
+}
+
+impl Sink for KeptFile {
+    fn write(&mut self, _batch: Vec<Bytes>) -> BoxFuture<'_, io::Result<()>> {
+        // It has all its bytes.
+        std::future::ready(Err(io::ErrorKind::Unsupported.into())).boxed()
+    }
+
+    fn finish(&mut self) -> BoxFuture<'_, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn commit(self: Box<Self>, _proof: &Verified) -> BoxFuture<'static, io::Result<()>> {
+        blocking(move || name_or_remove(&self.partial, &self.path, self.existing)).boxed()
+    }
+
+    fn abort(self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
+        blocking(move || fs::remove_file(&self.partial)).boxed()
+    }
+}
+
+/// Gives a file its final name.  What cannot get it must not stay under another one.
+fn name_or_remove(partial: &Path, path: &Path, existing: Existing) -> io::Result<()> {
+    give_name(partial, path, existing).or_else(|error| fs::remove_file(partial).and(Err(error)))
 }
 
 /// The work behind a [`FileSink`].

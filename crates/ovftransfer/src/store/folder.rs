@@ -87,6 +87,9 @@ impl PackageFolder {
 
     /// Makes the folder, if need be, and takes it for this package alone.
     ///
+    /// `early` are final names that a run has given which was killed before its package had all of
+    /// them; they are taken back.
+    ///
     /// # Errors
     ///
     /// [`Error::Refused`] if somebody else is writing a package of this name into it, or if there
@@ -95,10 +98,12 @@ impl PackageFolder {
         folder: PathBuf,
         base: String,
         existing: Existing,
+        early: Vec<PathBuf>,
     ) -> Result<Self, Error> {
         blocking(move || {
             let made = make_folders(&folder)?;
             let taken = take(&folder.join(format!("{base}.ovf"))).and_then(|lock| {
+                take_back(&folder, &early)?;
                 // Somebody may have finished one since the plan was made.
                 match Self::check_names(&folder, &base, &[], existing) {
                     Ok(()) => Ok(lock),
@@ -121,6 +126,11 @@ impl PackageFolder {
             }
         })
         .await
+    }
+
+    /// The folders that were made for this package, the outermost first.
+    pub(crate) fn made(&self) -> &[PathBuf] {
+        &self.made
     }
 
     /// What becomes of files that are there already.
@@ -239,6 +249,15 @@ impl PackageFolder {
     fn own(&self, extension: &str) -> PathBuf {
         self.folder.join(format!("{}.{extension}", self.base))
     }
+}
+
+/// Gives files their `.partial` names again.
+fn take_back(folder: &Path, early: &[PathBuf]) -> Result<(), Error> {
+    for path in early {
+        give_name(path, &partial_path(path), Existing::Keep)
+            .map_err(naming(&partial_path(path)))?;
+    }
+    if early.is_empty() { Ok(()) } else { sync_folder(folder).map_err(writing(folder)) }
 }
 
 /// Refuses a final name that cannot be given.
@@ -396,7 +415,7 @@ mod tests {
     }
 
     async fn create(folder: &Path, existing: Existing) -> Result<PackageFolder, Error> {
-        PackageFolder::create(folder.to_owned(), "x".to_owned(), existing).await
+        PackageFolder::create(folder.to_owned(), "x".to_owned(), existing, Vec::new()).await
     }
 
     /// A sink that has taken the file `text`, and the proof of it.

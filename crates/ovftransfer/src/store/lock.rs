@@ -93,7 +93,7 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
 }
 
 #[cfg(unix)]
-fn try_lock(file: &File) -> io::Result<()> {
+pub(crate) fn try_lock(file: &File) -> io::Result<()> {
     use rustix::fs::FlockOperation;
     use rustix::io::Errno;
 
@@ -109,7 +109,7 @@ fn try_lock(file: &File) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn try_lock(_file: &File) -> io::Result<()> {
+pub(crate) fn try_lock(_file: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

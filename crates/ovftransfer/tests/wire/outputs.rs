@@ -331,7 +331,8 @@ async fn a_machine_that_runs_is_exported_by_a_snapshot_that_goes_again() {
         while transfer.meter().bytes() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(snapshots(&world).await, ["ovftransfer-export"]);
+        let made = snapshots(&world).await;
+        assert!(made.len() == 1 && made[0].starts_with("ovftransfer-export-"), "{made:?}");
         transfer.finish().await.unwrap();
         assert_eq!(snapshots(&world).await, Vec::<String>::new());
         world.import(&world.folder.path().join("x.ova"), "again").await.unwrap();

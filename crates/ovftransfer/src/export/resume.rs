@@ -1,0 +1,404 @@
+//! Goes on where a run of the same export was killed.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use ovftransfer_ovf::Digest;
+use ovftransfer_ovf::FileName;
+use ovftransfer_vim::lease::DeviceKey;
+use ovftransfer_vim::value::MoRef;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::ExportPlan;
+use super::running::Running;
+use super::source::identity;
+use super::subject::Subject;
+use super::temporary::TemporarySnapshot;
+use crate::artefact::Artefact;
+use crate::artefact::Place;
+use crate::copy::Copy;
+use crate::error::Error;
+use crate::inspect::DiskCheck;
+use crate::inspect::Inspect;
+use crate::inspect::Position;
+use crate::journal;
+use crate::journal::Journal;
+use crate::journal::history::History;
+use crate::journal::process::Life;
+use crate::journal::process::Process;
+use crate::journal::record;
+use crate::journal::record::Begin;
+use crate::journal::record::Kind;
+use crate::journal::record::Record;
+use crate::journal::record::VERSION;
+use crate::meter::Meter;
+use crate::report::After;
+use crate::report::FileReport;
+use crate::report::Report;
+use crate::server::Server;
+use crate::server::warn;
+use crate::settle::LEASE_WAIT;
+use crate::settle::end_lease;
+use crate::settle::find_snapshot;
+use crate::settle::remove_snapshot;
+use crate::store::Nowhere;
+use crate::store::file::FileSource;
+use crate::store::file::blocking;
+use crate::store::file::partial_path;
+use crate::transfer::Moved;
+use crate::verify::Verified;
+
+/// What a run that was killed has written down, at the place of this one.
+#[derive(Clone, Debug)]
+pub(super) struct Earlier {
+    folder: PathBuf,
+    history: History,
+    /// Whether it was an export of the same thing from the same server.
+    is_ours: bool,
+}
+
+impl Earlier {
+    /// Looks for the journal of a run that was killed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if it still runs; or if it was another export, unless that is to be
+    /// forgotten.
+    pub(super) async fn look(
+        place: &Place,
+        server: &Server,
+        subject: &Subject,
+        resume: bool,
+    ) -> Result<Option<Self>, Error> {
+        let Some(package) = place.path() else { return Ok(None) };
+        let path = journal::path_of(&package);
+        let at = path.clone();
+        let found = blocking(move || match journal::read(&at)? {
+            Some(history) => {
+                let life = journal::life(&at, &history.begin.process);
+                Ok::<_, Error>(Some((history, life)))
+            }
+            None => Ok(None),
+        });
+        let Some((history, life)) = found.await? else { return Ok(None) };
+        if life == Life::Alive {
+            let problem = format!("another export is writing {}", package.display());
+            return Err(Error::Refused { problem });
+        }
+        let begin = &history.begin;
+        let is_ours = begin.kind == Kind::Export
+            && begin.server.is(&server.note())
+            && begin.subject.moref() == *subject.entity();
+        if !is_ours && resume {
+            let (path, name, server) = (path.display(), &begin.name, &begin.server.endpoint);
+            let problem = format!(
+                "{path} is what a killed export of {name} from {server} has left; ovftransfer reap \
+                 {path} removes it, and to start anew (--no-resume) forgets it"
+            );
+            return Err(Error::Refused { problem });
+        }
+        let folder = journal::folder_of(&path).to_owned();
+        Ok(Some(Self { folder, history, is_ours }))
+    }
+
+    /// Whether the server may still hold the machine for the run.
+    pub(super) fn may_hold(&self) -> bool {
+        self.is_ours && self.history.lease.as_ref().is_some_and(|lease| !lease.is_over)
+    }
+
+    /// Whether final names may have been given.
+    pub(super) const fn is_publishing(&self) -> bool {
+        self.history.is_publishing
+    }
+
+    /// Whether the package has all its names.
+    pub(super) fn is_published(&self) -> bool {
+        self.history.is_published(&self.folder)
+    }
+
+    /// Final names that the run gave before it was killed.
+    pub(super) fn published_early(&self) -> Vec<PathBuf> {
+        self.history.published_early(&self.folder)
+    }
+
+    /// Words for a plan.
+    pub(super) fn told(&self) -> String {
+        let count = self.history.proven.len();
+        format!("goes on where a run was killed that had proven {count} of the files")
+    }
+}
+
+/// What an export begins with.
+pub(super) struct Prepared {
+    pub(super) journal: Journal,
+    /// Files that need not move, and what they are of.
+    pub(super) kept: Vec<Moved>,
+    pub(super) identity: Option<String>,
+    /// The snapshot that the killed run had made, if it is of use.
+    pub(super) snapshot: Option<TemporarySnapshot>,
+}
+
+/// Ends what the killed run had under way, looks at what it has left, and begins the journal.
+pub(super) async fn prepare(
+    running: &Running,
+    artefact: &Artefact,
+    cancel: &CancellationToken,
+) -> Result<Prepared, Error> {
+    let plan = &running.plan;
+    let (mut kept, mut snapshot, mut identity) = (Vec::new(), None, None);
+    let mut records = Vec::new();
+    if let Some(earlier) = &plan.earlier {
+        let settled = cancel.run_until_cancelled(settle(running, earlier)).await;
+        let found = settled.ok_or(Error::Cancelled)??;
+        if let (Some(moref), Some(note)) = (&found, earlier.history.snapshot.clone()) {
+            records.push(Record::SnapshotWanted { vm: (&note.vm).into(), name: note.name.clone() });
+            records.push(Record::Snapshot { snapshot: moref.into() });
+            let session = plan.server.session();
+            snapshot = Some(TemporarySnapshot::found(session, note, moref.clone()));
+        }
+        (identity, kept) =
+            look_at_files(running, earlier, found.as_ref(), artefact, cancel).await?;
+        let names: Vec<String> = kept.iter().map(|one| one.proof.file().to_string()).collect();
+        records.push(Record::Writing { files: names.clone() });
+        records.push(Record::Source { identity: identity.clone() });
+        let proven = earlier.history.proven.iter().filter(|one| names.contains(&one.file));
+        records.extend(proven.map(|one| Record::Proven(Box::new(one.clone()))));
+    }
+    let journal = match journal_path(plan) {
+        Some(path) => {
+            records.insert(0, Record::Begin(Box::new(begin(plan, artefact))));
+            let journal = Journal::begin(path, records).await?;
+            if snapshot.is_some() {
+                journal.has_snapshot();
+            }
+            journal.has_files(!kept.is_empty());
+            journal
+        }
+        None => Journal::default(),
+    };
+    Ok(Prepared { journal, kept, identity, snapshot })
+}
+
+/// Ends the lease of the killed run.  Returns its snapshot, if that is of use; any other is removed.
+async fn settle(running: &Running, earlier: &Earlier) -> Result<Option<MoRef>, Error> {
+    let (plan, options) = (&running.plan, &running.options);
+    if !earlier.is_ours {
+        return Ok(None);
+    }
+    let session = plan.server.session();
+    if let Some(lease) = &earlier.history.lease {
+        end_lease(session, lease, LEASE_WAIT, &*options.observer).await?;
+    }
+    let Some(note) = &earlier.history.snapshot else { return Ok(None) };
+    let Some(found) = find_snapshot(session, note, &*options.observer).await? else {
+        return Ok(None);
+    };
+    let is_live = matches!(plan.subject, Subject::Live(_)) && plan.request.resume;
+    if is_live && !earlier.is_published() {
+        return Ok(Some(found));
+    }
+    if let Err(reason) = remove_snapshot(session, &found).await {
+        let name = &note.name;
+        warn(options, format!("the snapshot {name:?} of a killed run is still there: {reason}"));
+    }
+    Ok(None)
+}
+
+/// Reads again what the killed run had proven, where the source is the same; removes the rest.
+async fn look_at_files(
+    running: &Running,
+    earlier: &Earlier,
+    snapshot: Option<&MoRef>,
+    artefact: &Artefact,
+    cancel: &CancellationToken,
+) -> Result<(Option<String>, Vec<Moved>), Error> {
+    let (plan, history) = (&running.plan, &earlier.history);
+    let mut now = None;
+    let mut kept = Vec::new();
+    if earlier.is_ours && plan.request.resume && !history.proven.is_empty() {
+        let snapshot = snapshot.or_else(|| plan.subject.snapshot());
+        now = identity(&plan.server, &plan.subject, snapshot).await;
+    }
+    if now.is_some() && now == history.source {
+        for proven in &history.proven {
+            kept.extend(read_again(running, proven, artefact, cancel).await?);
+        }
+    }
+    let stays: Vec<PathBuf> = kept
+        .iter()
+        .map(|one| partial_path(&earlier.folder.join(one.proof.file().as_str())))
+        .collect();
+    let leading = history.package(&earlier.folder).map(|package| partial_path(&package));
+    let folder = earlier.folder.clone();
+    let history = history.clone();
+    blocking(move || {
+        for path in history.partials(&folder) {
+            // The lock of this very run.
+            if !stays.contains(&path) && Some(&path) != leading.as_ref() {
+                log_removal(&path);
+            }
+        }
+    })
+    .await;
+    Ok((now, kept))
+}
+
+fn log_removal(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "could not be removed");
+    }
+}
+
+/// Reads a file from its first byte to its last: what the journal promises is believed, but what the
+/// bytes have become since then is not.
+async fn read_again(
+    running: &Running,
+    proven: &record::Proven,
+    artefact: &Artefact,
+    cancel: &CancellationToken,
+) -> Result<Option<Moved>, Error> {
+    let Ok(file) = FileName::new(proven.file.clone()) else { return Ok(None) };
+    let (Some((sink, partial)), Some(promised)) = (artefact.kept(&file), proven.digests()) else {
+        return Ok(None);
+    };
+    let (at, bytes) = (partial.clone(), proven.bytes);
+    let Ok(source) = blocking(move || open(&at, bytes)).await else { return Ok(None) };
+    let algorithms = vec![running.plan.request.algorithm];
+    let inspect = Inspect { algorithms, disk: DiskCheck::structure(proven.is_disk) };
+    let inspect = promised.iter().map(Digest::algorithm).fold(inspect, Inspect::also);
+    // Not the counters of the transfer: nothing moves.
+    let meter = Meter::default().add_file(&file, 0);
+    let at = partial.display().to_string();
+    let copy = Copy {
+        file: &file,
+        source: &source,
+        source_at: &at,
+        sink_at: "",
+        inspect: &inspect,
+        position: Position::Bytes,
+        meter: &meter,
+        stall: running.options.stall,
+    };
+    let seen = match copy.run(&mut Nowhere, cancel).await {
+        Ok((_, seen)) => seen,
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        Err(error) => {
+            warn(&running.options, format!("{file} is fetched again: {}", error.chain()));
+            return Ok(None);
+        }
+    };
+    let is_same = promised.iter().all(|one| seen.digest(one.algorithm()) == Some(one));
+    if !is_same || promised.is_empty() {
+        let message = format!("{file} is fetched again: it has changed since it was proven");
+        warn(&running.options, message);
+        return Ok(None);
+    }
+    let (entry, level) = (proven.entry(), running.options.verification);
+    let Ok(proof) = Verified::check(&file, bytes, &seen, None, entry.as_ref(), level) else {
+        return Ok(None);
+    };
+    Ok(Some(Moved {
+        key: DeviceKey::new(proven.key.as_str()),
+        host: proven.host.clone(),
+        proof,
+        digests: seen.digests,
+        disk: seen.disk,
+        entry,
+        sink: Box::new(sink),
+        attempts: 0,
+        took: Duration::ZERO,
+    }))
+}
+
+fn open(path: &Path, bytes: u64) -> io::Result<FileSource> {
+    let found = fs::symlink_metadata(path)?;
+    if !found.is_file() || found.len() != bytes {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(FileSource::new(Arc::new(File::open(path)?), 0, bytes))
+}
+
+/// Ends an export whose package had all its names when it was killed.
+pub(super) async fn finish(
+    running: &Running,
+    earlier: &Earlier,
+    started: Instant,
+) -> Result<Report, Error> {
+    let plan = &running.plan;
+    settle(running, earlier).await?;
+    let (folder, package) = (earlier.folder.clone(), plan.place.path());
+    let made_durable = blocking(move || crate::store::file::sync_folder(&folder)).await;
+    let path = earlier.folder.clone();
+    made_durable.map_err(|source| Error::Local { action: "write", path, source })?;
+    if let Some(path) = package.as_deref().map(journal::path_of) {
+        blocking(move || journal::remove(&path)).await;
+    }
+    let lease = earlier.history.lease.as_ref().and_then(|lease| lease.name.clone());
+    Ok(Report {
+        name: plan.subject.name().to_owned(),
+        entity: plan.subject.entity().clone(),
+        lease: lease.unwrap_or_default(),
+        package,
+        verification: running.options.verification,
+        files: earlier.history.proven.iter().filter_map(reported).collect(),
+        after: After::default(),
+        network: Vec::new(),
+        beats: 0,
+        streamed: Duration::ZERO,
+        took: started.elapsed(),
+    })
+}
+
+fn reported(proven: &record::Proven) -> Option<FileReport> {
+    Some(FileReport {
+        file: FileName::new(proven.file.clone()).ok()?,
+        host: proven.host.clone(),
+        bytes: proven.bytes,
+        capacity_bytes: proven.capacity_bytes,
+        digests: proven.digests()?,
+        by_package: false,
+        by_server: proven.by_server,
+        attempts: 0,
+        kept: true,
+        took: Duration::ZERO,
+    })
+}
+
+/// Where the journal of an export is: beside the package, or in the folder for journals.
+fn journal_path(plan: &ExportPlan) -> Option<PathBuf> {
+    match plan.place.path() {
+        Some(package) => Some(journal::path_of(&package)),
+        None => {
+            let folder = plan.request.journal_dir.as_ref()?;
+            Some(folder.join(journal::unique_name("export")))
+        }
+    }
+}
+
+fn begin(plan: &ExportPlan, artefact: &Artefact) -> Begin {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let package = plan.place.path();
+    let package = package.as_deref().and_then(Path::file_name);
+    // What an earlier run made is not made again.
+    let earlier = plan.earlier.iter().flat_map(|one| one.history.begin.made.iter().cloned());
+    let made = artefact.made().iter().map(|folder| folder.display().to_string());
+    Begin {
+        version: VERSION,
+        tool: concat!("ovftransfer ", env!("CARGO_PKG_VERSION")).to_owned(),
+        kind: Kind::Export,
+        process: Process::current(),
+        started: since_1970.as_secs(),
+        server: plan.server.note(),
+        subject: plan.subject.entity().into(),
+        name: plan.subject.name().to_owned(),
+        package: package.map(|name| name.to_string_lossy().into_owned()),
+        made: earlier.chain(made).collect(),
+    }
+}

@@ -1,0 +1,222 @@
+//! What the records of a journal add up to.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use ovftransfer_ovf::DigestAlgorithm;
+use ovftransfer_vim::value::MoRef;
+
+use crate::inspect::Hasher;
+use crate::journal::record::Begin;
+use crate::journal::record::Proven;
+use crate::journal::record::Record;
+use crate::journal::record::VERSION;
+use crate::store::file::partial_path;
+
+/// How far a run had come.
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    pub(crate) begin: Begin,
+    /// The last lease.
+    pub(crate) lease: Option<LeaseNote>,
+    /// What an import makes.
+    pub(crate) entity: Option<EntityNote>,
+    /// The snapshot that was made for the export, unless it is gone.
+    pub(crate) snapshot: Option<SnapshotNote>,
+    /// What the proven files are of.
+    pub(crate) source: Option<String>,
+    pub(crate) proven: Vec<Proven>,
+    /// Files that may be there under their `.partial` names.
+    pub(crate) writing: Vec<String>,
+    /// The small files, with SHA-256.
+    pub(crate) staged: Vec<(String, String)>,
+    /// Whether files may have got their final names.
+    pub(crate) is_publishing: bool,
+}
+
+/// A lease that was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaseNote {
+    pub(crate) on: MoRef,
+    /// Ids of tasks that were there before.
+    pub(crate) known: Vec<String>,
+    pub(crate) task: Option<MoRef>,
+    /// The part of its id that may be shown.
+    pub(crate) name: Option<String>,
+    /// Whether the server may have been told that all is well.
+    pub(crate) is_completing: bool,
+    pub(crate) is_over: bool,
+}
+
+/// What an import makes.
+#[derive(Clone, Debug)]
+pub(crate) struct EntityNote {
+    pub(crate) entity: MoRef,
+    pub(crate) name: String,
+    pub(crate) instance_uuid: Option<String>,
+}
+
+/// A snapshot that was made for an export, or was about to be.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotNote {
+    pub(crate) vm: MoRef,
+    pub(crate) name: String,
+    pub(crate) task: Option<MoRef>,
+    pub(crate) snapshot: Option<MoRef>,
+}
+
+impl History {
+    /// Adds up the records; `None` if there is no beginning.
+    ///
+    /// # Errors
+    ///
+    /// The version, if it is a later one.
+    pub(crate) fn of(records: Vec<Record>) -> Result<Option<Self>, u32> {
+        let mut records = records.into_iter();
+        let Some(Record::Begin(begin)) = records.next() else { return Ok(None) };
+        if begin.version > VERSION {
+            return Err(begin.version);
+        }
+        let mut this = Self {
+            begin: *begin,
+            lease: None,
+            entity: None,
+            snapshot: None,
+            source: None,
+            proven: Vec::new(),
+            writing: Vec::new(),
+            staged: Vec::new(),
+            is_publishing: false,
+        };
+        records.for_each(|record| this.take(record));
+        Ok(Some(this))
+    }
+
+    fn take(&mut self, record: Record) {
+        match record {
+            Record::Lease { on, known } => {
+                let (on, task, name) = (on.moref(), None, None);
+                let (is_completing, is_over) = (false, false);
+                self.lease = Some(LeaseNote { on, known, task, name, is_completing, is_over });
+            }
+            Record::Task { task, lease } => {
+                if let Some(note) = &mut self.lease {
+                    (note.task, note.name) = (Some(task.moref()), Some(lease));
+                }
+            }
+            Record::Completing => {
+                if let Some(note) = &mut self.lease {
+                    note.is_completing = true;
+                }
+            }
+            Record::LeaseEnded => {
+                if let Some(note) = &mut self.lease {
+                    note.is_over = true;
+                }
+            }
+            Record::Entity { entity, name, instance_uuid } => {
+                self.entity = Some(EntityNote { entity: entity.moref(), name, instance_uuid });
+            }
+            Record::SnapshotWanted { vm, name } => {
+                let (task, snapshot) = (None, None);
+                self.snapshot = Some(SnapshotNote { vm: vm.moref(), name, task, snapshot });
+            }
+            Record::SnapshotTask { task } => {
+                if let Some(note) = &mut self.snapshot {
+                    note.task = Some(task.moref());
+                }
+            }
+            Record::Snapshot { snapshot } => {
+                if let Some(note) = &mut self.snapshot {
+                    note.snapshot = Some(snapshot.moref());
+                }
+            }
+            Record::SnapshotGone => self.snapshot = None,
+            Record::Source { identity } => {
+                if self.source != identity || identity.is_none() {
+                    self.proven.clear();
+                }
+                self.source = identity;
+            }
+            Record::Proven(proven) => {
+                self.proven.retain(|known| known.file != proven.file);
+                self.proven.push(*proven);
+            }
+            Record::Writing { files } => self.writing.extend(files),
+            Record::Staged { papers } => self.staged = papers,
+            Record::Publishing => self.is_publishing = true,
+            Record::Begin(_) | Record::Unknown => {}
+        }
+    }
+
+    /// The file that leads to the package, if the package lies beside the journal.
+    pub(crate) fn package(&self, folder: &Path) -> Option<PathBuf> {
+        plain(self.begin.package.as_deref()?).map(|name| folder.join(name))
+    }
+
+    /// Whether the package had all its names when the run was killed: its last file has given up
+    /// the name that it had until then.
+    pub(crate) fn is_published(&self, folder: &Path) -> bool {
+        let Some(package) = self.package(folder).filter(|_| self.is_publishing) else {
+            return false;
+        };
+        is_there(&package) && !is_there(&partial_path(&package))
+    }
+
+    /// Final names that the run has given before it was killed, while the one that leads to the
+    /// package was still to come.
+    ///
+    /// Only what is what it was then: a file of somebody else keeps its name.
+    pub(crate) fn published_early(&self, folder: &Path) -> Vec<PathBuf> {
+        if !self.is_publishing || self.is_published(folder) {
+            return Vec::new();
+        }
+        let disks = self.proven.iter().filter_map(|proven| {
+            let path = folder.join(plain(&proven.file)?);
+            let found = fs::symlink_metadata(&path).ok()?;
+            (found.is_file() && found.len() == proven.bytes).then_some(path)
+        });
+        let papers = self.staged.iter().filter_map(|(name, sha256)| {
+            let path = folder.join(plain(name)?);
+            let found = fs::symlink_metadata(&path).ok()?;
+            let is_small = found.is_file() && found.len() <= PAPER_BYTES_MAX;
+            let bytes = is_small.then(|| fs::read(&path).ok()).flatten()?;
+            (sha256_of(&bytes) == *sha256).then_some(path)
+        });
+        let leading = self.package(folder);
+        let given = disks.chain(papers).filter(|path| Some(path) != leading.as_ref());
+        given.filter(|path| !is_there(&partial_path(path))).collect()
+    }
+
+    /// Every `.partial` file that the run may have left.
+    pub(crate) fn partials(&self, folder: &Path) -> Vec<PathBuf> {
+        let names = self.writing.iter().chain(self.staged.iter().map(|(name, _)| name));
+        let names = names.filter_map(|name| plain(name)).map(|name| folder.join(name));
+        let mut partials: Vec<PathBuf> = names.map(|path| partial_path(&path)).collect();
+        partials.sort();
+        partials.dedup();
+        partials.retain(|path| is_there(path));
+        partials
+    }
+}
+
+/// SHA-256 in hex.
+pub(crate) fn sha256_of(bytes: &[u8]) -> String {
+    Hasher::digest(DigestAlgorithm::Sha256, bytes).hex()
+}
+
+/// Whether there is something of that name.
+pub(crate) fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// A name that stays in its folder: a journal could have been written by anybody.
+fn plain(name: &str) -> Option<&str> {
+    let is_plain =
+        !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0', ':']);
+    is_plain.then_some(name)
+}
+
+/// The largest manifest, descriptor or certificate that is compared.
+const PAPER_BYTES_MAX: u64 = 64 << 20;

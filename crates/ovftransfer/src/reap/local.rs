@@ -1,0 +1,102 @@
+//! Files that a killed run has left.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ovftransfer_ovf::Digest;
+
+use super::Fate;
+use super::Remnant;
+use super::RemnantKind;
+use crate::inspect::Hasher;
+use crate::journal::history::History;
+use crate::journal::record::Proven;
+use crate::store::file::FileSource;
+use crate::store::file::sync_folder;
+
+/// What would be removed: files under `.partial` names, the one at `leading`, by which the package
+/// was locked, last; and files of a package that has not got all its names.
+pub(super) fn look(history: &History, folder: &Path, leading: Option<PathBuf>) -> Vec<Remnant> {
+    paths(history, folder, leading).into_iter().map(|path| remnant(&path, Ok(()))).collect()
+}
+
+pub(super) fn remove(history: &History, folder: &Path, leading: Option<PathBuf>) -> Vec<Remnant> {
+    let mut done = Vec::new();
+    for path in paths(history, folder, leading) {
+        let removed = match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        done.push(remnant(&path, removed));
+    }
+    if !done.is_empty()
+        && let Err(error) = sync_folder(folder)
+    {
+        tracing::debug!(%error, "the folder could not be synced");
+    }
+    done
+}
+
+/// Removes folders that were made for the package, if nothing is in them and the package lay there.
+pub(super) fn remove_folders(made: &[String], journal: &Path) {
+    let Some(inner) = journal.parent().and_then(|folder| fs::canonicalize(folder).ok()) else {
+        return;
+    };
+    for folder in made.iter().rev() {
+        let is_around = fs::canonicalize(folder).is_ok_and(|folder| inner.starts_with(folder));
+        if is_around && let Err(error) = fs::remove_dir(folder) {
+            tracing::debug!(folder, %error, "not removed");
+        }
+    }
+}
+
+fn paths(history: &History, folder: &Path, leading: Option<PathBuf>) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for path in history.published_early(folder) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let proven = history.proven.iter().find(|proven| Some(&proven.file) == name.as_ref());
+        // Of the small files the digest has been compared already.
+        if proven.is_none_or(|proven| has_bytes_of(&path, proven)) {
+            paths.push(path);
+        }
+    }
+    paths
+        .extend(history.partials(folder).into_iter().filter(|path| Some(path) != leading.as_ref()));
+    paths.extend(leading);
+    paths
+}
+
+/// Whether a file is, to the byte, what the run had proven.
+fn has_bytes_of(path: &Path, proven: &Proven) -> bool {
+    let Some(promised) = proven.digests().and_then(|digests| digests.first().copied()) else {
+        return false;
+    };
+    match digest_of(path, proven.bytes, &promised) {
+        Ok(digest) => digest == promised,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "could not be read");
+            false
+        }
+    }
+}
+
+fn digest_of(path: &Path, bytes: u64, like: &Digest) -> io::Result<Digest> {
+    let mut chunks = FileSource::new(Arc::new(File::open(path)?), 0, bytes).chunks();
+    let mut hasher = Hasher::new(like.algorithm());
+    while let Some(chunk) = chunks.next_chunk()? {
+        hasher.update(&chunk);
+    }
+    Ok(hasher.finish())
+}
+
+fn remnant(path: &Path, removed: io::Result<()>) -> Remnant {
+    let name = path.display().to_string();
+    match removed {
+        Ok(()) => Remnant::new(RemnantKind::File, name, Fate::Removed),
+        Err(error) => Remnant::stays(RemnantKind::File, name, error.to_string()),
+    }
+}
