@@ -58,6 +58,12 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Ports of distributed switches, cards on them, failover of DPUs
     Net(NetArgs),
+    /// End and remove what a killed run has left
+    ///
+    /// Shows what the journal of the run tells of: the task behind its lease, the snapshot that it
+    /// made, a machine that was not completed, .partial files. With --yes it cancels the task, or
+    /// waits until the lease times out, and removes what is provably the run's own.
+    Reap(ReapArgs),
     /// Run a simulated vCenter
     ///
     /// Prints one line of JSON with url, username, password and thumbprint when it is ready, and
@@ -213,6 +219,9 @@ pub(crate) struct ExportArgs {
     /// Where disks of an OVA wait for their place [default: beside the OVA]
     #[arg(long, value_name = "DIR")]
     pub(crate) spool_dir: Option<PathBuf>,
+    /// Start anew where a run was killed, and forget what it had proven
+    #[arg(long)]
+    pub(crate) no_resume: bool,
     /// Read the server and print the plan, but change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -307,6 +316,30 @@ pub(crate) struct SpecArgs {
     /// Also properties of a vApp and of the machines in it, which govc omits
     #[arg(long)]
     pub(crate) nested: bool,
+}
+
+/// Arguments of `reap`.
+#[derive(Args, Debug)]
+pub(crate) struct ReapArgs {
+    /// Journals, packages that were being written, or folders with them [default: the current
+    /// folder and the one for journals]
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Do it without a question
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+    /// Show what is left, but change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How long to wait for a lease that only times out [default: 330]
+    #[arg(long, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u32).range(0..=WAIT_S_MAX))]
+    pub(crate) wait: Option<u32>,
+    /// Take journals of other machines, where the run does not run any more
+    #[arg(long)]
+    pub(crate) from_other_host: bool,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
 }
 
 /// Arguments of `ls`.
@@ -434,6 +467,9 @@ pub(crate) struct TransferArgs {
     /// Proof by the server's own manifest
     #[arg(long, value_enum, default_value = "require", value_name = "HOW")]
     pub(crate) verify: Verify,
+    /// Where journals are kept that lie beside no package, for reap
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal_dir: Option<PathBuf>,
 }
 
 /// How the API is spoken.

@@ -119,6 +119,12 @@ impl Failure {
         Self::new(Code::Cancelled, Error::Cancelled.to_string())
     }
 
+    /// A clean-up was interrupted; the journal still tells of what is left.
+    pub(crate) fn cancelled_reap() -> Self {
+        let message = "interrupted; what is left is still written down, so run it again";
+        Self::new(Code::CancelledUnclean, message)
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

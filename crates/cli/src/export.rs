@@ -18,6 +18,7 @@ use crate::connection::Root;
 use crate::console::Console;
 use crate::environment::Environment;
 use crate::exit::Failure;
+use crate::journals;
 use crate::signals::Interrupts;
 use crate::signing;
 use crate::tell;
@@ -64,7 +65,11 @@ async fn export(
         connection.server(),
     );
     if let Some(folder) = plan.path().as_deref().and_then(Path::parent) {
-        left_behind.push_str(&format!(", and .partial files may be in {}", folder.display()));
+        let folder = folder.display();
+        left_behind.push_str(&format!(
+            ", and .partial files may be in {folder}; run it again, or clean up by ovftransfer reap \
+             {folder}"
+        ));
     }
     let running = plan.start(options);
     let report = transfer::finish(running, events, left_behind, console, interrupts).await?;
@@ -83,6 +88,8 @@ fn request(args: &ExportArgs, source: &str, output: Output) -> Export {
     request.options.clone_from(&args.export_options);
     request.lease_per_disk = args.lease_per_disk;
     request.spool_dir.clone_from(&args.spool_dir);
+    request.resume = !args.no_resume;
+    request.journal_dir = journals::folder(args.transfer.journal_dir.as_deref());
     request
 }
 

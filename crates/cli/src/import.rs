@@ -24,6 +24,7 @@ use crate::console;
 use crate::console::Console;
 use crate::environment::Environment;
 use crate::exit::Failure;
+use crate::journals;
 use crate::package::Origin;
 use crate::place::Place;
 use crate::signals::Interrupts;
@@ -77,7 +78,7 @@ async fn import(
     let (mut options, events) = transfer::options(&args.transfer);
     options.retry_uploads = args.retry_uploads == YesNo::Yes;
     let left_behind = format!(
-        "{name} may be on {} until its lease times out; remove it if it stays",
+        "{name} may be on {} until its lease times out; ovftransfer reap ends and removes it",
         connection.server()
     );
     let running = plan.start(options);
@@ -162,6 +163,7 @@ fn request(
     request.wait_for_ip = args.wait_for_ip.map(|seconds| Duration::from_secs(seconds.into()));
     request.template = args.template;
     request.spool_dir.clone_from(&args.spool_dir);
+    request.journal_dir = journals::folder(args.transfer.journal_dir.as_deref());
     if let Some(options) = options {
         options.fill(&mut request);
     }

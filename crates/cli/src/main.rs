@@ -24,6 +24,7 @@ mod export;
 mod format;
 mod import;
 mod inspect;
+mod journals;
 mod lint;
 mod log;
 mod ls;
@@ -31,6 +32,7 @@ mod net;
 mod package;
 mod place;
 mod progress;
+mod reap;
 mod signals;
 mod signature;
 mod signing;
@@ -103,6 +105,9 @@ async fn dispatch(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Ls(args) => Box::pin(ls::run(args, &environment, console, &mut interrupts)).await,
         Command::Net(args) => {
             Box::pin(net::run(args, &environment, console, &mut interrupts)).await
+        }
+        Command::Reap(args) => {
+            Box::pin(reap::run(args, &environment, console, &mut interrupts)).await
         }
         Command::Convert(args) => {
             Box::pin(convert::run(args, &environment, console, &mut interrupts)).await

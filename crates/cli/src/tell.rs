@@ -89,6 +89,9 @@ fn told_on_request(event: &Event) -> Option<String> {
             let by_server = if *by_server { ", proven by the server too" } else { "" };
             format!("{file}: {}, {}{by_server}", format::size(*bytes), short(digest))
         }
+        Event::FileKept { file, bytes } => {
+            format!("{file}: {}, kept from a run that was killed", format::size(*bytes))
+        }
         Event::LeaseReady { timeout, beat } => format!(
             "the lease is ready: times out after {}, renewed every {}",
             format::span(*timeout),
@@ -141,6 +144,9 @@ fn event_object(event: &Event) -> Option<(&'static str, Value)> {
                 "by_server": by_server,
             }),
         ),
+        Event::FileKept { file, bytes } => {
+            ("file_kept", json!({ "file": file.as_str(), "bytes": bytes }))
+        }
         Event::LeaseInitializing { percent } => {
             ("lease_initializing", json!({ "percent": percent }))
         }
@@ -270,6 +276,7 @@ fn file_object(file: &FileReport) -> Value {
         "by_package": file.by_package,
         "by_server": file.by_server,
         "attempts": file.attempts,
+        "kept": file.kept,
         "took_ms": millis(file.took),
     });
     // Most files have not been converted.
@@ -301,7 +308,7 @@ pub(crate) fn file_row(file: &FileReport) -> Vec<String> {
     vec![
         file.file.to_string(),
         format::size(file.bytes),
-        format::rate(file.bytes, file.took),
+        if file.kept { "kept".to_owned() } else { format::rate(file.bytes, file.took) },
         file.digests.first().map(short).unwrap_or_default(),
         file.host.clone(),
         match (file.by_package, file.by_server) {

@@ -9,9 +9,9 @@ mod support;
 use support::Done;
 use support::ours;
 
-const COMMANDS: [&str; 11] = [
-    "import", "export", "inspect", "verify", "lint", "convert", "spec", "ls", "net", "simulate",
-    "demo",
+const COMMANDS: [&str; 12] = [
+    "import", "export", "inspect", "verify", "lint", "convert", "spec", "ls", "net", "reap",
+    "simulate", "demo",
 ];
 
 /// Commands of `net`.
@@ -56,7 +56,7 @@ fn help_names_only_what_is_there() {
     for command in NET_COMMANDS {
         assert!(net.contains(&format!("  {command} ")), "{command} in {net}");
     }
-    for absent in ["reap", "--limit-rate"] {
+    for absent in ["--limit-rate"] {
         for text in all_help() {
             assert!(!text.contains(absent), "{absent} in {text}");
         }

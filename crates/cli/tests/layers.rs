@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Lowest first.  A module may use only those before it.
-const LAYERS: [&str; 30] = [
+const LAYERS: [&str; 32] = [
     "args",
     "format",
     "exit",
@@ -16,6 +16,7 @@ const LAYERS: [&str; 30] = [
     "signing",
     "package",
     "place",
+    "journals",
     "signals",
     "tell",
     "progress",
@@ -31,6 +32,7 @@ const LAYERS: [&str; 30] = [
     "spec",
     "ls",
     "net",
+    "reap",
     "simulate",
     "demo",
     "main",

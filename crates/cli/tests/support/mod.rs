@@ -207,6 +207,7 @@ pub(crate) fn ours() -> Command {
             command.env_remove(&name);
         }
     }
+    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command.stdin(Stdio::null());
     command
 }
