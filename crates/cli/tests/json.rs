@@ -265,12 +265,15 @@ const RICH: &str = include_str!("data/rich.ovf");
 const VAPP: &str = include_str!("data/vapp.ovf");
 
 /// Types that other tests look at: the demonstration takes long, and not every inventory has all.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 9] = [
     "ComputeResource",
     "DistributedVirtualPortgroup",
     "OpaqueNetwork",
     "StoragePod",
     "VirtualApp",
+    "file_kept",
+    "reaped",
+    "remnant",
     "step",
 ];
 

@@ -314,6 +314,7 @@ async fn read_again(
         sink: Box::new(sink),
         attempts: 0,
         took: Duration::ZERO,
+        conversion: None,
     }))
 }
 
@@ -368,6 +369,7 @@ fn reported(proven: &record::Proven) -> Option<FileReport> {
         attempts: 0,
         kept: true,
         took: Duration::ZERO,
+        conversion: None,
     })
 }
 
