@@ -117,7 +117,11 @@ struct Servers<'a> {
 impl Servers<'_> {
     /// The session with the server of a run: as whoever is named by flags or variables, or as the
     /// user of the run.
-    async fn of(&mut self, remains: &Remains) -> Result<Option<&Server>, Failure> {
+    async fn of(
+        &mut self,
+        remains: &Remains,
+        console: &Console,
+    ) -> Result<Option<&Server>, Failure> {
         if !remains.needs_server() {
             return Ok(None);
         }
@@ -134,7 +138,7 @@ impl Servers<'_> {
                 }
                 Err(failure) => return Err(failure),
             };
-            self.known.insert(endpoint.clone(), connection.connect().await?);
+            self.known.insert(endpoint.clone(), connection.connect(console).await?);
         }
         Ok(self.known.get(&endpoint))
     }
@@ -147,7 +151,7 @@ async fn reap(
     servers: &mut Servers<'_>,
     console: &Console,
 ) -> Result<(), Failure> {
-    let server = servers.of(&remains).await?;
+    let server = servers.of(&remains, console).await?;
     let shown = remains.look(server).await?;
     let journal = remains.path().display().to_string();
     if args.dry_run || !args.yes {

@@ -314,19 +314,12 @@ fn proven(lab: &Lab) -> usize {
 
 fn reap(plan: &Plan, lab: &Lab, counts: &Counts) {
     let state = lab.path("state");
-    let out = lab.path("out");
-    let places: Vec<&Path> = [state.join("ovftransfer"), out.clone()]
-        .iter()
-        .filter(|path| path.is_dir())
-        .map(|path| {
-            if path.starts_with(&state) { Path::new("state/ovftransfer") } else { Path::new("out") }
-        })
-        .collect();
     let mut args = vec!["reap", "--yes", "--json", "--wire", plan.wire];
-    if places.is_empty() {
+    let places = ["state/ovftransfer", "out"];
+    args.extend(places.iter().filter(|place| lab.path(place).is_dir()));
+    if args.len() == 5 {
         return;
     }
-    args.extend(places.iter().map(|path| text(path)));
     let mut command = lab.command(&args);
     command.env("XDG_STATE_HOME", &state).current_dir(lab.folder.path());
     Done::of(&command.output().unwrap()).expect(0, &[]);

@@ -120,6 +120,13 @@ impl Lab {
         assert_eq!(self.simulator.sessions().len(), 0);
     }
 
+    /// So many machines, and nothing under way; sessions of killed runs idle on.
+    #[track_caller]
+    pub(crate) fn expect_machines_left(&self, count: usize) {
+        assert_eq!(self.simulator.vms().len(), count);
+        assert!(self.simulator.vms().iter().all(|vm| !vm.is_leased));
+    }
+
     /// The content of a machine's disks.
     pub(crate) fn digests(&self, name: &str) -> Vec<String> {
         let vms = self.simulator.vms();

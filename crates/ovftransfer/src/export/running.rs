@@ -5,7 +5,6 @@ use std::sync::Arc;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::Manifest;
-use ovftransfer_vim::inventory::VmFacts;
 use ovftransfer_vim::lease::LeaseDevice;
 use ovftransfer_vim::lease::LeaseManifestEntry;
 use ovftransfer_vim::ovf::DescriptorParams;
@@ -94,16 +93,12 @@ impl Running {
         self.journal = prepared.journal.clone();
         self.options.observer = self.journal.observing(Arc::clone(&self.options.observer));
         let plan = &self.plan;
-        let exported = match &plan.subject {
-            Subject::Live(facts) => self.by_snapshot(facts, prepared, &artefact, &cancel).await,
-            Subject::Machine(_) | Subject::Snapshot(..) | Subject::Vapp(_) => {
-                self.lease_and_move(None, prepared, &artefact, &cancel).await
-            }
-        };
+        let mut temporary = None;
+        let exported = self.export(prepared, &mut temporary, &artefact, &cancel).await;
         let Exporting { leases, moved, streamed, .. } = match exported {
             Ok(exported) => exported,
             Err(error) => {
-                self.close(Some(&error)).await;
+                let error = self.failed(error, temporary).await;
                 artefact.discard().await;
                 return Err(error);
             }
@@ -111,8 +106,17 @@ impl Running {
         let files = report::files(&moved, &self.meter);
         self.journal.note(Record::Publishing).await;
         let published = artefact.publish(moved.into_iter().map(Into::into).collect()).await;
-        self.close(published.as_ref().err()).await;
-        let package = published?;
+        let package = match published {
+            Ok(package) => package,
+            Err(error) => return Err(self.failed(error, temporary).await),
+        };
+        // Last, for that may take long; and a package that is whole needs no snapshot any more.
+        if let Some(temporary) = temporary
+            && let Err(left_behind) = temporary.remove(plan.subject.name(), &self.journal).await
+        {
+            warn(&self.options, left_behind);
+        }
+        self.close(None).await;
         Ok(Report {
             name: plan.subject.name().to_owned(),
             entity: plan.subject.entity().clone(),
@@ -141,35 +145,43 @@ impl Running {
         }
     }
 
-    /// Exports by a snapshot that is made for it, and removed whatever becomes of it.
-    async fn by_snapshot(
+    /// Removes the snapshot of an export that has failed, and the journal.
+    async fn failed(&self, error: Error, temporary: Option<TemporarySnapshot>) -> Error {
+        let removed = match temporary {
+            Some(temporary) => temporary.remove(self.plan.subject.name(), &self.journal).await,
+            None => Ok(()),
+        };
+        let error = match (removed, error) {
+            (Ok(()), error) => error,
+            (Err(left_behind), Error::Cancelled) => Error::CancelledUnclean { left_behind },
+            // Its own failure is what matters.
+            (Err(left_behind), error) => {
+                warn(&self.options, left_behind);
+                error
+            }
+        };
+        self.close(Some(&error)).await;
+        error
+    }
+
+    /// Moves all files; of a machine that runs, by a snapshot that is made for it.
+    async fn export(
         &self,
-        facts: &VmFacts,
         mut prepared: Prepared,
+        temporary: &mut Option<TemporarySnapshot>,
         artefact: &Artefact,
         cancel: &CancellationToken,
     ) -> Result<Exporting, Error> {
-        let (session, journal) = (self.plan.server.session(), &self.journal);
-        let temporary = match prepared.snapshot.take() {
-            Some(found) => found,
-            None => {
-                let (vm, name) = (&facts.vm, &facts.name);
-                TemporarySnapshot::take(session, vm, name, journal, cancel).await?
-            }
-        };
-        let snapshot = temporary.moref().clone();
-        let exported = self.lease_and_move(Some(&snapshot), prepared, artefact, cancel).await;
-        match (temporary.remove(&facts.name, journal).await, exported) {
-            (Ok(()), exported) => exported,
-            (Err(left_behind), Err(Error::Cancelled)) => {
-                Err(Error::CancelledUnclean { left_behind })
-            }
-            // The package is good, or its own failure is what matters.
-            (Err(left_behind), exported) => {
-                warn(&self.options, left_behind);
-                exported
-            }
+        if let Subject::Live(facts) = &self.plan.subject {
+            let (session, journal) = (self.plan.server.session(), &self.journal);
+            let (vm, name) = (&facts.vm, &facts.name);
+            *temporary = Some(match prepared.snapshot.take() {
+                Some(found) => found,
+                None => TemporarySnapshot::take(session, vm, name, journal, cancel).await?,
+            });
         }
+        let snapshot = temporary.as_ref().map(TemporarySnapshot::moref);
+        self.lease_and_move(snapshot, prepared, artefact, cancel).await
     }
 
     /// Everything that happens under a lease, or under one after the other.
