@@ -4,14 +4,20 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::LazyLock;
+
 use common::GRAIN;
 use common::Grains;
 use common::SECTOR;
 use common::text;
+use ovftransfer_vmdk::DeepCheck;
 use ovftransfer_vmdk::Fault;
 use ovftransfer_vmdk::Header;
 use ovftransfer_vmdk::Marker;
 use ovftransfer_vmdk::VmdkError;
+use proptest::prelude::*;
 
 /// A disk of 100 MiB: four tables, of which the second has no grains.
 const CAPACITY_SECTORS: u64 = 200 << 10;
@@ -208,4 +214,116 @@ fn a_directory_outside_the_overhead_is_refused() {
     let mut file = tables_first(true);
     file[64..72].copy_from_slice(&30_u64.to_le_bytes());
     assert_eq!(fault(&file), Fault::Overhead(30));
+}
+
+/// Two directories and two sets of tables before the grains, and nothing behind them, as qemu writes.
+fn tables_twice() -> Vec<u8> {
+    let mut header = header();
+    header.flags |= Header::FLAG_REDUNDANT;
+    header.rgd_offset_sectors = 21;
+    header.gd_offset_sectors = 38;
+    header.overhead_sectors = 55;
+    let mut builder = Builder::new(header.overhead_sectors);
+    builder.grains();
+    let mut front = Builder { entries: builder.entries, ..Builder::new(21) };
+    front.file[..SECTOR].copy_from_slice(&header.encode());
+    for first in [22, 39] {
+        front.numbers(&[first, first + 4, first + 8, first + 12]);
+        (0..TABLES).for_each(|number| front.table(number));
+    }
+    builder.file[..front.file.len()].copy_from_slice(&front.file);
+    builder.file
+}
+
+/// A file, and the bytes of it that may be damaged: all but the zeros before the first grain.
+type Layout = (Vec<u8>, Vec<Range<usize>>);
+
+/// Every layout with every version, and with the text that every writer puts in.
+static LAYOUTS: LazyLock<Vec<Layout>> = LazyLock::new(|| {
+    let mut layouts = Vec::new();
+    for file in [tables_last(&[0, 2, 3]), tables_first(true), tables_first(false), tables_twice()] {
+        for version in 1..=3_u32 {
+            let mut file = file.clone();
+            let overhead = usize::try_from(common::u64_at(&file, 64)).unwrap() * SECTOR;
+            file[4..8].copy_from_slice(&version.to_le_bytes());
+            let text = b"# Disk DescriptorFile\nRW 204800 SPARSE \"disk.vmdk\"\n";
+            file[SECTOR..SECTOR + text.len()].copy_from_slice(text);
+            let tables = 21 * SECTOR..overhead;
+            let mut places = vec![0..79, overhead..file.len()];
+            if common::u64_at(&file, 56) == u64::MAX {
+                let footer = file.len() - 2 * SECTOR;
+                file[footer + 4..footer + 8].copy_from_slice(&version.to_le_bytes());
+            } else {
+                places.push(tables);
+            }
+            layouts.push((file, places));
+        }
+    }
+    layouts
+});
+
+#[test]
+fn every_layout_is_sound() {
+    assert_eq!(LAYOUTS.len(), 12);
+    for (file, _) in LAYOUTS.iter() {
+        assert_reads(file);
+    }
+}
+
+fn deep(file: &[u8]) -> Result<u64, VmdkError> {
+    let mut check = DeepCheck::new(NonZeroUsize::new(1));
+    check.push(file)?;
+    Ok(check.finish()?.capacity_bytes())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// No part of a file passes, and where it ends is told.
+    #[test]
+    fn cuts_are_found(layout in 0..12_usize, at in any::<prop::sample::Index>()) {
+        let (file, _) = &LAYOUTS[layout];
+        let len = at.index(file.len());
+        for error in [common::check(&file[..len]).unwrap_err(), deep(&file[..len]).unwrap_err()] {
+            prop_assert!(matches!(error, VmdkError::Truncated { .. }), "{error}");
+            prop_assert_eq!(error.at_byte(), len as u64);
+        }
+    }
+
+    /// Of a flipped bit the place is told, or the disk is the same as before: padding, and what the
+    /// format says only once and no reader needs, such as the version.
+    #[test]
+    fn flips_change_no_disk_unseen(
+        layout in 0..12_usize,
+        region in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8,
+    ) {
+        let (file, places) = &LAYOUTS[layout];
+        let mut file = file.clone();
+        let region = places[region.index(places.len())].clone();
+        let at = region.start + at.index(region.len());
+        file[at] ^= 1_u8 << bit;
+        match (common::decode(&file), deep(&file)) {
+            (Ok((read, summary)), Ok(capacity_bytes)) => {
+                prop_assert!(read == grains(), "byte {at} bit {bit}");
+                prop_assert_eq!(summary.capacity_bytes(), CAPACITY_SECTORS * 512);
+                prop_assert_eq!(capacity_bytes, CAPACITY_SECTORS * 512);
+            }
+            (Err(error), Err(deep)) => {
+                prop_assert_eq!(error.to_string(), deep.to_string());
+                prop_assert!(error.at_byte() <= file.len() as u64, "{error}");
+            }
+            (decoded, deep) => {
+                prop_assert!(false, "byte {at} bit {bit}: {:?} {deep:?}", decoded.map(|(_, all)| all));
+            }
+        }
+        // Metadata has no bits that mean nothing, but for those of the header.
+        let is_table = region.start == 21 * SECTOR;
+        if is_table && common::check(&file).is_ok() {
+            // Each directory has four entries, and takes a sector.
+            let into = (at - 21 * SECTOR) % (17 * SECTOR);
+            prop_assert!((4 * TABLES..SECTOR).contains(&into), "byte {at} bit {bit}");
+        }
+    }
 }
