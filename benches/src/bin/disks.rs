@@ -4,6 +4,8 @@
 //! cargo run --release -p ovftransfer-benches --bin disks -- [--mib 1024] [--pairs 5] [--json FILE]
 //! ```
 //!
+//! With `--features isal` behind `-p ovftransfer-benches`, ISA-L is measured, too.
+//!
 //! Makes a file system of the programs and libraries of this machine (`--mib` of them, or takes a raw
 //! image by `--image FILE`), and converts it to stream-optimized VMDK and back, with qemu-img and
 //! with this project in turns, each run in a process of its own.  Of each round the ratios are
@@ -49,7 +51,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["pack", level, from, to] => pack(level.parse()?, from.as_ref(), to.as_ref()),
+        ["pack", level, from, to] => pack(level, from.as_ref(), to.as_ref()),
         ["unpack", from, to] => unpack(from.as_ref(), to.as_ref()).map(drop),
         ["unpack-synced", from, to] => Ok(unpack(from.as_ref(), to.as_ref())?.sync_all()?),
         ["structure", file] => structure(file.as_ref()),
@@ -60,8 +62,12 @@ fn main() -> Result<()> {
 
 // The work of the processes that are measured.
 
-fn pack(level: u8, from: &Path, to: &Path) -> Result<()> {
-    let level = Level::new(level).context("levels end at 12")?;
+fn pack(level: &str, from: &Path, to: &Path) -> Result<()> {
+    let level = match level {
+        #[cfg(feature = "isal")]
+        "turbo" => Level::TURBO,
+        level => Level::new(level.parse()?).context("levels end at 12")?,
+    };
     let source = open_image(from, None)?;
     let go_on = &mut |_| ControlFlow::Continue(());
     to_stream(&*source, File::create(to)?, Options::default().level(level), go_on)?;
@@ -212,6 +218,11 @@ fn compare(arguments: &Arguments) -> Result<()> {
         let words = own(&["pack", &level.to_string(), &raw, &text(&output)?]);
         packers.push(Contender { size_max, ..Contender::new(name, words, output, speed_min) });
     }
+    if let Some((level, size_max)) = TURBO {
+        let output = path("ours-turbo.vmdk");
+        let words = own(&["pack", level, &raw, &text(&output)?]);
+        packers.push(Contender { size_max, ..Contender::new("ISA-L", words, output, 15.0) });
+    }
     rounds(&mut packers, arguments.pairs)?;
     for packed in &packers[1..] {
         run(&words(&["qemu-img", "check", "-q", &text(&packed.output)?]))?;
@@ -357,6 +368,10 @@ fn populated(path: &Path) -> Result<u64> {
         check.push(&buffer[..len])?;
     }
 }
+
+/// The level of ISA-L and the size that it may make, if it was built in (`--features isal`).
+const TURBO: Option<(&str, f64)> =
+    if cfg!(feature = "isal") { Some(("turbo", 1.09)) } else { None };
 
 /// As a transfer pushes them.
 const CHUNK_LEN: usize = 256 << 10;

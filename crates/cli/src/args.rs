@@ -10,6 +10,7 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
+use ovftransfer::CompressionLevel;
 use ovftransfer::DigestAlgorithm;
 use ovftransfer::ImageFormat;
 use ovftransfer::Limits;
@@ -266,8 +267,8 @@ pub(crate) struct ConvertArgs {
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// How hard to compress a disk: 1 is fastest, 12 smallest, 0 stores [default: 3]
-    #[arg(long, value_name = "0..12", value_parser = clap::value_parser!(u8).range(..=12))]
-    pub(crate) level: Option<u8>,
+    #[arg(long, value_name = "0..12", value_parser = level)]
+    pub(crate) level: Option<CompressionLevel>,
     /// What the disk IN is, if its first bytes, which a guest may have written, are not to tell
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) input_format: Option<InputFormat>,
@@ -537,6 +538,25 @@ pub(crate) struct Global {
     /// Write the log to this file, in detail
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
+}
+
+/// Reads a level of compression.
+fn level(text: &str) -> Result<CompressionLevel, String> {
+    if text == "turbo" {
+        return turbo();
+    }
+    let level = text.parse().ok().and_then(CompressionLevel::new);
+    level.ok_or_else(|| "expected a number from 0 to 12".to_owned())
+}
+
+#[cfg(feature = "isal")]
+const fn turbo() -> Result<CompressionLevel, String> {
+    Ok(CompressionLevel::TURBO)
+}
+
+#[cfg(not(feature = "isal"))]
+fn turbo() -> Result<CompressionLevel, String> {
+    Err("this program was built without ISA-L (cargo build --features isal)".to_owned())
 }
 
 /// Formats of a disk.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use ovftransfer::CheckDisk;
 use ovftransfer::CheckedDisk;
-use ovftransfer::CompressionLevel;
 use ovftransfer::ConvertDisk;
 use ovftransfer::ConvertedDisk;
 use ovftransfer::DiskFormat;
@@ -137,9 +136,7 @@ pub(crate) fn request(args: &ConvertArgs) -> Result<Option<ConvertDisk>, Failure
     let mut request = ConvertDisk::new(args.input.clone(), args.output.clone(), to);
     request.overwrite = args.overwrite;
     request.input_format = args.input_format.map(Into::into);
-    if let Some(level) = args.level.and_then(CompressionLevel::new) {
-        request.level = level;
-    }
+    request.level = args.level.unwrap_or_default();
     Ok(Some(request))
 }
 

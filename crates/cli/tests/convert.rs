@@ -156,5 +156,10 @@ fn a_disk_becomes_a_stream_and_a_raw_one_again() {
     run(&["convert", text(&raw), text(&none), "--rehash"]).expect(2, &["--rehash"]);
     run(&["convert", text(&raw), text(&path("none.ova")), "--level", "1"]).expect(2, &["--level"]);
     run(&["convert", text(&raw), text(&path("x.vmdk")), "--level", "13"]).expect(2, &["--level"]);
+    if !cfg!(feature = "isal") {
+        let out = path("x.vmdk");
+        let turbo = ["convert", text(&raw), text(&out), "--level", "turbo"];
+        run(&turbo).expect(2, &["was built without ISA-L"]);
+    }
     assert!(!none.exists());
 }

@@ -62,6 +62,14 @@ fn qemu_reads_what_we_write() {
     let folder = tempfile::tempdir().unwrap();
     for (capacity_bytes, grains) in disks() {
         write_raw(&folder.path().join("in.raw"), capacity_bytes, &grains);
+        #[cfg(feature = "isal")]
+        {
+            let options = Options::default().level(ovftransfer_vmdk::Level::TURBO);
+            let (file, _) = common::write(capacity_bytes, &grains, options);
+            fs::write(folder.path().join("turbo.vmdk"), file).unwrap();
+            run(folder.path(), &["check", "turbo.vmdk"]);
+            run(folder.path(), &["compare", "in.raw", "turbo.vmdk"]);
+        }
         let options = Options::default().store_incompressible(true);
         let (file, _) = common::write(capacity_bytes, &grains, options);
         fs::write(folder.path().join("ours.vmdk"), file).unwrap();

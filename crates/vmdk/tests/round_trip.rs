@@ -281,3 +281,33 @@ fn error_of_the_receiver_ends_the_stream() {
     assert!(decoder.push(&[0], &mut |_, _| Ok(())).is_err());
     assert!(decoder.finish().is_err());
 }
+
+/// ISA-L makes the same bytes with any number of threads, and all readers take them.
+#[cfg(feature = "isal")]
+#[test]
+fn turbo_is_read_by_everyone() {
+    let options = Options::default().level(Level::TURBO);
+    let grains: Grains = [
+        (0, text(1, GRAIN)),
+        (1, noise(2, GRAIN)),
+        (2, vec![7; GRAIN]),
+        (3, [noise(3, 600), vec![0; GRAIN - 600]].concat()),
+        (511, [vec![0; GRAIN - 1], vec![1]].concat()),
+        (512, text(4, GRAIN)),
+    ]
+    .into();
+    for options in [options, options.store_incompressible(true)] {
+        let (file, summary) = common::write(40 << 20, &grains, options);
+        let (decoded, found) = common::decode(&file).unwrap();
+        assert!(decoded == grains, "other grains");
+        assert_eq!((found, summary.grains()), (summary, 6));
+        for threads in [1, 3] {
+            let options = options.threads(threads.try_into().unwrap());
+            let mut writer = ParallelWriter::new(Vec::new(), 40 << 20, options).unwrap();
+            for (number, data) in &grains {
+                writer.write(number * 128, data).unwrap();
+            }
+            assert!(writer.finish().unwrap().0 == file, "not the bytes of one thread");
+        }
+    }
+}
