@@ -8,9 +8,11 @@ use std::alloc::Layout;
 use std::alloc::System;
 use std::ops::ControlFlow;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use ovftransfer_vmdk::AnyImage;
 use ovftransfer_vmdk::ConvertError;
 use ovftransfer_vmdk::DiskImage;
 use ovftransfer_vmdk::GrainDecoder;
@@ -18,9 +20,13 @@ use ovftransfer_vmdk::Header;
 use ovftransfer_vmdk::Options;
 use ovftransfer_vmdk::ParallelWriter;
 use ovftransfer_vmdk::Progress;
+use ovftransfer_vmdk::Qcow2Image;
+use ovftransfer_vmdk::Storage;
 use ovftransfer_vmdk::StreamCheck;
 use ovftransfer_vmdk::StreamWriter;
 use ovftransfer_vmdk::VmdkError;
+use ovftransfer_vmdk::VmdkImage;
+use ovftransfer_vmdk::check_image;
 use ovftransfer_vmdk::to_stream;
 
 /// The system's allocator, and how much it has given out.
@@ -115,6 +121,11 @@ fn memory_is_bounded() {
     assert!(more.0 < 6 << 20, "{}", more.0);
     let units = (converted(64 << 10, 2), converted(2 << 20, 2), converted(2 << 20, 64));
     assert!(units.0 < 6 << 20 && units.1 < 45 << 20 && units.2 < 45 << 20, "{units:?}");
+    // Tables of files of 2 TiB and 600 GiB, whose places are looked at in windows.
+    let (sparse, qcow2) = (checked(Large::sparse()), checked(Large::qcow2()));
+    assert!(sparse.0 < 32 << 20 && qcow2.0 < 20 << 20, "{sparse:?} {qcow2:?}");
+    assert_eq!((sparse.1, qcow2.1), (1024 << 16, 2 << 16));
+
     // Sinks and tables grow a few times; a buffer for each grain would be hundreds.
     assert!(more.1 < few.1 + 50, "{} {}", few.1, more.1);
 }
@@ -171,4 +182,93 @@ fn parallel(grains: u64, threads: usize) -> (usize, usize) {
         assert_eq!(written.grains(), grains);
     });
     (peak, CALLS.load(Ordering::Relaxed) - calls)
+}
+
+/// A file of which only a few words are not zero.
+#[derive(Debug)]
+struct Large {
+    len_bytes: u64,
+    words: Vec<(u64, Vec<u8>)>,
+}
+
+impl Large {
+    /// A sparse file of a disk of 2 TiB: in every 64th table one grain, spread over the file.
+    fn sparse() -> Self {
+        let mut header = Header::stream_optimized(1 << 32).unwrap();
+        header.version = 1;
+        header.flags = Header::FLAG_NEW_LINES;
+        header.compress_algorithm = 0;
+        header.gd_offset_sectors = 128;
+        header.overhead_sectors = 1 << 20;
+        let mut words = vec![(0, header.encode().to_vec())];
+        let text =
+            b"# Disk DescriptorFile\nCID=1\nparentCID=ffffffff\ncreateType=\"monolithicSparse\"\n";
+        words.push((512, text.to_vec()));
+        for number in 0..1024_u32 {
+            let (table, grain) = (1024 + 4 * number, (1 << 20) + 4_000_000 * number);
+            words.push((128 * 512 + u64::from(number) * 64 * 4, table.to_le_bytes().to_vec()));
+            words.push((u64::from(table) * 512, grain.to_le_bytes().to_vec()));
+        }
+        Self { len_bytes: (1 << 32) * 512, words }
+    }
+
+    /// A qcow2 file of 600 GiB with a cluster at either end.
+    fn qcow2() -> Self {
+        let last = (600_u64 << 30) - (1 << 16);
+        let mut words = vec![(0, b"QFI\xfb".to_vec())];
+        for (at, number) in [(4, 3_u32), (20, 16), (36, 1), (56, 3), (96, 4), (100, 104)] {
+            words.push((at, number.to_be_bytes().to_vec()));
+        }
+        let cluster = 1_u64 << 16;
+        for (at, number) in [
+            (24, 1 << 29),
+            (40, cluster),
+            (48, 2 * cluster),
+            (cluster, 5 * cluster),
+            (2 * cluster, 6 * cluster),
+            // Counts of 2 GiB are in a block.
+            (2 * cluster + last / (2 << 30) * 8, 7 * cluster),
+            (5 * cluster, 8 * cluster),
+            (5 * cluster + 800, last),
+        ] {
+            words.push((at, u64::to_be_bytes(number).to_vec()));
+        }
+        words.push((6 * cluster, [0, 1].repeat(9)));
+        words.push((7 * cluster + last % (2 << 30) / cluster * 2, vec![0, 1]));
+        Self { len_bytes: 600 << 30, words }
+    }
+}
+
+impl Storage for Large {
+    fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    fn read_exact_at(&self, at_byte: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        buffer.fill(0);
+        let end = at_byte + buffer.len() as u64;
+        let near = |(at, word): &&(u64, Vec<u8>)| *at < end && *at + word.len() as u64 > at_byte;
+        for (at, word) in self.words.iter().filter(near) {
+            for (at, byte) in (*at..).zip(word).filter(|(at, _)| (at_byte..end).contains(at)) {
+                buffer[usize::try_from(at - at_byte).unwrap()] = *byte;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Most bytes held while the tables of this file are checked, and how much of the disk is populated.
+fn checked(file: Large) -> (usize, u64) {
+    let file = Arc::new(file);
+    let mut populated_bytes = 0;
+    let peak = peak(|| {
+        let image = if file.words[0].1.starts_with(b"QFI") {
+            AnyImage::Qcow2(Qcow2Image::open(file).unwrap())
+        } else {
+            AnyImage::Vmdk(VmdkImage::open_file(file).unwrap())
+        };
+        let summary = check_image(&image, &mut |_| ControlFlow::Continue(())).unwrap();
+        populated_bytes = summary.populated_bytes;
+    });
+    (peak, populated_bytes)
 }
