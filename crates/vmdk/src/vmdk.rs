@@ -102,7 +102,8 @@ impl VmdkImage {
     pub fn open_file(storage: Arc<dyn Storage>) -> Result<Self, VmdkError> {
         let sparse = SparseExtent::open(storage, Shared::new(), 0)?;
         let header = sparse.header().clone();
-        let at_byte = header.descriptor_offset_sectors * SECTOR_BYTES;
+        // Any number, where the header has no room for a text.
+        let at_byte = header.descriptor_offset_sectors.saturating_mul(SECTOR_BYTES);
         // Extents of qemu leave room for a text, and none in it.
         let text = sparse.descriptor()?.filter(|text| text.create_type().is_some());
         let Some(descriptor) = text else {

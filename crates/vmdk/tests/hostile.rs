@@ -124,6 +124,15 @@ fn absurd_claims_are_refused() {
     }
 }
 
+#[test]
+fn a_text_of_no_length_may_be_anywhere() {
+    let mut file = sparse();
+    file[28..36].fill(0xff);
+    file[36..44].fill(0);
+    let error = read(file).unwrap_err();
+    assert!(error.to_string().contains("without their descriptor"), "{error}");
+}
+
 /// Opens `text` as the descriptor of a folder with a flat extent of 64 KiB beside it.
 fn described(folder: &Path, text: &str) -> Result<u64, String> {
     fs::write(folder.join("disk.vmdk"), format!("# Disk DescriptorFile\n{text}")).unwrap();
