@@ -26,7 +26,7 @@ fn lab() -> Lab {
                     {"name": "on the fly", "kind": "ephemeral"}],
                  "offload": {"dpus": ["dpu0", "dpu1"], "standby": ["Uplink 2"]},
                  "quirks": [{"machine": "runs", "nic": 0, "conflict": true}]},
-                {"name": "DVS1", "portgroups": [{"name": "early on", "ports": 700}]}]}"#,
+                {"name": "DVS1", "portgroups": [{"name": "early on"}]}]}"#,
     )
 }
 
@@ -78,8 +78,8 @@ fn ports_are_a_table_and_objects() {
         assert_eq!(done.object("report")["ports"], 1);
 
         let done = run(&["/", "--portgroup", "DVS1/early on", "--refresh"]);
-        done.expect(0, &["700 ports"]);
-        assert_eq!(done.stdout.lines().count(), 701);
+        done.expect(0, &["8 ports"]);
+        assert_eq!(done.stdout.lines().count(), 9);
         let done = run(&["/DC0", "--conflicts", "--json"]);
         let keys: Vec<Value> = done.objects().iter().map(|port| port["key"].clone()).collect();
         assert_eq!(keys, [json!("0"), json!("h-1"), json!("h-2"), Value::Null]);
