@@ -50,7 +50,7 @@ fn scale(
     for &count in counts {
         let run = if count == 1 { one } else { measure(count, &folder)?.0 };
         gain = as_f64(count) * one.wall_s / run.wall_s;
-        let name = format!("{count} disks, {gain:.2} times one stream");
+        let name = format!("disks at once: {count}, {gain:.2} times one stream");
         let mut contender = Contender::new(name, move || Ok(run));
         contender.run()?;
         contenders.push(contender);
