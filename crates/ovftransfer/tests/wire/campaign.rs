@@ -405,7 +405,7 @@ async fn play(script: &Script) -> Vec<String> {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
-            wrong.extend(nothing(script, &world, &piped));
+            wrong.extend(nothing(script, &world, &piped, is_unclean));
             let mut told = told.0.lock().unwrap();
             told.extend([error.to_string(), format!("{error:?}"), error.chain()]);
         }
@@ -540,9 +540,14 @@ async fn whole(script: &Script, world: &World, report: &Report, piped: &Piped) -
 }
 
 /// A transfer that did not has left nothing: no file, no machine, no lease.
-fn nothing(script: &Script, world: &World, piped: &Piped) -> Vec<String> {
+///
+/// Where the lease could not be ended its journal stays, for whoever cleans up.
+fn nothing(script: &Script, world: &World, piped: &Piped, is_unclean: bool) -> Vec<String> {
     let mut wrong = Vec::new();
-    let is_empty = fs::read_dir(world.folder.path()).unwrap().next().is_none();
+    let is_empty = match script.kind == Kind::SessionLost || is_unclean {
+        true => world.files() == Remains::find(world.folder.path()).unwrap(),
+        false => fs::read_dir(world.folder.path()).unwrap().next().is_none(),
+    };
     if !is_empty || !piped.0.lock().unwrap().is_empty() {
         wrong.push(format!("left: {:?}", world.files()));
     }
