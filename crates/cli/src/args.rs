@@ -12,6 +12,7 @@ use clap::Subcommand;
 use clap::ValueEnum;
 use ovftransfer::CompressionLevel;
 use ovftransfer::DigestAlgorithm;
+use ovftransfer::DiskFormat;
 use ovftransfer::ImageFormat;
 use ovftransfer::Limits;
 use ovftransfer::Wire;
@@ -217,6 +218,9 @@ pub(crate) struct ExportArgs {
     /// Take a lease for each disk, for servers that serve one disk of a lease
     #[arg(long)]
     pub(crate) lease_per_disk: bool,
+    /// What the disks are written as: vmdk (stream-optimized) or raw
+    #[arg(long, value_enum, default_value = "vmdk", value_name = "FORMAT")]
+    pub(crate) disk_format: ExportFormat,
     /// Where disks of an OVA wait for their place [default: beside the OVA]
     #[arg(long, value_name = "DIR")]
     pub(crate) spool_dir: Option<PathBuf>,
@@ -576,6 +580,24 @@ impl From<InputFormat> for ImageFormat {
             InputFormat::Qcow2 => Self::Qcow2,
             InputFormat::Raw => Self::Raw,
             InputFormat::Vmdk => Self::Vmdk,
+        }
+    }
+}
+
+/// Formats that an export writes disks in.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// byte for byte
+    Raw,
+    /// stream-optimized VMDK
+    Vmdk,
+}
+
+impl From<ExportFormat> for DiskFormat {
+    fn from(format: ExportFormat) -> Self {
+        match format {
+            ExportFormat::Raw => Self::Raw,
+            ExportFormat::Vmdk => Self::StreamOptimized,
         }
     }
 }

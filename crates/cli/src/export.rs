@@ -90,6 +90,7 @@ fn request(args: &ExportArgs, source: &str, output: Output) -> Export {
     request.spool_dir.clone_from(&args.spool_dir);
     request.resume = !args.no_resume;
     request.journal_dir = journals::folder(args.transfer.journal_dir.as_deref());
+    request.disk_format = args.disk_format.into();
     request
 }
 

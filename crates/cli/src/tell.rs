@@ -283,6 +283,14 @@ fn file_object(file: &FileReport) -> Value {
     if let (Some(conversion), Value::Object(fields)) = (&file.conversion, &mut object) {
         fields.insert("converted".to_owned(), conversion_object(conversion));
     }
+    if let (Some(written), Value::Object(fields)) = (&file.written, &mut object) {
+        let written = json!({
+            "format": written.format.word(),
+            "bytes": written.bytes,
+            "digests": digests(std::slice::from_ref(&written.digest)),
+        });
+        fields.insert("written".to_owned(), written);
+    }
     object
 }
 
@@ -321,7 +329,11 @@ pub(crate) fn file_row(file: &FileReport) -> Vec<String> {
             + &file
                 .conversion
                 .as_ref()
-                .map_or(String::new(), |conversion| format!(", was {}", conversion.from)),
+                .map_or(String::new(), |conversion| format!(", was {}", conversion.from))
+            + &file
+                .written
+                .as_ref()
+                .map_or(String::new(), |written| format!(", written as {}", written.format)),
     ]
 }
 

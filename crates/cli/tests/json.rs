@@ -113,6 +113,8 @@ fn json_is_what_its_documentation_says() {
     run(lab.run(&["export", "/DC0/vm/small", text(&ova), "--json", "--dry-run"]));
     run(lab.run(&["export", "/DC0/vm/small", text(&ova), "--json"]));
     run(lab.run(&["verify", text(&ova), "--json"]));
+    let raw = lab.path("raw/small.ovf");
+    run(lab.run(&["export", "/DC0/vm/small", text(&raw), "--disk-format", "raw", "--json"]));
     let folder = lab.path("converted");
     let convert = ["convert", text(&ova), text(&folder), "--sha", "1", "--json"];
     run(lab.run(&[&convert[..], &["--dry-run"]].concat()));

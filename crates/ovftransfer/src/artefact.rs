@@ -166,6 +166,11 @@ impl Place {
         &self.base
     }
 
+    /// Whether the package becomes one file, which has no holes.
+    pub(crate) const fn is_archive(&self) -> bool {
+        matches!(self.output, Output::Archive(_) | Output::Pipe(_))
+    }
+
     /// What the names of disks begin with.  The archive is a folder of its own, and short names
     /// fit into its headers.
     pub(crate) fn prefix(&self) -> String {

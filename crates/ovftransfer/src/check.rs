@@ -198,7 +198,7 @@ async fn check_at_once(
             at: package.display(),
             inspect: Inspect {
                 algorithms: vec![algorithm],
-                disk: disks.of(package.is_disk(reference)),
+                disk: disks.of(package.is_checked_disk(reference)),
             },
             meter: meter.add_file(reference.href(), file.stored_bytes()),
         };
@@ -276,7 +276,7 @@ async fn check_in_order(
             file: reference.href().clone(),
             source,
             at: package.display(),
-            inspect: Inspect { algorithms, disk: disks.of(package.is_disk(&reference)) },
+            inspect: Inspect { algorithms, disk: disks.of(package.is_checked_disk(&reference)) },
             meter,
         };
         let (bytes, seen) = check.run(scope).await?;
@@ -553,7 +553,7 @@ pub(crate) async fn measure(
         at: package.display(),
         inspect: Inspect {
             algorithms: Vec::new(),
-            disk: DiskCheck::structure(package.is_disk(reference)),
+            disk: DiskCheck::structure(package.is_checked_disk(reference)),
         },
         meter: Meter::default().add_file(reference.href(), 0),
     };

@@ -507,25 +507,15 @@ fn is_compressed(reference: &FileRef) -> bool {
     reference.compression().is_some_and(|name| name != "identity")
 }
 
-/// Whether a file is a stream-optimized disk by what the descriptor says, or else by its first bytes.
+/// Whether a file is a stream-optimized disk: by its first bytes, or else by what the descriptor says.
 fn is_stream(package: &Package, reference: &FileRef) -> bool {
     let disks = package.envelope().disks().iter();
     let mut formats = disks
         .filter(|disk| disk.file_ref() == Some(reference.id()))
         .map(|disk| disk.format().rsplit('#').next().unwrap_or_default());
-    let Some(format) = formats.next() else { return false };
-    if format.eq_ignore_ascii_case("streamOptimized") {
-        return true;
-    }
-    // `#sparse` and the like have the same first bytes, and another structure.
-    let is_silent = !format.contains("sparse") && format != "qcow2";
-    let head = package.file(reference.href()).and_then(PackageFile::head);
-    is_silent && head == Some(STREAM_HEAD)
+    let is_said = || formats.any(|format| format.eq_ignore_ascii_case("streamOptimized"));
+    package.is_stream(reference).unwrap_or_else(is_said)
 }
-
-/// What a disk in the format of VMware begins with (Virtual Disk Format 1.1, `SPARSE_MAGICNUMBER`),
-/// version 3 of which, written in this order, is always stream-optimized.
-const STREAM_HEAD: &[u8] = b"KDMV";
 
 /// What is left when the runtime ends before a conversion does.
 const LEFT_AT_SHUTDOWN: &str = "the runtime was shut down before the conversion ended; files that \

@@ -21,6 +21,7 @@ use self::running::Running;
 use self::subject::Subject;
 use crate::artefact::Output;
 use crate::artefact::Place;
+use crate::disk::DiskFormat;
 use crate::error::Check;
 use crate::error::Error;
 use crate::error::Finding;
@@ -60,6 +61,10 @@ pub struct Export {
     pub options: Vec<String>,
     /// A lease for each disk, one after the other, for servers that serve only one disk of a lease.
     pub lease_per_disk: bool,
+    /// What the disks are written as.  They come as stream-optimized ones, which is also what the
+    /// server's manifest is compared with; a raw one is unpacked while it comes, with holes where it
+    /// is zero.  An archive has no holes.
+    pub disk_format: DiskFormat,
     /// Where files of an archive wait for their place; `None` is beside the archive, or the
     /// system's folder for temporary files if the archive goes into a pipe.
     pub spool_dir: Option<PathBuf>,
@@ -90,6 +95,7 @@ impl Export {
             images: false,
             options: Vec::new(),
             lease_per_disk: false,
+            disk_format: DiskFormat::StreamOptimized,
             spool_dir: None,
             resume: true,
             journal_dir: None,
@@ -102,18 +108,21 @@ impl Export {
     ///
     /// [`Error::Server`] if the machine is not found or not readable, [`Error::Refused`] if it
     /// cannot be exported as it is, or if the destination exists.
-    pub async fn plan(self, server: &Server) -> Result<ExportPlan, Error> {
+    pub async fn plan(mut self, server: &Server) -> Result<ExportPlan, Error> {
         let (snapshot, live) = (self.snapshot.as_deref(), self.live);
         let subject = Subject::find(server, &self.source, snapshot, live).await?;
         check_options(server, &self.options).await?;
         let place = Place::resolve(self.destination.clone(), subject.name());
+        // A journal knows of disks as they came, not as raw ones.
+        self.resume &= self.disk_format != DiskFormat::Raw;
         let earlier = Earlier::look(&place, server, &subject, self.resume).await?;
         // Names that a killed run has given are taken back, and looked at then.
         if !earlier.as_ref().is_some_and(Earlier::is_publishing) {
             place.check(self.existing()).await?;
         }
         let is_held = earlier.as_ref().is_some_and(Earlier::may_hold);
-        let mut findings = preflight::look(server, &subject, &place, is_held).await?;
+        let mut findings =
+            preflight::look(server, &subject, &place, is_held, self.disk_format).await?;
         findings.extend(self.signing_key.as_deref().and_then(key_finding));
         Ok(ExportPlan { server: server.clone(), request: self, subject, place, findings, earlier })
     }
@@ -171,6 +180,9 @@ impl fmt::Display for ExportPlan {
         }
         if let Subject::Live(_) = self.subject {
             writeln!(f, "  by a snapshot that is made for it and removed after it")?;
+        }
+        if self.request.disk_format == DiskFormat::Raw {
+            writeln!(f, "  with raw disks")?;
         }
         if let Some(key) = &self.request.signing_key {
             writeln!(f, "  signed by {}", key.subject())?;

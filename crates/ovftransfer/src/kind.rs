@@ -216,6 +216,9 @@ fn vmdk(head: &[u8]) -> DiskFileFormat {
 pub(crate) const STREAM_OPTIMIZED_URI: &str =
     "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";
 
+/// The format of raw disks: the page that says what they are.  There is no URI that everybody takes.
+pub(crate) const RAW_URI: &str = "https://www.qemu.org/docs/master/system/qemu-block-drivers.html#cmdoption-image-formats-arg-raw";
+
 /// How much of a URI is shown.
 const URI_CHARS_SHOWN: usize = 120;
 

@@ -315,6 +315,7 @@ pub use crate::reap::RemnantKind;
 pub use crate::report::After;
 pub use crate::report::FileReport;
 pub use crate::report::Report;
+pub use crate::report::WrittenDisk;
 pub use crate::server::Options;
 pub use crate::server::Server;
 pub use crate::signature::SignaturePolicy;

@@ -8,6 +8,7 @@ use ovftransfer_ovf::FileName;
 use ovftransfer_vim::value::MoRef;
 
 use crate::kind::Conversion;
+use crate::kind::DiskFileFormat;
 use crate::meter::Meter;
 use crate::network::CheckedMachine;
 use crate::transfer::Moved;
@@ -89,6 +90,21 @@ pub struct FileReport {
     /// How the disk that was sent was made, if the package has it in another format.  Size and
     /// digests above are those of what was sent.
     pub conversion: Option<Conversion>,
+    /// What an export has written of the disk, if that is not what moved.  Size and digests above
+    /// are those of what moved, and what the server's manifest was compared with.
+    pub written: Option<WrittenDisk>,
+}
+
+/// A disk that was written in another format than it came in.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WrittenDisk {
+    /// What it is now.
+    pub format: DiskFileFormat,
+    /// Its size in bytes, holes included.
+    pub bytes: u64,
+    /// Its digest, as in the package's manifest.
+    pub digest: Digest,
 }
 
 impl Report {
@@ -122,6 +138,11 @@ impl FileReport {
             kept: moved.attempts == 0,
             took: moved.took,
             conversion: moved.conversion.clone(),
+            written: moved.written.map(|(bytes, digest)| WrittenDisk {
+                format: DiskFileFormat::Raw,
+                bytes,
+                digest,
+            }),
         }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) mod pipe;
 pub(crate) mod reference;
 pub(crate) mod remote;
 pub(crate) mod spool;
+pub(crate) mod unpack;
 pub(crate) mod url;
 pub(crate) mod web;
 

@@ -50,6 +50,7 @@ use crate::store::Destination;
 use crate::store::Nowhere;
 use crate::store::Sink;
 use crate::store::Source;
+use crate::store::unpack::Written;
 use crate::verify::Promise;
 use crate::verify::Verification;
 use crate::verify::Verified;
@@ -74,6 +75,8 @@ pub(crate) struct Job {
     pub(crate) meter: Arc<FileMeter>,
     /// What was done to the file before it moves.
     pub(crate) conversion: Option<Conversion>,
+    /// What the destination makes of the file, if that is not the file itself.
+    pub(crate) written: Option<Written>,
 }
 
 /// One file that has been moved and proven, and its sink, which waits for its commit.
@@ -90,6 +93,8 @@ pub(crate) struct Moved {
     pub(crate) attempts: u32,
     pub(crate) took: Duration,
     pub(crate) conversion: Option<Conversion>,
+    /// Size in bytes and digest of what was made of it, if that is not the file itself.
+    pub(crate) written: Option<(u64, Digest)>,
 }
 
 /// A file that is proven, and waits for its name.
@@ -498,11 +503,24 @@ impl Job {
             digest: *proof.digest(),
             by_server: proof.by_server(),
         });
-        let Self { key, host, conversion, .. } = self;
+        let Self { key, host, conversion, written, .. } = self;
+        let written = written.and_then(|written| written.get());
         let (digests, disk) = (seen.digests, seen.disk);
-        let moved =
-            Moved { key, host, proof, digests, disk, entry, sink, attempts, took, conversion };
-        if shared.journal.is_kept() {
+        let moved = Moved {
+            key,
+            host,
+            proof,
+            digests,
+            disk,
+            entry,
+            sink,
+            attempts,
+            took,
+            conversion,
+            written,
+        };
+        // Of a disk that was written in another format, a journal could not tell whether it is whole.
+        if shared.journal.is_kept() && moved.written.is_none() {
             shared.journal.note(Record::Proven(Box::new(record_of(&moved)))).await;
         }
         Ok(moved)

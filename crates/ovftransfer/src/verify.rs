@@ -94,6 +94,11 @@ impl Verified {
         self.by_server
     }
 
+    /// The same proof for what the file holds in another form, such as a raw disk.
+    pub(crate) fn of_what_is_in_it(&self, bytes: u64, digest: Digest) -> Self {
+        Self { bytes, digest, ..self.clone() }
+    }
+
     /// Compares the file with a manifest that came after it.
     ///
     /// # Errors

@@ -9,12 +9,15 @@ use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vim::ovf::OvfFile;
 
 use crate::error::Error;
+use crate::kind::RAW_URI;
 use crate::transfer::Moved;
 
 /// What descriptor and manifest say about the files, in their order.
 pub(super) struct Contents {
     pub(super) files: Vec<OvfFile>,
     pub(super) digests: Vec<(FileName, Digest)>,
+    /// Disks that were written as raw ones.
+    pub(super) raw: Vec<FileName>,
 }
 
 impl Contents {
@@ -30,13 +33,15 @@ impl Contents {
     ) -> Result<Self, Error> {
         let moved: Vec<&Moved> = moved.collect();
         let lost = || Error::Refused { problem: "a file was lost (a defect)".to_owned() };
-        let mut contents = Self { files: Vec::new(), digests: Vec::new() };
+        let mut contents = Self { files: Vec::new(), digests: Vec::new(), raw: Vec::new() };
         for file in order {
             let one = moved.iter().find(|one| one.proof.file() == file).ok_or_else(lost)?;
-            let mut digests = one.digests.iter();
+            let written = one.written.as_ref().map(|(_, digest)| digest);
+            let mut digests = written.into_iter().chain(&one.digests);
             let digest = digests.find(|digest| digest.algorithm() == algorithm).ok_or_else(lost)?;
             contents.files.push(described(one));
             contents.digests.push((file.clone(), *digest));
+            contents.raw.extend(written.map(|_| file.clone()));
         }
         if order.len() == moved.len() { Ok(contents) } else { Err(lost()) }
     }
@@ -49,7 +54,7 @@ fn described(moved: &Moved) -> OvfFile {
     OvfFile {
         device_key: moved.key.clone(),
         path: moved.proof.file().to_string(),
-        size_bytes: moved.proof.bytes(),
+        size_bytes: moved.written.map_or(moved.proof.bytes(), |(bytes, _)| bytes),
         capacity_bytes: entry
             .and_then(|entry| entry.capacity_bytes)
             .or_else(|| disk.map(|disk| disk.capacity_bytes())),
@@ -86,9 +91,21 @@ pub(super) fn check_described(descriptor: &str, files: &[OvfFile]) -> Result<Env
     Ok(envelope)
 }
 
-/// The descriptor with its references in the order of the files.
-pub(super) fn in_order(envelope: &Envelope, order: &[FileName]) -> Result<Envelope, Error> {
-    envelope.edit().order_references(order).apply().map_err(|error| refused(error.to_string()))
+/// The descriptor with its references in the order of the files, and the format of those that are raw.
+pub(super) fn in_order(
+    envelope: &Envelope,
+    order: &[FileName],
+    raw: &[FileName],
+) -> Result<Envelope, Error> {
+    let mut edit = envelope.edit();
+    edit.order_references(order);
+    for disk in envelope.disks() {
+        let file = disk.file_ref().and_then(|id| envelope.file(id));
+        if file.is_some_and(|file| raw.contains(file.href())) {
+            edit.disk_format(disk.id(), RAW_URI);
+        }
+    }
+    edit.apply().map_err(|error| refused(error.to_string()))
 }
 
 fn refused(problem: String) -> Error {

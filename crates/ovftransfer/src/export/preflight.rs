@@ -4,6 +4,7 @@ use ovftransfer_vim::inventory::VmFacts;
 
 use super::Subject;
 use crate::artefact::Place;
+use crate::disk::DiskFormat;
 use crate::error::Check;
 use crate::error::Error;
 use crate::error::ErrorKind;
@@ -22,6 +23,7 @@ pub(super) async fn look(
     subject: &Subject,
     place: &Place,
     is_held: bool,
+    format: DiskFormat,
 ) -> Result<Vec<Finding>, Error> {
     let entity = subject.entity();
     let mut wanted = vec![(entity.clone(), "VApp.Export", "it")];
@@ -31,7 +33,7 @@ pub(super) async fn look(
     }
     let mut findings = rights::missing(server, wanted).await?;
     findings.extend(refused(subject).filter(|_| !is_held));
-    findings.extend(space(subject, place).await);
+    findings.extend(space(subject, place, format).await);
     findings.extend(subject.machines().iter().flat_map(encryption));
     // A bare host serves its disks itself.
     if !server.session().about().is_host() {
@@ -89,18 +91,31 @@ fn encryption(machine: &VmFacts) -> Vec<Finding> {
     findings
 }
 
-/// A guess: what the disks take on their datastores is more than what moves, as that is compressed.
-async fn space(subject: &Subject, place: &Place) -> Option<Finding> {
+/// A guess: what the disks take on their datastores is more than what moves, as that is compressed,
+/// and about what raw disks take, if they may have holes.
+async fn space(subject: &Subject, place: &Place, format: DiskFormat) -> Option<Finding> {
     let folder = place.folder()?;
-    let needed: u64 = subject.machines().iter().filter_map(|machine| machine.unshared_bytes).sum();
+    let machines = subject.machines().iter();
+    if format == DiskFormat::Raw && place.is_archive() {
+        let disks = machines.flat_map(|machine| &machine.disks);
+        let capacity = disks.map(|disk| disk.capacity_bytes).fold(0, u64::saturating_add);
+        let at = folder.clone();
+        let free =
+            blocking(move || nearest(&at).and_then(|folder| free_bytes(folder).ok())).await?;
+        let problem = format!("{free} bytes are free, and raw disks in an archive take {capacity}");
+        let finding = Finding::warning(Check::Space, folder.display().to_string(), problem);
+        return (free < capacity)
+            .then(|| finding.advise("export into a folder: it can have holes"));
+    }
+    let needed: u64 = machines.filter_map(|machine| machine.unshared_bytes).sum();
     let at = folder.clone();
     let free = blocking(move || nearest(&at).and_then(|folder| free_bytes(folder).ok())).await?;
     if free >= needed {
         return None;
     }
     let problem = format!(
-        "{free} bytes are free, and the disks take {needed} on their datastores; compressed it may \
-         be less"
+        "{free} bytes are free, and the disks take {needed} on their datastores{}",
+        if format == DiskFormat::Raw { "" } else { "; compressed it may be less" }
     );
     let finding = Finding::warning(Check::Space, folder.display().to_string(), problem);
     Some(finding.advise("make room if you can"))

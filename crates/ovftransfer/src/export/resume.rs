@@ -315,6 +315,7 @@ async fn read_again(
         attempts: 0,
         took: Duration::ZERO,
         conversion: None,
+        written: None,
     }))
 }
 
@@ -370,6 +371,7 @@ fn reported(proven: &record::Proven) -> Option<FileReport> {
         kept: true,
         took: Duration::ZERO,
         conversion: None,
+        written: None,
     })
 }
 

@@ -29,6 +29,7 @@ use crate::artefact::Artefact;
 use crate::devices;
 use crate::devices::Exported;
 use crate::devices::Selection;
+use crate::disk::DiskFormat;
 use crate::error::Error;
 use crate::event::Event;
 use crate::hosts;
@@ -52,6 +53,7 @@ use crate::server::warn;
 use crate::server::warn_of;
 use crate::settle::Asked;
 use crate::store::papers::Papers;
+use crate::store::unpack::RawDestination;
 use crate::transfer::Job;
 use crate::transfer::Moved;
 use crate::transfer::Shared;
@@ -253,7 +255,11 @@ impl Running {
             images: request.images,
             disks_min: plan.subject.disks_min(),
         };
-        devices::for_export(offered, &selection)
+        let mut chosen = devices::for_export(offered, &selection)?;
+        if request.disk_format == DiskFormat::Raw {
+            name_raw(&mut chosen)?;
+        }
+        Ok(chosen)
     }
 
     async fn work(
@@ -410,7 +416,13 @@ impl Running {
             disk: DiskCheck::structure(exported.is_disk),
         };
         let inspect = by_server.into_iter().fold(inspect, Inspect::also);
-        let (destination, sink_at) = artefact.destination(&exported.file);
+        let (mut destination, sink_at) = artefact.destination(&exported.file);
+        let mut written = None;
+        if exported.is_disk && self.plan.request.disk_format == DiskFormat::Raw {
+            let raw = RawDestination::new(destination, self.plan.request.algorithm);
+            written = Some(raw.written());
+            destination = Arc::new(raw);
+        }
         let host = format!("{}:{}", device.url.host(), device.url.port());
         Job {
             key: device.key.clone(),
@@ -425,6 +437,7 @@ impl Running {
             meter,
             file: exported.file.clone(),
             conversion: None,
+            written,
         }
     }
 
@@ -458,7 +471,7 @@ impl Running {
         }
         let envelope = check_described(&made.descriptor, &params.files)?;
         let order: Vec<FileName> = contents.digests.iter().map(|(file, _)| file.clone()).collect();
-        let bytes = artefact.fit(in_order(&envelope, &order)?.into_bytes()).await?;
+        let bytes = artefact.fit(in_order(&envelope, &order, &contents.raw)?.into_bytes()).await?;
         let algorithm = plan.request.algorithm;
         let mut manifest = Manifest::new();
         add(&mut manifest, &descriptor, Hasher::digest(algorithm, &bytes))?;
@@ -485,6 +498,24 @@ fn agrees(kept: &Moved, said: &[LeaseManifestEntry]) -> bool {
     said.iter().filter(|entry| entry.key == kept.key).all(|entry| {
         Verified::check(file, bytes, &seen, None, Some(entry), Verification::Prefer).is_ok()
     })
+}
+
+/// Gives disks names that say that they are raw.
+fn name_raw(chosen: &mut [Exported]) -> Result<(), Error> {
+    let others = chosen.iter().filter(|one| !one.is_disk);
+    let mut taken: Vec<String> = others.map(|one| one.file.as_str().to_lowercase()).collect();
+    for one in chosen.iter_mut().filter(|one| one.is_disk) {
+        let name = format!("{}.raw", one.file.stem());
+        let unusable = |reason: &str| Error::Refused {
+            problem: format!("{} cannot be stored as {name}: {reason}", one.file),
+        };
+        if taken.contains(&name.to_lowercase()) {
+            return Err(unusable("another file has that name"));
+        }
+        taken.push(name.to_lowercase());
+        one.file = FileName::new(&*name).map_err(|error| unusable(&error.to_string()))?;
+    }
+    Ok(())
 }
 
 /// What an export has done so far.

@@ -295,6 +295,7 @@ impl Running {
             promised,
             meter,
             conversion,
+            written: None,
         })
     }
 

@@ -474,5 +474,6 @@ fn job(world: &Arc<World>, file: &File, promised: Option<&Digest>, meter: &Meter
         meter: meter.add_file(&name, file.len_bytes()),
         file: name,
         conversion: None,
+        written: None,
     }
 }

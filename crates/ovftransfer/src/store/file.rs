@@ -5,7 +5,10 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::IoSlice;
+use std::io::Seek;
+use std::io::SeekFrom;
 use std::io::Write;
+use std::mem;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -303,7 +306,12 @@ impl FileSink {
         faulty::point("create", &partial)?;
         // Whatever a killed run left under this name is worthless: what was proven is not moved again.
         let file = File::create(&partial)?;
-        let writer = Worker::new(FileWriter { file, path: partial.clone(), unsynced_bytes: 0 });
+        let writer = Worker::new(FileWriter {
+            file,
+            path: partial.clone(),
+            unsynced_bytes: 0,
+            hole_bytes: 0,
+        });
         Ok(Self { path, partial, existing, writer })
     }
 }
@@ -383,6 +391,16 @@ struct FileWriter {
     file: File,
     path: PathBuf,
     unsynced_bytes: u64,
+    /// Zeros that have come since anything was written: they become a hole.
+    hole_bytes: u64,
+}
+
+impl FileWriter {
+    /// Passes over the zeros that have come.
+    fn skip(&mut self) -> io::Result<()> {
+        let len = i64::try_from(mem::take(&mut self.hole_bytes)).map_err(io::Error::other)?;
+        self.file.seek(SeekFrom::Current(len)).map(drop)
+    }
 }
 
 impl Work for FileWriter {
@@ -391,7 +409,16 @@ impl Work for FileWriter {
 
     fn batch(&mut self, batch: Batch) -> io::Result<()> {
         faulty::point("write", &self.path)?;
-        self.unsynced_bytes += write_batch(&mut self.file, &batch)?;
+        for run in batch.chunk_by(|one, other| is_hole(one) == is_hole(other)) {
+            if run.first().is_some_and(is_hole) {
+                self.hole_bytes += run.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+                continue;
+            }
+            if self.hole_bytes > 0 {
+                self.skip()?;
+            }
+            self.unsynced_bytes += write_batch(&mut self.file, run)?;
+        }
         if self.unsynced_bytes >= SYNC_BYTES {
             self.file.sync_data()?;
             self.unsynced_bytes = 0;
@@ -399,7 +426,12 @@ impl Work for FileWriter {
         Ok(())
     }
 
-    fn finish(self) -> io::Result<()> {
+    fn finish(mut self) -> io::Result<()> {
+        if self.hole_bytes > 0 {
+            self.skip()?;
+            let end = self.file.stream_position()?;
+            self.file.set_len(end)?;
+        }
         if sabotage::on(Defect::SkipFileSync) {
             return Ok(());
         }
@@ -408,6 +440,18 @@ impl Work for FileWriter {
         self.file.sync_all()
     }
 }
+
+/// Whether bytes need not be written into a new file.
+fn is_hole(chunk: &Bytes) -> bool {
+    chunk.len() >= HOLE_BYTES_MIN
+        && chunk.chunks(ZEROS.len()).all(|part| part == &ZEROS[..part.len()])
+}
+
+/// Zeros to compare with, and to hand on without an allocation.
+pub(crate) static ZEROS: &[u8] = &[0; 256 << 10];
+
+/// A block of most file systems: what is smaller makes no hole.
+const HOLE_BYTES_MIN: usize = 4096;
 
 /// Appends a batch to a file; returns its length in bytes.
 pub(crate) fn write_batch(file: &mut File, batch: &[Bytes]) -> io::Result<u64> {
@@ -646,6 +690,30 @@ mod tests {
         let beyond = FileSource::new(Arc::clone(&whole.file), 0, bytes.len() as u64 + 1);
         let read: Vec<_> = beyond.open().await.unwrap().collect().await;
         assert_eq!(read.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[tokio::test]
+    async fn zeros_become_holes_and_the_length_is_right() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("disk.raw");
+        let data = Bytes::from_static(b"data");
+        let zeros = |len: usize| Bytes::from(vec![0; len]);
+        let batches = [
+            vec![zeros(1 << 20), data.clone(), zeros(8192)],
+            vec![zeros(8192), zeros(100), data.clone()],
+            vec![zeros(1 << 20), zeros(4096)],
+        ];
+        let mut sink = FileSink::create(path.clone(), Existing::Keep).unwrap();
+        for batch in &batches {
+            sink.write(batch.clone()).await.unwrap();
+        }
+        sink.finish().await.unwrap();
+        let expected: Vec<u8> = batches.iter().flatten().flatten().copied().collect();
+        let partial = partial_path(&path);
+        assert!(fs::read(&partial).unwrap() == expected);
+        let taken = allocated_bytes(&File::open(&partial).unwrap());
+        assert!(taken.is_none_or(|bytes| bytes < 1 << 19), "{taken:?}");
+        Box::new(sink).abort().await.unwrap();
     }
 
     #[test]

@@ -13,6 +13,8 @@ use ovftransfer_ovf::ova::Rules;
 
 use crate::error::Error;
 use crate::inspect::Hasher;
+use crate::kind::Declared;
+use crate::kind::DiskFileFormat;
 use crate::signature::Sealed;
 use crate::signature::SignaturePolicy;
 use crate::signature::StoredCertificate;
@@ -280,6 +282,25 @@ impl Package {
     /// Files that the manifest names and the package does not have.
     pub(crate) fn missing(&self) -> &[FileName] {
         &self.parts.missing
+    }
+
+    /// Whether a file is a stream-optimized disk, by its first bytes; nothing if they are not known,
+    /// or those of no disk.
+    pub(crate) fn is_stream(&self, reference: &FileRef) -> Option<bool> {
+        let declared = Declared::of(self.envelope(), reference)?;
+        let file = self.file(reference.href())?;
+        let kind = declared.kind(file.head()?, file.size_bytes()).ok()?;
+        Some(kind == DiskFileFormat::StreamOptimized)
+    }
+
+    /// Whether a file is to be checked as a stream-optimized disk: every disk that is not known to
+    /// be something else.
+    pub(crate) fn is_checked_disk(&self, reference: &FileRef) -> bool {
+        let is_said = || {
+            let declared = Declared::of(self.envelope(), reference);
+            declared.is_some_and(|declared| !declared.says_other())
+        };
+        self.is_stream(reference).unwrap_or_else(is_said)
     }
 
     /// Whether a referenced file is the content of a disk.

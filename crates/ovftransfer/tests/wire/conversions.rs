@@ -11,10 +11,13 @@ use ovftransfer::Conversion;
 use ovftransfer::Digest;
 use ovftransfer::DigestAlgorithm;
 use ovftransfer::DiskFileFormat;
+use ovftransfer::DiskFormat;
 use ovftransfer::Event;
 use ovftransfer::ImportPlan;
 use ovftransfer::Observer;
 use ovftransfer::Severity;
+use ovftransfer::SignaturePolicy;
+use ovftransfer::check_package;
 use ovftransfer_vmdk::open_image;
 use ovftransfer_vmdk::to_raw;
 use sha2::Digest as _;
@@ -41,11 +44,7 @@ impl Shop {
 
     async fn with(wire: Wire, disks: u64, change: impl FnOnce(&mut Scenario)) -> Self {
         let world = World::over(wire, |scenario| {
-            let disk = |seed| {
-                let data = Data::new(DataKind::Mixed, MIB, seed).with_spread(Spread::Even);
-                DiskSpec::new(4 * MIB).with_data(data)
-            };
-            scenario.machines[0].disks = (1..=disks).map(disk).collect();
+            scenario.machines[0].disks = small_disks(disks);
             change(scenario);
         })
         .await;
@@ -191,6 +190,15 @@ impl Shop {
     fn assert_spool_empty(&self) {
         assert_eq!(fs::read_dir(self.spool.path()).unwrap().count(), 0, "a spool is left");
     }
+}
+
+/// Most of such a disk are holes.
+fn small_disks(count: u64) -> Vec<DiskSpec> {
+    let disk = |seed| {
+        let data = Data::new(DataKind::Mixed, MIB, seed).with_spread(Spread::Even);
+        DiskSpec::new(4 * MIB).with_data(data)
+    };
+    (1..=count).map(disk).collect()
 }
 
 fn conversions(report: &Report) -> Vec<(String, &Conversion)> {
@@ -401,6 +409,91 @@ async fn cancelling_in_the_middle_of_a_conversion_leaves_nothing() {
         assert_eq!(error.kind(), ErrorKind::Cancelled, "{}", error.chain());
         shop.assert_gone();
     }
+}
+
+/// Raw disks of an export are those of the machine, in a folder and in an OVA, and go back.
+#[tokio::test]
+async fn raw_disks_come_out_and_go_back() {
+    side_by_side([Wire::Json, Wire::Soap], async |wire| {
+        let shop = Shop::new(wire, 2).await;
+        let world = &shop.world;
+        for name in ["raw/web.ovf", "raw.ova"] {
+            let mut export = Export::new("/DC0/vm/web", world.folder.path().join(name));
+            export.disk_format = DiskFormat::Raw;
+            export.algorithm = DigestAlgorithm::Sha512;
+            let plan = export.plan(&world.server).await.unwrap();
+            assert!(plan.to_string().contains("with raw disks"), "{plan}");
+            let report = plan.start(options()).finish().await.unwrap();
+            for file in &report.files {
+                assert!(file.by_server, "{file:?}");
+                let written = file.written.as_ref().unwrap();
+                assert_eq!((written.format, written.bytes), (DiskFileFormat::Raw, 4 * MIB));
+            }
+            let package = Package::open(&report.package.unwrap()).unwrap();
+            for disk in package.envelope().disks() {
+                assert!(disk.format().ends_with("-raw"), "{}", disk.format());
+                let file = package.envelope().file(disk.file_ref().unwrap()).unwrap();
+                assert!(file.href().as_str().ends_with(".raw"), "{}", file.href());
+                assert_eq!(file.size_bytes(), Some(4 * MIB));
+            }
+            let policy = SignaturePolicy::default();
+            let (meter, cancel) = (Arc::default(), CancellationToken::new());
+            let package = Arc::new(package);
+            let checked = check_package(Arc::clone(&package), &policy, meter, &cancel).await;
+            assert!(checked.unwrap().files.iter().all(|file| file.in_manifest));
+            let again = name.replace('/', "-");
+            let mut import = shop.request();
+            (import.package, import.name) = (package, Some(again.clone()));
+            import.plan(&world.server).await.unwrap().start(options()).finish().await.unwrap();
+            assert_eq!(world.disks(&again), world.disks("web"));
+        }
+        for disk in 0..2 {
+            let (stream, raw) = (format!("web-disk-{disk}.vmdk"), format!("web-disk-{disk}.raw"));
+            let raw = world.folder.path().join("raw").join(raw);
+            let mut compare = Command::new("qemu-img");
+            compare.args(["compare", "-f", "vmdk", "-F", "raw"]).arg(shop.path(&stream)).arg(&raw);
+            let Ok(judged) = compare.output() else { return };
+            assert!(judged.status.success(), "{judged:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_raw_disk_that_is_not_proven_is_none() {
+    let export_to = async |world: &World, name: &str| {
+        let mut export = Export::new("/DC0/vm/web", world.folder.path().join(name));
+        export.disk_format = DiskFormat::Raw;
+        export.plan(&world.server).await.unwrap().start(options()).finish().await
+    };
+    let small = async |fault: Fault| {
+        World::with(|scenario| {
+            scenario.machines[0].disks = small_disks(2);
+            scenario.faults = vec![fault];
+        })
+        .await
+    };
+    let cases = [
+        (FaultKind::WrongDigest, "raw/web.ovf"),
+        (FaultKind::FlipBitAt(300_000), "raw/web.ovf"),
+        (FaultKind::FlipBitAt(300_000), "new/raw.ova"),
+        (FaultKind::TruncateAfterBytes(300_000), "raw/web.ovf"),
+        (FaultKind::LeaseLostAfterBytes(300_000), "raw/web.ovf"),
+    ];
+    // Side by side, as they mostly wait for the next try.
+    side_by_side(cases, async |(kind, name)| {
+        let world = small(on_export(kind.clone()).with_times(99)).await;
+        let error = export_to(&world, name).await.unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::Refused, "{kind:?}: {}", error.chain());
+        world.assert_clean();
+    })
+    .await;
+    // One that breaks is fetched again, from its beginning.
+    let world = small(on_export(FaultKind::ResetAfterBytes(300_000))).await;
+    let report = export_to(&world, "raw/web.ovf").await.unwrap();
+    assert_eq!(report.files.iter().map(|file| file.attempts).max(), Some(2));
+    world.import(&report.package.unwrap(), "again").await.unwrap();
+    assert_eq!(world.disks("again"), world.disks("web"));
 }
 
 /// The descriptor may call a stream-optimized disk what it likes.

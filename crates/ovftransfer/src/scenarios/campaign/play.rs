@@ -353,6 +353,7 @@ impl Engine {
             promised: Promise::Nothing,
             meter: self.meter.add_file(&name(&file.name), file.len_bytes()),
             conversion: None,
+            written: None,
         }
     }
 }
