@@ -125,8 +125,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Already gone is fine.
-        drop(self.process.kill());
+        // Asked to, it removes its folder.  Already gone is fine.
+        let pid = self.process.id().to_string();
+        let asked = Command::new("kill").args(["-INT", &pid]).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            drop(self.process.kill());
+        }
         drop(self.process.wait());
     }
 }
