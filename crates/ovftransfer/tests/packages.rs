@@ -349,7 +349,9 @@ async fn cancelling_does_not_wait_for_the_descriptor() {
     let error = ended.unwrap().unwrap_err();
     // The abort does not get through either.
     assert_eq!(error.kind(), ErrorKind::CancelledUnclean, "{}", error.chain());
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    // What stays is the journal of the lease that could not be ended, for `reap`.
+    let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), [".x.ovf.ovftransfer-journal"]);
     assert_eq!(simulator.leases()[0].state, LeaseState::Ready);
 }
 

@@ -47,7 +47,7 @@ pub(crate) enum Wire {
 pub(crate) struct Sessions {
     by_cookie: BTreeMap<(Wire, String), Session>,
     idle_max: Duration,
-    /// Keys, cookies and tokens that were given out, for [`crate::Simulator::secrets`].
+    /// Keys, cookies and tokens that were given out, for `Simulator::secrets`.
     given_out: Vec<String>,
 }
 

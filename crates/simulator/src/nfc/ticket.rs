@@ -13,7 +13,7 @@ use crate::lock::lock;
 #[derive(Default)]
 pub(crate) struct Tickets {
     grants: Mutex<HashMap<String, Grant>>,
-    /// All that were ever granted, for [`crate::Simulator::secrets`].
+    /// All that were ever granted, for `Simulator::secrets`.
     given_out: Mutex<Vec<String>>,
 }
 
