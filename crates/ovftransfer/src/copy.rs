@@ -1,6 +1,5 @@
 //! Moves the bytes of one file.  Every byte passes through [`copy`] once.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +23,7 @@ use crate::sabotage::Defect;
 use crate::store::ByteStream;
 use crate::store::Sink;
 use crate::store::Source;
+use crate::store::parts::stopped;
 use crate::worker::Worker;
 
 /// One file, and how it is to be moved.
@@ -173,26 +173,12 @@ impl Copy<'_> {
     }
 
     fn reading(&self, at_byte: u64, source: io::Error) -> Error {
-        // What was found by whoever made one stream of several files says more.
-        let source = match source.downcast::<Error>() {
-            Ok(error) => return error,
-            Err(source) => source,
-        };
-        self.stream("reading from", self.source_at, at_byte, source)
+        stopped(self.file, self.source_at, at_byte, source)
     }
 
     fn writing(&self, at_byte: u64, source: io::Error) -> Error {
-        self.stream("writing to", self.sink_at, at_byte, source)
-    }
-
-    fn stream(
-        &self,
-        side: &'static str,
-        at: impl fmt::Display,
-        at_byte: u64,
-        source: io::Error,
-    ) -> Error {
-        Error::Stream { file: self.file.clone(), side, at: at.to_string(), at_byte, source }
+        let (file, at) = (self.file.clone(), self.sink_at.to_owned());
+        Error::Stream { file, side: "writing to", at, at_byte, source }
     }
 }
 

@@ -489,7 +489,8 @@ impl ImportPlan {
     }
 
     /// The disks that are converted to stream-optimized VMDKs before they are sent, and what they
-    /// are; those of a package that comes in its own order are not known yet.
+    /// are.  Of a package that comes in its own order that is what the descriptor says: when a disk
+    /// comes, its first bytes decide.
     pub fn conversions(&self) -> impl Iterator<Item = (&FileName, DiskFileFormat)> {
         let converted = |file: &PlannedFile| Some(file.conversion.as_ref()?.kind);
         self.files.iter().filter_map(move |file| Some((&file.file, converted(file)?)))

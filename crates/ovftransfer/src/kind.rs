@@ -178,6 +178,16 @@ impl<'d> Declared<'d> {
         }
     }
 
+    /// What the URI alone says of a file that has yet to come; nothing if it is one of a VMDK.
+    ///
+    /// `#sparse` says nothing: packers gave that name to streams, too.
+    pub(crate) fn kind_by_uri(&self) -> Option<DiskFileFormat> {
+        if self.says("raw") {
+            return Some(DiskFileFormat::Raw);
+        }
+        self.says("qcow").then_some(DiskFileFormat::Qcow2)
+    }
+
     /// What is odd about a file of a kind that the descriptor does not say.
     pub(crate) fn contradiction(&self, kind: DiskFileFormat) -> Option<String> {
         let is_said = match kind {

@@ -110,8 +110,8 @@ impl Verified {
         Ok(())
     }
 
-    /// Notes that all stored files that the file was made of agreed with the package's manifest,
-    /// as whoever joined and inflated them has found.
+    /// Notes that the package's manifest agreed with every file that this one was made of, as
+    /// whoever joined, inflated or converted them has found.
     pub(crate) fn confirm_parts(&mut self) {
         self.by_package = true;
     }

@@ -54,6 +54,7 @@ use crate::store::file::blocking;
 use crate::store::package::Package;
 use crate::store::parts::PackageFile;
 use crate::store::parts::stopped;
+use crate::store::reference::ALL_ALGORITHMS;
 use crate::store::spool::Kept;
 use crate::store::spool::SpoolSink;
 use crate::store::spool::had_failed;
@@ -125,8 +126,9 @@ pub(super) struct Origin<'o> {
 
 impl<'o> Origin<'o> {
     /// A file that has been found.
-    pub(super) fn of(file: &'o FileName, found: &'o PackageFile) -> Self {
+    pub(super) fn of(package: &Package, file: &'o FileName, found: &'o PackageFile) -> Self {
         let is_packed = found.content().is_some();
+        let is_promised_later = package.is_in_order() && package.manifest().is_none();
         Self {
             file,
             source: &**found.source(),
@@ -138,7 +140,10 @@ impl<'o> Origin<'o> {
                 .filter(|_| !is_packed)
                 .and_then(|part| part.promised.as_ref()),
             is_proven_by_parts: is_packed && found.is_promised(),
-            algorithms: &[DigestAlgorithm::Sha256],
+            algorithms: match is_promised_later {
+                true => &ALL_ALGORITHMS,
+                false => &[DigestAlgorithm::Sha256],
+            },
         }
     }
 
@@ -238,7 +243,8 @@ impl Converter<'_> {
             let vanished = || self.package.wrong(format!("{name} has vanished"));
             let found = self.package.file(name).ok_or_else(vanished)?;
             meter.begin(Leg { len_bytes: found.size_bytes().unwrap_or(0), ..leg });
-            let (part, from) = self.hold(Origin::of(name, found), meter, scope).await?;
+            let (part, from) =
+                self.hold(Origin::of(self.package, name, found), meter, scope).await?;
             held.push(part);
             files.push(from);
         }

@@ -25,6 +25,7 @@ use crate::error::ErrorKind;
 use crate::error::Finding;
 use crate::kind::Declared;
 use crate::kind::DiskFileFormat;
+use crate::store::file::FileSource;
 use crate::store::file::blocking;
 use crate::store::file::free_bytes;
 use crate::store::package::Package;
@@ -54,7 +55,8 @@ pub(super) struct ToConvert {
 }
 
 impl Disks {
-    /// Looks at the first bytes of every disk that is there.
+    /// Looks at the first bytes of every disk that is there.  Of one that has yet to come the
+    /// descriptor's word is taken, until it comes.
     ///
     /// # Errors
     ///
@@ -67,6 +69,9 @@ impl Disks {
             let (href, file) = (reference.href(), package.file(reference.href()));
             let Some(declared) = Declared::of(envelope, reference) else { continue };
             let Some((file, head)) = file.and_then(|file| Some((file, file.head()?))) else {
+                if package.is_in_order() && reference.url().is_none() {
+                    disks.presume(package, reference, &declared)?;
+                }
                 continue;
             };
             let wrong = |problem: String| package.wrong(format!("{href} {problem}"));
@@ -78,23 +83,54 @@ impl Disks {
                 disks.misnamed.extend(declared.says_other().then(|| href.clone()));
                 continue;
             }
-            if is_of_chain(package, reference) {
-                let problem = format!("is {kind} and one of a chain of deltas: convert it first");
-                return Err(wrong(problem));
-            }
+            check_alone(package, reference, kind)?;
             let extents = if kind == DiskFileFormat::Extents {
                 extents(package, reference, file).await?
             } else {
                 Vec::new()
             };
-            let taken = |name: &FileName| disks.converted.values().any(|one| one.sent_as == *name);
-            let sent_as = sent_as(package, href, taken);
+            let sent_as = disks.sent_as(package, href);
             let capacity_bytes = declared.capacity_bytes;
             let to_convert = ToConvert { kind, sent_as, extents, capacity_bytes };
             look(package, href, &to_convert).await?;
             disks.converted.insert(href.clone(), to_convert);
         }
         Ok(disks)
+    }
+
+    /// Notes what the descriptor says about a disk of which nothing has come yet.
+    fn presume(
+        &mut self,
+        package: &Package,
+        reference: &FileRef,
+        declared: &Declared<'_>,
+    ) -> Result<(), Error> {
+        let href = reference.href();
+        let Some(kind) = declared.kind_by_uri() else {
+            self.misnamed.extend(declared.says_other().then(|| href.clone()));
+            return Ok(());
+        };
+        check_alone(package, reference, kind)?;
+        let (sent_as, capacity_bytes) = (self.sent_as(package, href), declared.capacity_bytes);
+        let to_convert = ToConvert { kind, sent_as, extents: Vec::new(), capacity_bytes };
+        self.converted.insert(href.clone(), to_convert);
+        Ok(())
+    }
+
+    /// A name for what is sent that says what it is, and that nothing else has.
+    fn sent_as(&self, package: &Package, href: &FileName) -> FileName {
+        let stem = href.as_str().rsplit_once('.').map_or(href.as_str(), |(stem, _)| stem);
+        let numbered = (1..).map(|number| format!("{stem}-{number}.vmdk"));
+        let names = std::iter::once(format!("{stem}.vmdk")).chain(numbered);
+        let is_taken = |name: &FileName| self.converted.values().any(|one| one.sent_as == *name);
+        let is_free = |name: &FileName| {
+            name == href || (package.reference(name).is_none() && !is_taken(name))
+        };
+        names
+            .take(package.envelope().references().len() + 1)
+            .filter_map(|name| FileName::new(name).ok())
+            .find(is_free)
+            .unwrap_or_else(|| href.clone())
     }
 
     /// How a disk is converted, if it is.
@@ -139,11 +175,13 @@ impl Disks {
         for (file, to_convert) in &self.converted {
             let names = std::iter::once(file).chain(to_convert.extents.iter().map(|(_, n)| n));
             let (mut fetched, mut data) = (0, 0);
-            for found in names.filter_map(|name| package.file(name)) {
-                let stored = found.stored_bytes();
-                data += found.at_hand().map_or(stored, |file| file.allocated_bytes());
-                let is_spooled =
-                    to_convert.kind != DiskFileFormat::Raw && found.at_hand().is_none();
+            for name in names {
+                let found = package.file(name);
+                let told = package.reference(name).and_then(FileRef::size_bytes);
+                let stored = found.map_or(told.unwrap_or(0), PackageFile::stored_bytes);
+                let at_hand = found.and_then(PackageFile::at_hand);
+                data += at_hand.map_or(stored, FileSource::allocated_bytes);
+                let is_spooled = to_convert.kind != DiskFileFormat::Raw && at_hand.is_none();
                 fetched += if is_spooled { stored } else { 0 };
             }
             sizes.push((fetched, data));
@@ -271,6 +309,39 @@ async fn extents(
     Ok(found)
 }
 
+/// What a disk that comes in a stream really is, by its first bytes: nothing if it is sent as it is.
+pub(super) fn of_arrived(
+    package: &Package,
+    reference: &FileRef,
+    head: &[u8],
+    size_bytes: Option<u64>,
+) -> Result<Option<ToConvert>, Error> {
+    let href = reference.href();
+    let Some(declared) = Declared::of(package.envelope(), reference) else { return Ok(None) };
+    let wrong = |problem: String| package.wrong(format!("{href} {problem}"));
+    let kind = declared.kind(head, size_bytes).map_err(wrong)?;
+    if kind == DiskFileFormat::StreamOptimized {
+        return Ok(None);
+    }
+    check_alone(package, reference, kind)?;
+    if kind == DiskFileFormat::Extents {
+        let problem = format!("is {kind}, which cannot be read in a stream: {SAVE_FIRST}");
+        return Err(wrong(problem));
+    }
+    let (sent_as, capacity_bytes) = (href.clone(), declared.capacity_bytes);
+    Ok(Some(ToConvert { kind, sent_as, extents: Vec::new(), capacity_bytes }))
+}
+
+/// A disk that is converted stands alone: nobody converts what is between two disks.
+fn check_alone(package: &Package, reference: &FileRef, kind: DiskFileFormat) -> Result<(), Error> {
+    if !is_of_chain(package, reference) {
+        return Ok(());
+    }
+    let href = reference.href();
+    let problem = format!("{href} is {kind} and one of a chain of deltas: convert it first");
+    Err(package.wrong(problem))
+}
+
 /// Whether a disk is a delta, or has one.
 fn is_of_chain(package: &Package, reference: &FileRef) -> bool {
     let disks = package.envelope().disks();
@@ -279,23 +350,12 @@ fn is_of_chain(package: &Package, reference: &FileRef) -> bool {
     disks.iter().filter(is_of).any(|disk| disk.parent_ref().is_some() || is_parent(disk.id()))
 }
 
-/// A name for what is sent that says what it is, and that nothing else has.
-fn sent_as(package: &Package, href: &FileName, is_taken: impl Fn(&FileName) -> bool) -> FileName {
-    let stem = href.as_str().rsplit_once('.').map_or(href.as_str(), |(stem, _)| stem);
-    let numbered = (1..).map(|number| format!("{stem}-{number}.vmdk"));
-    let names = std::iter::once(format!("{stem}.vmdk")).chain(numbered);
-    let is_free =
-        |name: &FileName| name == href || (package.reference(name).is_none() && !is_taken(name));
-    names
-        .take(package.envelope().references().len() + 1)
-        .filter_map(|name| FileName::new(name).ok())
-        .find(is_free)
-        .unwrap_or_else(|| href.clone())
-}
-
 /// Converted disks that are there at the same time: one that is being written, and one that is being
 /// sent.
 pub(super) const SPOOLS_AT_ONCE: usize = 2;
+
+/// What to do about a package that a stream is not good enough for.
+pub(super) const SAVE_FIRST: &str = "save the package to a file first";
 
 /// The largest descriptor of a VMDK that is read, as for a disk of its own.
 const EXTENTS_TEXT_MAX: usize = 2 << 20;

@@ -4,17 +4,24 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::FileName;
+use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::envelope::Disk;
 use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_vim::lease::LeaseInfo;
 use tokio_util::sync::CancellationToken;
 
+use crate::check::algorithms_in_order;
 use crate::check::check_end;
 use crate::check::check_size;
 use crate::copy::Copy;
 use crate::error::Error;
+use crate::import::converting::Origin;
+use crate::import::disks::SAVE_FIRST;
+use crate::import::disks::ToConvert;
+use crate::import::disks::of_arrived;
 use crate::import::package::NO_MANIFEST;
 use crate::import::package::PlannedFile;
 use crate::import::package::signature_findings;
@@ -33,10 +40,12 @@ use crate::store::Source;
 use crate::store::arriving;
 use crate::store::arriving::Arriving;
 use crate::store::arriving::check_late;
+use crate::store::begun::Begun;
 use crate::store::content::Seen;
 use crate::store::file::FileSource;
 use crate::store::in_order::InOrder;
 use crate::store::package::Package;
+use crate::store::parts::stopped;
 use crate::store::reference::promised_by_name;
 use crate::store::spool::Kept;
 use crate::store::spool::SpoolSink;
@@ -45,6 +54,7 @@ use crate::transfer::Moved;
 use crate::transfer::Shared;
 use crate::transfer::discard;
 use crate::transfer::move_all;
+use crate::verify::check_promise;
 
 /// What every file of the import needs.
 struct Under<'u> {
@@ -54,6 +64,15 @@ struct Under<'u> {
     shared: Shared,
     scope: &'u CancellationToken,
     meters: BTreeMap<FileName, Arc<FileMeter>>,
+}
+
+/// A disk of another format that has begun to come.
+#[derive(Clone, Copy, Debug)]
+struct Arrived<'a> {
+    reference: &'a FileRef,
+    begun: &'a Begun,
+    /// Whether it is cut into chunks or compressed.
+    is_of_parts: bool,
 }
 
 impl Running {
@@ -106,7 +125,7 @@ impl Running {
                 && !moved.iter().any(|file| file.proof.file() == parent)
             {
                 return Err(self.plan.package.wrong(format!(
-                    "{} builds on {parent}, which comes after it; save the package to a file first",
+                    "{} builds on {parent}, which comes after it; {SAVE_FIRST}",
                     planned.file
                 )));
             }
@@ -140,16 +159,7 @@ impl Running {
             return Ok(());
         };
         for file in moved {
-            let Some(reference) = package.reference(file.proof.file()) else { continue };
-            if let Some((_, seen)) = parts.iter().find(|(one, _)| one.href() == reference.href()) {
-                if check_late(reference, seen, manifest)? {
-                    file.proof.confirm_parts();
-                }
-                continue;
-            }
-            let Some(expected) = promised_by_name(Some(manifest), reference) else { continue };
-            let seen = Inspection { digests: file.digests.clone(), disk: None };
-            file.proof.confirm(&seen, &expected)?;
+            confirm(package, manifest, &parts, file)?;
         }
         Ok(())
     }
@@ -189,8 +199,28 @@ impl Running {
         planned: &PlannedFile,
         under: &Under<'_>,
     ) -> Result<Vec<Moved>, Error> {
-        let Arriving { reference, source, stored_bytes, .. } = arriving;
+        let Arriving { reference, source, seen, stored_bytes } = arriving;
         check_size(&self.plan.package, &reference, stored_bytes)?;
+        let meter = under.meters.get(&planned.file).cloned();
+        let meter = meter.unwrap_or_else(|| self.meter.add_file(&planned.file, stored_bytes));
+        let source = if planned.is_disk {
+            let begun = under.scope.run_until_cancelled(Begun::of(&*source)).await;
+            let begun = begun.ok_or(Error::Cancelled)?;
+            let location = self.plan.package.location();
+            let begun = begun.map_err(|error| stopped(&planned.file, location, 0, error))?;
+            let head = begun.head();
+            let found = of_arrived(&self.plan.package, &reference, head, begun.size_bytes())?;
+            if let Some(to_convert) = found {
+                let is_of_parts = seen.is_some();
+                let origin = Arrived { reference: &reference, begun: &begun, is_of_parts };
+                let content = self.convert(origin, &to_convert, &meter, under.scope).await?;
+                let job = self.job(planned, content, meter, under.info, under.by_server)?;
+                return move_all(vec![vec![job]], under.lease, &under.shared, under.scope).await;
+            }
+            Arc::new(begun)
+        } else {
+            source
+        };
         let (source, size_bytes) = match source.size_bytes() {
             Some(size_bytes) => (source, size_bytes),
             // A host has to be told the size before the first byte.
@@ -200,11 +230,38 @@ impl Running {
                 (Arc::new(spooled) as Arc<dyn Source>, size_bytes)
             }
         };
-        let meter = under.meters.get(&planned.file).cloned();
-        let meter = meter.unwrap_or_else(|| self.meter.add_file(&planned.file, size_bytes));
         let content = Content::new(source, size_bytes);
         let job = self.job(planned, content, meter, under.info, under.by_server)?;
         move_all(vec![vec![job]], under.lease, &under.shared, under.scope).await
+    }
+
+    /// Converts a disk as it comes.
+    async fn convert(
+        &self,
+        arrived: Arrived<'_>,
+        to_convert: &ToConvert,
+        meter: &Arc<FileMeter>,
+        scope: &CancellationToken,
+    ) -> Result<Content, Error> {
+        let Arrived { reference, begun, is_of_parts } = arrived;
+        let package = &self.plan.package;
+        let promised = package.promised(reference);
+        let algorithms = match is_of_parts {
+            // The parts are compared, not what they hold.
+            true => vec![DigestAlgorithm::Sha256],
+            false => algorithms_in_order(package, reference),
+        };
+        let origin = Origin {
+            file: reference.href(),
+            source: begun,
+            at_hand: None,
+            size_bytes: begun.size_bytes(),
+            promised: promised.as_ref(),
+            is_proven_by_parts: false,
+            algorithms: &algorithms,
+        };
+        let converted = self.converter().run(origin, to_convert, meter, scope).await?;
+        Ok(Content::converted(converted, None))
     }
 
     /// Keeps what a compressed file holds in a file without a name until its size is known.
@@ -244,6 +301,38 @@ impl Running {
     fn planned(&self, reference: &FileRef) -> Option<&PlannedFile> {
         self.plan.files.iter().find(|planned| planned.file == *reference.href())
     }
+}
+
+/// Compares what has been uploaded with a manifest that came after it; what was converted, by the
+/// files that it was made of.
+fn confirm(
+    package: &Package,
+    manifest: &Manifest,
+    parts: &[(FileRef, Seen)],
+    file: &mut Moved,
+) -> Result<(), Error> {
+    let late = |name: &FileName, digests: &[Digest]| {
+        let Some(reference) = package.reference(name) else { return Ok(false) };
+        if let Some((_, seen)) = parts.iter().find(|(one, _)| one.href() == name) {
+            return check_late(reference, seen, manifest);
+        }
+        let Some(expected) = promised_by_name(Some(manifest), reference) else { return Ok(false) };
+        let seen = Inspection { digests: digests.to_vec(), disk: None };
+        check_promise(name, &seen, &expected).map(|()| true)
+    };
+    let by_package = match &mut file.conversion {
+        None => late(file.proof.file(), &file.digests)?,
+        Some(conversion) => {
+            for from in &mut conversion.files {
+                from.by_package |= late(&from.file, &from.digests)?;
+            }
+            conversion.by_package()
+        }
+    };
+    if by_package {
+        file.proof.confirm_parts();
+    }
+    Ok(())
 }
 
 /// The file of the disk that a delta disk builds on.

@@ -215,7 +215,7 @@ impl Running {
         let vanished = || self.plan.package.wrong(format!("{} has vanished", planned.file));
         let known = self.plan.package.file(&planned.file).ok_or_else(vanished)?;
         let to_convert = planned.conversion.as_ref().ok_or_else(vanished)?;
-        let origin = Origin::of(&planned.file, known);
+        let origin = Origin::of(&self.plan.package, &planned.file, known);
         let converted = self.converter().run(origin, to_convert, &meter, scope).await?;
         self.job(planned, Content::converted(converted, room), meter, info, by_server)
     }

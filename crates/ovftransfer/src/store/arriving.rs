@@ -26,6 +26,7 @@ use crate::store::content::check;
 use crate::store::content::unpacked;
 use crate::store::in_order::Arrived;
 use crate::store::in_order::InOrder;
+use crate::store::in_order::read_once;
 use crate::store::package::Package;
 use crate::store::reference::ALL_ALGORITHMS;
 use crate::store::reference::Piece;
@@ -224,10 +225,7 @@ impl Source for Unpacking {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).take();
         std::future::ready(match parts {
             Some(parts) => Ok(unpacked(parts, self.recipe.clone(), self.seen.clone())),
-            None => {
-                let text = "the package comes in a stream, which can be read only once";
-                Err(io::Error::new(io::ErrorKind::Unsupported, text))
-            }
+            None => Err(read_once()),
         })
         .boxed()
     }

@@ -215,8 +215,7 @@ impl Source for Arrived {
         let reader = Arc::clone(&self.reader);
         async move {
             if is_open {
-                let text = "the package comes in a stream, which can be read only once";
-                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+                return Err(read_once());
             }
             let body = Some(reader.lock_owned().await);
             Ok(futures::stream::unfold(body, next_chunk).boxed())
@@ -409,6 +408,12 @@ pub(crate) fn unsound(location: &str, near: &FileName, source: OvaError) -> Erro
         return stopped(near, location, at_byte, source);
     }
     Error::Ova { package: location.to_owned(), source: Box::new(source) }
+}
+
+/// What a source of a stream says that is opened a second time.
+pub(crate) fn read_once() -> io::Error {
+    let text = "the package comes in a stream, which can be read only once";
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 /// The bytes of a blocking reader, such as standard input, as a stream.

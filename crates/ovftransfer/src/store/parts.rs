@@ -453,6 +453,11 @@ pub(crate) fn too_large(package: &str, file: &FileName, limit_bytes: u64) -> Err
 
 /// Reading a file of a package did not go on.
 pub(crate) fn stopped(file: &FileName, at: &str, at_byte: u64, source: io::Error) -> Error {
+    // What was found by whoever made one stream of several files says more.
+    let source = match source.downcast::<Error>() {
+        Ok(error) => return error,
+        Err(source) => source,
+    };
     let (file, at) = (file.clone(), at.to_owned());
     Error::Stream { file, side: "reading from", at, at_byte, source }
 }

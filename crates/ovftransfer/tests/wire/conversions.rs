@@ -1,5 +1,7 @@
 //! Disks of other formats: converted on their way to the server.
 
+mod carried;
+
 use std::fs;
 use std::fs::File;
 use std::process::Command;

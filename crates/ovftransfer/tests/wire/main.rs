@@ -19,6 +19,8 @@ mod networks;
 mod outputs;
 mod ports;
 mod resume;
+#[path = "../web/server.rs"]
+mod web_server;
 
 use std::fs;
 use std::path::Path;
