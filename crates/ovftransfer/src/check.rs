@@ -29,13 +29,13 @@ use crate::inspect::Position;
 use crate::meter::FileMeter;
 use crate::meter::Meter;
 use crate::signature::SignaturePolicy;
-use crate::store::Nowhere;
 use crate::store::Source;
 use crate::store::arriving;
 use crate::store::arriving::Arriving;
 use crate::store::arriving::check_late;
 use crate::store::arriving::members;
 use crate::store::content::SeenPart;
+use crate::store::file::FileSource;
 use crate::store::in_order::End;
 use crate::store::in_order::InOrder;
 use crate::store::package::Package;
@@ -195,6 +195,7 @@ async fn check_at_once(
         let check = FileCheck {
             file: reference.href().clone(),
             source,
+            at_hand: file.at_hand().cloned(),
             at: package.display(),
             inspect: Inspect {
                 algorithms: vec![algorithm],
@@ -275,6 +276,7 @@ async fn check_in_order(
         let check = FileCheck {
             file: reference.href().clone(),
             source,
+            at_hand: None,
             at: package.display(),
             inspect: Inspect { algorithms, disk: disks.of(package.is_checked_disk(&reference)) },
             meter,
@@ -491,6 +493,8 @@ pub(crate) fn named_in_vain(file: &FileName) -> String {
 struct FileCheck {
     file: FileName,
     source: Arc<dyn Source>,
+    /// The source, if it is a file of this machine.
+    at_hand: Option<FileSource>,
     /// Where it is, for messages.
     at: String,
     inspect: Inspect,
@@ -509,7 +513,7 @@ impl FileCheck {
             meter: &self.meter,
             stall: STALL,
         };
-        copy.run(&mut Nowhere, scope).await
+        copy.look(self.at_hand.as_ref(), scope).await
     }
 }
 
@@ -550,6 +554,7 @@ pub(crate) async fn measure(
     let check = FileCheck {
         file: reference.href().clone(),
         source: Arc::clone(file.source()),
+        at_hand: file.at_hand().cloned(),
         at: package.display(),
         inspect: Inspect {
             algorithms: Vec::new(),

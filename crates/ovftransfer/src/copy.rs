@@ -1,5 +1,7 @@
 //! Moves the bytes of one file.  Every byte passes through [`copy`] once.
 
+mod look;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_vmdk::DeepCheck;
@@ -113,26 +114,42 @@ impl Work for Inspector {
     type Error = VmdkError;
 
     fn batch(&mut self, batch: Batch) -> Result<(), VmdkError> {
-        let mut len_bytes = 0;
-        for chunk in &batch {
-            for hasher in &mut self.hashers {
-                hasher.update(chunk);
-            }
-            if let Some(disk) = &mut self.disk {
-                disk.push(chunk)?;
-            }
-            len_bytes += chunk.len() as u64;
-        }
-        self.at_byte += len_bytes;
-        self.meter.add_bytes(len_bytes);
-        self.meter.set_position(match (self.position, &self.disk) {
-            (Position::Disk, Some(disk)) => disk.lba_bytes(),
-            (Position::Bytes | Position::Disk, _) => self.at_byte,
-        });
+        batch.iter().try_for_each(|chunk| self.see(chunk))?;
+        self.count(batch.iter().map(Bytes::len).sum());
         Ok(())
     }
 
     fn finish(self) -> Result<Inspection, VmdkError> {
+        self.end()
+    }
+}
+
+impl Inspector {
+    /// Looks at the next bytes.
+    pub(crate) fn look(&mut self, chunk: &[u8]) -> Result<(), VmdkError> {
+        self.see(chunk)?;
+        self.count(chunk.len());
+        Ok(())
+    }
+
+    fn see(&mut self, chunk: &[u8]) -> Result<(), VmdkError> {
+        for hasher in &mut self.hashers {
+            hasher.update(chunk);
+        }
+        self.disk.as_mut().map_or(Ok(()), |disk| disk.push(chunk))
+    }
+
+    fn count(&mut self, len: usize) {
+        self.at_byte += len as u64;
+        self.meter.add_bytes(len as u64);
+        self.meter.set_position(match (self.position, &self.disk) {
+            (Position::Disk, Some(disk)) => disk.lba_bytes(),
+            (Position::Bytes | Position::Disk, _) => self.at_byte,
+        });
+    }
+
+    /// What was seen, after the last byte.
+    pub(crate) fn end(self) -> Result<Inspection, VmdkError> {
         let disk = self.disk.map(Disk::finish).transpose()?;
         if self.position == Position::Disk {
             self.meter.set_position(self.meter.weight_bytes());

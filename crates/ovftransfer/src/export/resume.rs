@@ -48,7 +48,6 @@ use crate::settle::LEASE_WAIT;
 use crate::settle::end_lease;
 use crate::settle::find_snapshot;
 use crate::settle::remove_snapshot;
-use crate::store::Nowhere;
 use crate::store::file::FileSource;
 use crate::store::file::blocking;
 use crate::store::file::partial_path;
@@ -286,7 +285,7 @@ async fn read_again(
         meter: &meter,
         stall: running.options.stall,
     };
-    let seen = match copy.run(&mut Nowhere, cancel).await {
+    let seen = match copy.look(Some(&source), cancel).await {
         Ok((_, seen)) => seen,
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         Err(error) => {

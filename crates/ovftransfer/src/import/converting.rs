@@ -46,7 +46,6 @@ use crate::kind::DiskFileFormat;
 use crate::meter::FileMeter;
 use crate::meter::Leg;
 use crate::store::ByteStream;
-use crate::store::Nowhere;
 use crate::store::Sink;
 use crate::store::Source;
 use crate::store::file::FileSource;
@@ -267,7 +266,9 @@ impl Converter<'_> {
         scope: &CancellationToken,
     ) -> Result<(FileSource, ConvertedFrom), Error> {
         if let Some(file) = origin.at_hand {
-            let (bytes, seen) = self.read(origin, &mut Nowhere, meter, scope).await?;
+            let inspect = origin.inspect();
+            let copy = self.copy(origin, &inspect, meter);
+            let (bytes, seen) = copy.look(Some(file), scope).await?;
             return Ok((file.clone(), origin.prove(bytes, seen)?));
         }
         let kept = Kept::default();
@@ -343,17 +344,27 @@ impl Converter<'_> {
         meter: &Arc<FileMeter>,
         scope: &CancellationToken,
     ) -> Result<(u64, Inspection), Error> {
-        let copy = Copy {
+        let (inspect, folder) = (origin.inspect(), self.folder.display().to_string());
+        let copy = Copy { sink_at: &folder, ..self.copy(origin, &inspect, meter) };
+        copy.run(sink, scope).await
+    }
+
+    fn copy<'a>(
+        &'a self,
+        origin: Origin<'a>,
+        inspect: &'a Inspect,
+        meter: &'a Arc<FileMeter>,
+    ) -> Copy<'a> {
+        Copy {
             file: origin.file,
             source: origin.source,
             source_at: self.package.location(),
-            sink_at: &self.folder.display().to_string(),
-            inspect: &origin.inspect(),
+            sink_at: "",
+            inspect,
             position: Position::Bytes,
             meter,
             stall: self.stall,
-        };
-        copy.run(sink, scope).await
+        }
     }
 
     fn spooling(&self, source: io::Error) -> Error {

@@ -144,11 +144,26 @@ impl FileChunks {
         if self.at_byte == self.end {
             return Ok(None);
         }
-        let len = (self.end - self.at_byte).min(READ_BYTES as u64);
-        let bytes =
-            read_chunk(&self.file, self.at_byte, usize::try_from(len).unwrap_or(READ_BYTES))?;
-        self.at_byte += len;
+        let len = self.next_len();
+        let mut bytes = Vec::with_capacity(len);
+        fill(&self.file, self.at_byte, len, &mut bytes)?;
+        self.at_byte += len as u64;
         Ok(Some(bytes.into()))
+    }
+
+    /// Puts the next bytes in place of those in a buffer; false at the end.
+    pub(crate) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        let len = self.next_len();
+        buffer.clear();
+        buffer.reserve_exact(len);
+        fill(&self.file, self.at_byte, len, buffer)?;
+        self.at_byte += len as u64;
+        Ok(len > 0)
+    }
+
+    fn next_len(&self) -> usize {
+        let len = (self.end - self.at_byte).min(READ_BYTES as u64);
+        usize::try_from(len).unwrap_or(READ_BYTES)
     }
 
     /// The next [`CHUNKS_AT_ONCE`] chunks, fewer at the end or before an error.
@@ -232,29 +247,27 @@ fn read_ahead(mut chunks: FileChunks) -> Reading {
     })
 }
 
-/// Reads so many bytes into memory that was not filled with zeros before, which would take a tenth
-/// of the time of hashing them.
+/// Reads so many bytes into the room of an empty buffer, which is not filled with zeros before: that
+/// would take a tenth of the time of hashing them.
 #[cfg(unix)]
-fn read_chunk(file: &File, at_byte: u64, len: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(len);
-    while bytes.len() < len {
-        let at_byte = at_byte + bytes.len() as u64;
-        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at_byte) {
+fn fill(file: &File, at_byte: u64, len: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+    while buffer.len() < len {
+        let at_byte = at_byte + buffer.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), at_byte) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    // The allocator may have given more room than was asked for.
-    bytes.truncate(len);
-    Ok(bytes)
+    // There may be more room than was asked for.
+    buffer.truncate(len);
+    Ok(())
 }
 
 #[cfg(not(unix))]
-fn read_chunk(file: &File, at_byte: u64, len: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; len];
-    file.read_exact_at(&mut bytes, at_byte)?;
-    Ok(bytes)
+fn fill(file: &File, at_byte: u64, len: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+    buffer.resize(len, 0);
+    file.read_exact_at(buffer, at_byte)
 }
 
 /// What becomes of a file that has the final name already.
