@@ -284,7 +284,7 @@ const STREAM_VMDK: &str = "application/x-vnd.vmware-streamVmdk";
 
 /// Chunks of a body that are queued for the connection, of up to 256 KiB: enough that it goes on
 /// sending while the next ones are read, hashed and woken for.
-const BODY_CHUNKS: usize = 4;
+const BODY_CHUNKS: usize = 2;
 
 /// How many characters of a ticket are enough to know it by.
 const TICKET_CHARS_TELLING: usize = 8;
