@@ -237,6 +237,84 @@ fn a_folder_that_vanishes_under_way_is_code_14() {
     lab.expect_untouched();
 }
 
+/// The time of day is another at every look, years before and behind the real one.  The run that goes
+/// on with what was proven finds itself years before it was.
+#[cfg(target_env = "gnu")]
+#[test]
+fn no_wait_is_by_the_time_of_day() {
+    let lab = Lab::new(
+        r#"{
+        "hosts": [{"name": "host0", "throttle_mb_per_s_per_stream": 4}],
+        "machines": [{"name": "web", "disks": [
+            {"capacity": "16MiB", "data": {"amount": "4MiB", "kind": "random", "seed": 1}},
+            {"capacity": "16MiB", "data": {"amount": "128KiB", "kind": "random", "seed": 2}}
+        ]}]
+    }"#,
+    );
+    let clock = jumping_clock(&lab);
+    let out = lab.path("out");
+    let export = |years: &str| {
+        let mut command = lab.command(&["export", "/DC0/vm/web", text(&out), "--json"]);
+        command.env("LD_PRELOAD", &clock).env("YEARS", years);
+        command
+    };
+    let mut child = start(&mut export("4 8"));
+    let journal = lab.path("out/web/.web.ovf.ovftransfer-journal");
+    let noted = || fs::read_to_string(&journal).unwrap_or_default();
+    until("a disk is proven", || noted().contains(r#""is":"proven""#));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let begin = noted();
+    // Behind length and CRC.
+    let begin = begin.lines().next().unwrap().split_at(18).1;
+    let begin: serde_json::Value = serde_json::from_str(begin).unwrap();
+    let real = fs::metadata(&journal).unwrap().modified().unwrap();
+    let real = real.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(begin["started"].as_u64().unwrap() > real + 3 * YEAR_S, "{begin} at {real}");
+
+    let done = Done::of(&export("-4 -8").output().unwrap());
+    done.expect(0, &[]);
+    let files = done.object("report")["files"].clone();
+    let kept = |file: &&serde_json::Value| file["kept"] == true;
+    assert_eq!(files.as_array().unwrap().iter().filter(kept).count(), 1, "{files}");
+    assert_eq!(lab.run(&["verify", text(&lab.path("out/web/web.ovf"))]).code, Some(0));
+    lab.expect_machines_left(1);
+}
+
+/// A library that, loaded before the system's, sets the time of day anew whenever it is read: by the
+/// first number of `YEARS` and by the second in turns.  The clock that only goes forward is left alone.
+#[cfg(target_env = "gnu")]
+fn jumping_clock(lab: &Lab) -> PathBuf {
+    let (source, library) = (lab.path("clock.c"), lab.path("clock.so"));
+    let code = format!(
+        r#"
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <sys/syscall.h>
+        #include <time.h>
+        #include <unistd.h>
+        int clock_gettime(clockid_t clock, struct timespec *now) {{
+            static unsigned looks;
+            int years[2] = {{0, 0}};
+            long result = syscall(SYS_clock_gettime, clock, now);
+            if (clock == CLOCK_REALTIME && getenv("YEARS")) {{
+                sscanf(getenv("YEARS"), "%d %d", &years[0], &years[1]);
+                now->tv_sec += years[__sync_fetch_and_add(&looks, 1) % 2] * {YEAR_S}L;
+            }}
+            return (int)result;
+        }}"#
+    );
+    fs::write(&source, code).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o", text(&library), text(&source)]);
+    let built = cc.output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    library
+}
+
+#[cfg(target_env = "gnu")]
+const YEAR_S: u64 = 365 * 86_400;
+
 /// A word about it, and no refusal: secrets that are mounted into a container look like this.
 #[test]
 fn a_password_that_everybody_can_read_is_a_warning() {

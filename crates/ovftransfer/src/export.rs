@@ -11,7 +11,6 @@ mod temporary;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::certificate::SigningKey;
@@ -21,6 +20,7 @@ use self::running::Running;
 use self::subject::Subject;
 use crate::artefact::Output;
 use crate::artefact::Place;
+use crate::clock::time_of_day;
 use crate::disk::DiskFormat;
 use crate::error::Check;
 use crate::error::Error;
@@ -137,7 +137,7 @@ pub(crate) fn key_finding(key: &SigningKey) -> Option<Finding> {
     let (from, until) = (key.not_before(), key.not_after());
     let problem = format!("the certificate is valid from {from} to {until}, which is not now");
     let finding = Finding::warning(Check::Signature, key.subject(), problem);
-    (!key.is_valid_at(SystemTime::now()))
+    (!key.is_valid_at(time_of_day()))
         .then(|| finding.advise("sign with a certificate that is valid, or check the clock"))
 }
 

@@ -33,8 +33,8 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
 
+use crate::clock::since_1970;
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::event::Event;
@@ -308,8 +308,7 @@ pub(crate) fn life(path: &Path, process: &Process) -> Life {
 /// A name for a journal that lies beside no package.
 pub(crate) fn unique_name(kind: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (ms, pid) = (since_1970.as_millis(), std::process::id());
+    let (ms, pid) = (since_1970().as_millis(), std::process::id());
     format!("{kind}-{ms:x}-{pid:x}-{:x}{SUFFIX}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 

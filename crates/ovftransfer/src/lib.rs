@@ -170,6 +170,7 @@
 
 mod artefact;
 mod check;
+mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod convert;

@@ -1,7 +1,5 @@
 //! The signature of a package, and what it takes to be enough.
 
-use std::time::SystemTime;
-
 use ovftransfer_ovf::Certificate;
 use ovftransfer_ovf::CertificateError;
 use ovftransfer_ovf::FileName;
@@ -9,6 +7,7 @@ use ovftransfer_ovf::Manifest;
 use ovftransfer_ovf::certificate::Signature;
 use ovftransfer_ovf::certificate::TrustAnchors;
 
+use crate::clock::time_of_day;
 use crate::error::Error;
 
 /// How the signature of a package is judged.
@@ -88,7 +87,7 @@ impl SignaturePolicy {
         };
         let source = manifest.source().unwrap_or_default();
         let anchors = anchors.allow_weak(self.allow_weak);
-        certificate.verify(&name, source, &anchors, SystemTime::now())
+        certificate.verify(&name, source, &anchors, time_of_day())
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 /// Modules of this crate, lowest first.  A module may use only those before it.
 const LAYERS: &[&str] = &[
     "sabotage",
+    "clock",
     "meter",
     "kind",
     "event",

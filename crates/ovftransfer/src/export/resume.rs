@@ -7,7 +7,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::FileName;
@@ -23,6 +22,7 @@ use super::subject::Subject;
 use super::temporary::TemporarySnapshot;
 use crate::artefact::Artefact;
 use crate::artefact::Place;
+use crate::clock::since_1970;
 use crate::copy::Copy;
 use crate::error::Error;
 use crate::inspect::DiskCheck;
@@ -386,7 +386,6 @@ fn journal_path(plan: &ExportPlan) -> Option<PathBuf> {
 }
 
 fn begin(plan: &ExportPlan, artefact: &Artefact) -> Begin {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let package = plan.place.path();
     let package = package.as_deref().and_then(Path::file_name);
     // What an earlier run made is not made again.
@@ -397,7 +396,7 @@ fn begin(plan: &ExportPlan, artefact: &Artefact) -> Begin {
         tool: concat!("ovftransfer ", env!("CARGO_PKG_VERSION")).to_owned(),
         kind: Kind::Export,
         process: Process::current(),
-        started: since_1970.as_secs(),
+        started: since_1970().as_secs(),
         server: plan.server.note(),
         subject: plan.subject.entity().into(),
         name: plan.subject.name().to_owned(),

@@ -3,7 +3,6 @@
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use ovftransfer_vim::Session;
 use ovftransfer_vim::VimError;
@@ -13,6 +12,7 @@ use ovftransfer_vim::value::MoRef;
 use ovftransfer_vim::value::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::since_1970;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::journal::history::SnapshotNote;
@@ -137,9 +137,8 @@ impl TemporarySnapshot {
 /// A name that no other snapshot has: whoever cleans up after a killed run knows it by that.
 fn unique_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{NAME}-{:x}-{:x}-{count:x}", since_1970.as_millis(), std::process::id())
+    format!("{NAME}-{:x}-{:x}-{count:x}", since_1970().as_millis(), std::process::id())
 }
 
 /// What the name begins with that people see in the list of snapshots while the export runs.
