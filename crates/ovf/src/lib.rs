@@ -58,6 +58,7 @@ mod digest;
 mod manifest;
 mod name;
 mod read_at;
+mod sabotage;
 
 pub use certificate::{Certificate, CertificateError, SigningKey};
 pub use digest::{Digest, DigestAlgorithm, DigestError};

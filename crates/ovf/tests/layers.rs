@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of the crate, lowest first.
-const LAYERS: [&str; 8] =
-    ["name", "digest", "manifest", "certificate", "read_at", "envelope", "lint", "ova"];
+const LAYERS: [&str; 9] =
+    ["sabotage", "name", "digest", "manifest", "certificate", "read_at", "envelope", "lint", "ova"];
 
 /// Parts of the module `certificate`, lowest first.
 const CERTIFICATE: [&str; 10] =

@@ -14,6 +14,8 @@ use super::header::Kind;
 use super::wrapper::wrapper;
 use crate::name::FileName;
 use crate::name::NAME_BYTES_MAX;
+use crate::sabotage;
+use crate::sabotage::Defect;
 
 /// A file in an OVA.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -443,6 +445,7 @@ fn meaning(
     let Extension { name, size_bytes } = extension.unwrap_or_default();
     let size_bytes = match (entry.size_bytes, size_bytes) {
         (header_bytes, None) => header_bytes,
+        (header_bytes, Some(_)) if sabotage::on(Defect::TrustTheUstarSize) => header_bytes,
         // Writers leave the header's size at zero when it has no room for the real one.
         (0, Some(extended_bytes)) => extended_bytes,
         (header_bytes, Some(extended_bytes)) if header_bytes == extended_bytes => header_bytes,
