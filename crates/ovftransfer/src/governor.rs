@@ -269,6 +269,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_host_is_forgotten_when_there_is_nothing_to_remember() {
+        let governor = Governor::new(Limits::new(8, 2));
+        let (one, two) = (is_free(&governor, "a").await, is_free(&governor, "a").await);
+        drop(one);
+        // One stream is still there, and counts.
+        let three = is_free(&governor, "a").await;
+        assert!(three.is_some() && is_free(&governor, "a").await.is_none());
+        drop((two, three));
+        assert!(governor.lock().hosts.is_empty());
+        // A host that is overloaded is remembered also while nothing runs.
+        is_free(&governor, "a").await.unwrap().overloaded();
+        let _one = is_free(&governor, "a").await.unwrap();
+        assert!(is_free(&governor, "a").await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn cancelling_ends_the_wait() {
         let governor = Governor::new(Limits::new(1, 1));
         let _held = is_free(&governor, "a").await.unwrap();

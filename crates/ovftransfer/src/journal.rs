@@ -389,4 +389,4 @@ const BYTES_MAX: u64 = 16 << 20;
 const FILE_MODE: u32 = 0o600;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -438,3 +438,6 @@ const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the completion is tried: the bytes are all there, so it is worth insisting.
 const COMPLETE_TRIES: u32 = 3;
+
+#[cfg(test)]
+mod tests;

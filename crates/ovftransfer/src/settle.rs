@@ -326,3 +326,6 @@ const TELL_AFTER: Duration = Duration::from_secs(2);
 /// How long a lease lives that nobody renews: 300 seconds on every server that is known, and a moment
 /// for the server to notice.
 pub(crate) const LEASE_WAIT: Duration = Duration::from_secs(330);
+
+#[cfg(test)]
+mod tests;

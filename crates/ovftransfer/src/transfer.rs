@@ -704,3 +704,6 @@ const MANIFEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a broken stream waits for the news that its lease has died.
 const BLAME_WAIT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -221,3 +221,165 @@ fn promises_of(entry: &LeaseManifestEntry) -> impl Iterator<Item = (DigestAlgori
 fn unproven(file: &FileName, reason: &'static str) -> Error {
     Error::Unproven { file: file.clone(), reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use ovftransfer_vim::value::Object;
+    use ovftransfer_vim::value::Value;
+
+    use super::*;
+
+    const BYTES: u64 = 10;
+
+    fn digest(algorithm: DigestAlgorithm, fill: u8) -> Digest {
+        Digest::new(algorithm, &vec![fill; algorithm.len_bytes()]).unwrap()
+    }
+
+    fn sha1() -> Digest {
+        digest(DigestAlgorithm::Sha1, 1)
+    }
+
+    fn sha256() -> Digest {
+        digest(DigestAlgorithm::Sha256, 2)
+    }
+
+    fn seen(digests: &[Digest]) -> Inspection {
+        Inspection { digests: digests.to_vec(), disk: None }
+    }
+
+    fn file() -> FileName {
+        FileName::new("a.vmdk").unwrap()
+    }
+
+    /// An entry of the server's manifest; a digest that is empty is not said.
+    fn entry(bytes: u64, sha1: &str, checksum: &str, kind: &str) -> LeaseManifestEntry {
+        let entry: Value = Object::untyped()
+            .with("key", "/vm-1/disk")
+            .with("sha1", sha1.to_owned())
+            .with("checksum", checksum.to_owned())
+            .with("checksumType", kind.to_owned())
+            .with("size", bytes.to_string())
+            .into();
+        LeaseManifestEntry::from_value(&entry).unwrap()
+    }
+
+    /// What a file comes to that has SHA-1 and SHA-256 and that no package promises: the digest
+    /// that the server agreed in.
+    fn checked(
+        entry: Option<&LeaseManifestEntry>,
+        level: Verification,
+    ) -> Result<Option<Digest>, Error> {
+        let seen = seen(&[sha1(), sha256()]);
+        let proof = Verified::check(&file(), BYTES, &seen, None, entry, level)?;
+        assert_eq!((proof.file(), proof.bytes(), proof.by_package()), (&file(), BYTES, false));
+        Ok(proof.by_server().then_some(*proof.digest()))
+    }
+
+    #[test]
+    fn the_level_decides_what_the_server_must_say() {
+        let wrong = entry(BYTES + 1, "77", "77", "sha256");
+        for said in [None, Some(&wrong)] {
+            assert_eq!(checked(said, Verification::Off).unwrap(), None);
+        }
+        // It says nothing that could be compared; SHA-512 was not computed.
+        let silent = entry(BYTES, "", "", "");
+        let longer = entry(BYTES, "", &"07".repeat(64), "sha512");
+        let unknown = entry(BYTES, "", "07", "crc32");
+        let broken = entry(BYTES, "", "seven", "sha256");
+        for (said, reason) in [
+            (None, "does not list the file"),
+            (Some(&silent), "has no digest that can be compared"),
+            (Some(&longer), "has no digest that can be compared"),
+            (Some(&unknown), "has no digest that can be compared"),
+            (Some(&broken), "holds a digest that is not one"),
+        ] {
+            assert_eq!(checked(said, Verification::Prefer).unwrap(), None, "{said:?}");
+            let error = checked(said, Verification::Require).unwrap_err();
+            assert!(
+                matches!(&error, Error::Unproven { reason: found, .. } if *found == reason),
+                "{said:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_server_says_must_agree_at_every_level() {
+        let (one, two) = (sha1().hex(), sha256().hex());
+        let other = digest(DigestAlgorithm::Sha256, 9).hex();
+        for level in [Verification::Require, Verification::Prefer] {
+            // The strongest digest counts, and what cannot be compared is passed over.
+            for (said, agreed) in [
+                (entry(BYTES, &one, &two, "sha256"), sha256()),
+                (entry(BYTES, "", &two, "sha256"), sha256()),
+                (entry(BYTES, "", &one, "sha1"), sha1()),
+                (entry(BYTES, &one, "", "sha256"), sha1()),
+                (entry(BYTES, &one, &two, "crc32"), sha1()),
+                (entry(BYTES, &one, &"07".repeat(64), "sha512"), sha1()),
+            ] {
+                assert_eq!(checked(Some(&said), level).unwrap(), Some(agreed), "{said:?}");
+            }
+            let error = checked(Some(&entry(BYTES - 1, &one, &two, "sha256")), level).unwrap_err();
+            assert!(matches!(error, Error::SizeMismatch { expected: 9, found: 10, .. }), "{error}");
+            // That a weaker one agrees is no excuse.
+            let error = checked(Some(&entry(BYTES, &one, &other, "sha256")), level).unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, Error::DigestMismatch { .. }), "{text}");
+            assert!(text.contains(&two) && text.contains(&other), "{text}");
+        }
+        // A digest that is none says nothing, and the other one is still asked.
+        let broken = |sha1: &str| entry(BYTES, sha1, "seven", "sha256");
+        let prefer = |sha1: &str| checked(Some(&broken(sha1)), Verification::Prefer);
+        assert_eq!(prefer(&one).unwrap(), Some(sha1()));
+        assert!(matches!(prefer(&"07".repeat(20)), Err(Error::DigestMismatch { .. })));
+        assert!(checked(Some(&broken(&one)), Verification::Require).is_err());
+    }
+
+    #[test]
+    fn what_the_package_promises_must_agree_at_every_level() {
+        let (seen, said) = (seen(&[sha1(), sha256()]), entry(BYTES, &sha1().hex(), "", ""));
+        let check = |promised: &Digest, level| {
+            Verified::check(&file(), BYTES, &seen, Some(promised), Some(&said), level)
+        };
+        for level in [Verification::Require, Verification::Prefer, Verification::Off] {
+            let proof = check(&sha256(), level).unwrap();
+            let by_server = level != Verification::Off;
+            assert_eq!((proof.by_package(), proof.by_server()), (true, by_server));
+            assert_eq!(*proof.digest(), if by_server { sha1() } else { sha256() });
+            let wrong = digest(DigestAlgorithm::Sha256, 9);
+            assert!(matches!(check(&wrong, level), Err(Error::DigestMismatch { .. })));
+            let uncomputed = digest(DigestAlgorithm::Sha512, 9);
+            assert!(matches!(check(&uncomputed, level), Err(Error::Unproven { .. })));
+        }
+    }
+
+    #[test]
+    fn a_proof_needs_a_digest_and_remembers_who_agreed() {
+        let check = |digests: &[Digest]| {
+            Verified::check(&file(), BYTES, &seen(digests), None, None, Verification::Off)
+        };
+        assert!(matches!(check(&[]), Err(Error::Unproven { .. })));
+        let mut proof = check(&[sha1(), sha256()]).unwrap();
+        assert_eq!(
+            (*proof.digest(), proof.by_package(), proof.by_server()),
+            (sha1(), false, false)
+        );
+        // The package's manifest came later, and does not agree.
+        let seen = seen(&[sha1()]);
+        let wrong = digest(DigestAlgorithm::Sha1, 9);
+        assert!(proof.confirm(&seen, &wrong).is_err() && !proof.by_package());
+        assert!(proof.confirm(&seen, &sha256()).is_err() && !proof.by_package());
+        let mut parts = proof.clone();
+        proof.confirm(&seen, &sha1()).unwrap();
+        parts.confirm_parts();
+        assert!(proof.by_package() && parts.by_package());
+        let inner = proof.of_what_is_in_it(77, sha256());
+        assert_eq!((inner.bytes(), *inner.digest(), inner.by_package()), (77, sha256(), true));
+    }
+
+    #[test]
+    fn only_the_digest_of_the_file_itself_can_be_compared_with_it() {
+        assert_eq!(Promise::from(Some(sha1())).digest(), Some(&sha1()));
+        assert_eq!(Promise::from(None::<Digest>), Promise::Nothing);
+        assert_eq!((Promise::Nothing.digest(), Promise::Parts.digest()), (None, None));
+    }
+}

@@ -520,9 +520,26 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(parse(text).as_deref(), Ok(expected));
         }
-        for text in ["", "disk-0.vmdk", "http://h/nfc/1/d", "https:///x", "https://u:p@h/x"] {
+        for text in ["", "disk-0.vmdk", "http://h/nfc/1/d", "https:///x"] {
             assert!(parse(text).is_err(), "{text}");
         }
+        for text in ["https://u:p@h/x", "https://u@h/x", "https://:p@h/x"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    /// Where the session's cookie may go.
+    #[test]
+    fn a_device_is_at_the_api_only_with_its_host_and_its_port() {
+        let is_at = |text, host, port| {
+            DeviceUrl::parse(text, &api()).unwrap().is_at(&Endpoint::new(host, port))
+        };
+        assert!(is_at("https://vc.example:8443/nfc/1/d", "vc.example", 8443));
+        assert!(is_at("https://VC.example/nfc/1/d", "vc.Example", 443));
+        assert!(is_at("https://[::1]:902/nfc/1/d", "::1", 902));
+        assert!(!is_at("https://vc.example:8443/nfc/1/d", "vc.example", 443));
+        assert!(!is_at("https://esx.example:8443/nfc/1/d", "vc.example", 8443));
+        assert!(!is_at("https://esx.example/nfc/1/d", "vc.example", 8443));
     }
 
     #[test]

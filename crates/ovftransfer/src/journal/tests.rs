@@ -7,7 +7,7 @@ use crate::journal::record::Reference;
 use crate::journal::record::ServerNote;
 use crate::journal::record::VERSION;
 
-fn begin() -> Record {
+pub(crate) fn begin() -> Record {
     Record::Begin(Box::new(Begin {
         version: VERSION,
         tool: "ovftransfer 0.0.0".to_owned(),

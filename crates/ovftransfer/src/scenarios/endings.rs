@@ -82,8 +82,11 @@ async fn a_stream_that_breaks_because_the_lease_died_blames_the_lease() {
 async fn a_broken_stream_is_tried_again() {
     let world = Arc::new(World::new(60));
     let files = [File::new("a.vmdk", &[Step::Bytes(70_000), Step::Break { tries: 2 }])];
+    let begin = Instant::now();
     let done = play(&world, &files, None, &CancellationToken::new()).await.unwrap();
     assert_eq!(done, [("a.vmdk".to_owned(), 3)]);
+    // Two seconds before the second try, and twice that before the third.
+    assert_eq!(begin.elapsed(), 6 * S);
     let ends: Vec<_> = world.sinks().into_iter().map(|(_, end)| end).collect();
     assert_eq!(ends, ["abort", "abort", "commit"]);
     assert_eq!(world.endings(), [Call::Complete]);
@@ -115,6 +118,27 @@ async fn a_digest_that_the_package_does_not_promise_aborts() {
     assert!(error.to_string().contains("the package's manifest"), "{error}");
     assert!(matches!(&world.endings()[..], [Call::Abort(_)]));
     assert_eq!(world.sinks(), [("a.vmdk".to_owned(), "abort")]);
+}
+
+/// The host adds its entry a moment later than we have seen the last byte.
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_missing_is_waited_for_and_a_wrong_one_is_not() {
+    let mut world = World::new(60);
+    world.is_listed = false;
+    let (world, files) = (Arc::new(world), [File::new("a.vmdk", &[Step::Bytes(10)])]);
+    let begin = Instant::now();
+    let error = play(&world, &files, None, &CancellationToken::new()).await.unwrap_err();
+    assert!(error.to_string().contains("does not list the file"), "{error}");
+    // Twice in a second, for half a minute.
+    assert_eq!(begin.elapsed(), 29 * S + S / 2);
+    assert_eq!(*world.manifest_calls.lock().unwrap(), 60);
+
+    let world = Arc::new(World::new(60));
+    *world.lie.lock().unwrap() = Some("07".repeat(20));
+    let begin = Instant::now();
+    let error = play(&world, &files, None, &CancellationToken::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch);
+    assert_eq!((begin.elapsed(), *world.manifest_calls.lock().unwrap()), (Duration::ZERO, 1));
 }
 
 #[tokio::test(start_paused = true)]
