@@ -16,7 +16,12 @@ pub(crate) fn line(record: &Record) -> io::Result<String> {
     if json.len() > RECORD_BYTES_MAX {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    Ok(format!("{:08x} {:08x} {json}\n", json.len(), crc_of(json.as_bytes())))
+    Ok(line_of(&json))
+}
+
+/// The line of a record that is this JSON.
+pub(super) fn line_of(json: &str) -> String {
+    format!("{:08x} {:08x} {json}\n", json.len(), crc_of(json.as_bytes()))
 }
 
 /// The records up to the first line that is not whole.
@@ -121,8 +126,7 @@ mod tests {
     #[test]
     fn what_a_later_version_adds_does_no_harm() {
         let json = r#"{"is":"weather","sky":"blue"}"#;
-        let line = format!("{:08x} {:08x} {json}\n", json.len(), crc_of(json.as_bytes()));
-        assert_eq!(records(line.as_bytes()), [Record::Unknown]);
+        assert_eq!(records(line_of(json).as_bytes()), [Record::Unknown]);
     }
 
     proptest! {

@@ -1,8 +1,12 @@
 //! Journals on a real file system.
 
+use proptest::prelude::*;
+use proptest::sample::Index;
+
 use super::*;
 use crate::journal::record::Begin;
 use crate::journal::record::Kind;
+use crate::journal::record::Proven;
 use crate::journal::record::Reference;
 use crate::journal::record::ServerNote;
 use crate::journal::record::VERSION;
@@ -149,4 +153,169 @@ fn no_name_leaves_the_folder() {
     fs::write(folder.join("ok.partial"), b"ours").unwrap();
     let history = History::of(vec![begin(), Record::Writing { files }]).unwrap().unwrap();
     assert_eq!(history.partials(&folder), [folder.join("ok.partial")]);
+}
+
+fn proven(file: String, hex: String) -> Record {
+    Record::Proven(Box::new(Proven {
+        file,
+        key: "k".to_owned(),
+        host: "esx:443".to_owned(),
+        bytes: 7,
+        digests: vec![("SHA256".to_owned(), hex)],
+        is_disk: true,
+        capacity_bytes: None,
+        by_server: false,
+        entry: None,
+    }))
+}
+
+fn some_record() -> impl Strategy<Value = Record> {
+    prop_oneof![
+        Just(lease()),
+        Just(Record::Completing),
+        Just(Record::Publishing),
+        Just(Record::SnapshotGone),
+        proptest::option::of(".{0,9}").prop_map(|identity| Record::Source { identity }),
+        proptest::collection::vec(".{0,9}", 0..3).prop_map(|files| Record::Writing { files }),
+        (".{0,9}", "[0-9a-f]{0,9}").prop_map(|(file, hex)| proven(file, hex)),
+        proptest::collection::vec((".{0,9}", ".{0,9}"), 0..3)
+            .prop_map(|papers| Record::Staged { papers }),
+    ]
+}
+
+/// What may have become of the bytes of a journal.
+#[derive(Clone, Debug)]
+enum Damage {
+    Cut(Index),
+    Flip(Index, u8),
+    Garbage(Index, Vec<u8>),
+    Lost(Index, usize),
+    Repeated(Index, Index),
+    Zeros(Index, usize),
+}
+
+impl Damage {
+    fn some() -> impl Strategy<Value = Self> {
+        let at = any::<Index>;
+        prop_oneof![
+            at().prop_map(Self::Cut),
+            (at(), 0..8_u8).prop_map(|(at, bit)| Self::Flip(at, bit)),
+            (at(), proptest::collection::vec(any::<u8>(), 1..40))
+                .prop_map(|(at, bytes)| Self::Garbage(at, bytes)),
+            (at(), 1..80_usize).prop_map(|(at, len)| Self::Lost(at, len)),
+            (at(), at()).prop_map(|(from, to)| Self::Repeated(from, to)),
+            (at(), 1..600_usize).prop_map(|(at, len)| Self::Zeros(at, len)),
+        ]
+    }
+
+    /// Damages the bytes; returns how many at the beginning are what they were.
+    fn done_to(&self, bytes: &mut Vec<u8>) -> usize {
+        if bytes.is_empty() {
+            return 0;
+        }
+        let starts = |bytes: &[u8]| -> Vec<usize> {
+            let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+            [0].into_iter().chain(ends.map(|(at, _)| at + 1)).collect()
+        };
+        match self {
+            Self::Cut(at) => {
+                bytes.truncate(at.index(bytes.len()));
+                bytes.len()
+            }
+            Self::Flip(at, bit) => {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1 << bit;
+                at
+            }
+            // Between two records.
+            Self::Garbage(at, garbage) => {
+                let at = *at.get(&starts(bytes));
+                bytes.splice(at..at, garbage.iter().copied());
+                at
+            }
+            Self::Lost(at, len) => {
+                let at = at.index(bytes.len());
+                let end = bytes.len().min(at + len);
+                bytes.drain(at..end);
+                at
+            }
+            // A whole record, or what a cut has left of it, before another one.
+            Self::Repeated(from, to) => {
+                let starts = starts(bytes);
+                let (from, to) = (*from.get(&starts), *to.get(&starts));
+                let end = starts.iter().copied().find(|end| *end > from).unwrap_or(bytes.len());
+                let record = bytes[from..end].to_vec();
+                bytes.splice(to..to, record);
+                to
+            }
+            Self::Zeros(at, len) => {
+                let at = at.index(bytes.len());
+                let end = bytes.len().min(at + len);
+                bytes[at..end].fill(0);
+                at
+            }
+        }
+    }
+}
+
+/// All that is worked out of records; none of it may panic.
+fn look_at(records: Vec<Record>) -> Result<(), TestCaseError> {
+    let folder = Path::new("/nowhere");
+    for record in &records {
+        if let Record::Proven(proven) = record {
+            let _read = (proven.digests(), proven.entry());
+        }
+    }
+    if let Ok(Some(history)) = History::of(records) {
+        let package = history.package(folder);
+        prop_assert!(package.is_none_or(|path| path.parent() == Some(folder)));
+        prop_assert!(!history.is_published(folder));
+        prop_assert!(history.partials(folder).is_empty());
+        prop_assert!(history.published_early(folder).is_empty());
+    }
+    Ok(())
+}
+
+proptest! {
+    /// Whatever becomes of its bytes, a journal tells nothing that was not written, and all that
+    /// was written before the first damage.
+    #[test]
+    fn a_damaged_journal_tells_nothing_new(
+        rest in proptest::collection::vec(some_record(), 0..6),
+        damages in proptest::collection::vec(Damage::some(), 1..4),
+    ) {
+        let written: Vec<Record> = [begin()].into_iter().chain(rest).collect();
+        let mut bytes = Vec::new();
+        let mut ends = Vec::new();
+        for record in &written {
+            bytes.extend(format::line(record).unwrap().into_bytes());
+            ends.push(bytes.len());
+        }
+        let whole = damages.iter().map(|damage| damage.done_to(&mut bytes)).min().unwrap();
+        let read = format::records(&bytes);
+        let before = ends.iter().filter(|end| **end <= whole).count();
+        prop_assert!(read.starts_with(&written[..before]), "{read:?}");
+        prop_assert!(read.iter().all(|record| written.contains(record)), "{read:?}");
+        look_at(read)?;
+    }
+
+    /// Somebody may have written a journal by hand: every line is sound, and what it says is not.
+    #[test]
+    fn no_journal_panics(
+        rest in proptest::collection::vec(some_record(), 0..4),
+        at in any::<Index>(),
+        text in ".{0,12}",
+    ) {
+        let mut lines = String::new();
+        for record in [begin()].into_iter().chain(rest) {
+            let line = format::line(&record).unwrap();
+            let mut json = line[18..line.len() - 1].to_owned();
+            let places: Vec<usize> = json.char_indices().map(|(at, _)| at).collect();
+            let from = *at.get(&places);
+            let to = json[from..].find(['"', ',', '}']).map_or(json.len(), |len| from + len);
+            json.replace_range(from..to, &text);
+            lines.push_str(&format::line_of(&json));
+        }
+        look_at(format::records(lines.as_bytes()))?;
+    }
 }
