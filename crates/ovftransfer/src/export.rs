@@ -1,6 +1,8 @@
 //! Exports a machine, a snapshot of one or a vApp into a package.
 
 mod describe;
+#[cfg(test)]
+mod power;
 mod preflight;
 mod resume;
 mod running;

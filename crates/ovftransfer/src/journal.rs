@@ -43,6 +43,9 @@ use crate::journal::history::History;
 use crate::journal::process::Life;
 use crate::journal::process::Process;
 use crate::journal::record::Record;
+use crate::sabotage;
+use crate::sabotage::Defect;
+use crate::store::faulty;
 use crate::store::file::blocking;
 use crate::store::file::sync_folder;
 use crate::store::lock::try_lock;
@@ -190,8 +193,9 @@ impl Open {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = file.as_mut() else { return };
         let written = format::line(record).and_then(|line| {
+            faulty::point("write", &self.path)?;
             open.write_all(line.as_bytes())?;
-            open.sync_data()
+            sync(open, &self.path)
         });
         if let Err(error) = written {
             tracing::warn!(path = %self.path.display(), %error, "the journal cannot be written");
@@ -314,8 +318,8 @@ pub(crate) fn unique_name(kind: &str) -> String {
 
 /// Removes a journal and makes that durable.
 pub(crate) fn remove(path: &Path) {
-    let removed = fs::remove_file(path).and_then(|()| sync_folder(folder_of(path)));
-    match removed {
+    let removed = faulty::point("remove", path).and_then(|()| fs::remove_file(path));
+    match removed.and_then(|()| sync_folder(folder_of(path))) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(path = %path.display(), %error, "the journal could not be removed");
         }
@@ -358,6 +362,7 @@ fn create(path: &Path, records: &[Record]) -> io::Result<File> {
     options.read(true).append(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, FILE_MODE);
+    faulty::point("create", &fresh)?;
     let mut file = options.open(&fresh)?;
     let written = (|| {
         match try_lock(&file) {
@@ -367,7 +372,8 @@ fn create(path: &Path, records: &[Record]) -> io::Result<File> {
         for record in records {
             file.write_all(format::line(record)?.as_bytes())?;
         }
-        file.sync_all()?;
+        sync(&file, &fresh)?;
+        faulty::point("rename", &fresh)?;
         fs::rename(&fresh, path)?;
         sync_folder(folder_of(path))
     })();
@@ -376,6 +382,15 @@ fn create(path: &Path, records: &[Record]) -> io::Result<File> {
         // What could not be written is not to stay under another name.
         Err(error) => fs::remove_file(&fresh).and(Err(error)),
     }
+}
+
+/// Makes what was written into a journal durable.
+fn sync(file: &File, path: &Path) -> io::Result<()> {
+    if sabotage::on(Defect::JournalNotSynced) {
+        return Ok(());
+    }
+    faulty::point("sync", path)?;
+    file.sync_data()
 }
 
 /// What names of journals end with.

@@ -43,6 +43,8 @@ pub(crate) enum Defect {
     IgnoreOverload,
     /// The failure of one file does not concern the others.
     IgnoreSiblingFailure,
+    /// What is written down of a transfer is not synced.
+    JournalNotSynced,
     /// What a try that failed has written stays.
     LeavePartialFiles,
     /// That the last call for completion went through is not found out.
@@ -101,7 +103,7 @@ mod active {
         ALL.into_iter().find(|defect| format!("{defect:?}") == name)
     });
 
-    pub(super) const ALL: [Defect; 34] = [
+    pub(super) const ALL: [Defect; 35] = [
         Defect::AbortWithCancelledScope,
         Defect::AcceptAnyStatus,
         Defect::AnyManifestEntry,
@@ -120,6 +122,7 @@ mod active {
         Defect::IgnoreHostLimit,
         Defect::IgnoreOverload,
         Defect::IgnoreSiblingFailure,
+        Defect::JournalNotSynced,
         Defect::LeavePartialFiles,
         Defect::LostAnswerIsFailure,
         Defect::NoAbort,
