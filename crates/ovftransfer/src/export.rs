@@ -75,6 +75,8 @@ pub struct Export {
     /// Into a folder, disks that the run had proven are not fetched again if the source is provably
     /// the same: the same snapshot, or a machine that is off and has not changed.  They are read
     /// again and compared.  An archive begins from the start, and so does everything without this.
+    /// An export that fails or is cancelled is not such a run: it removes what it has written, what
+    /// it had proven too, and the next one begins from the start.
     pub resume: bool,
     /// Where the journal of an export is kept that goes into a pipe or a store; `None` keeps none.
     /// That of another lies beside its package.

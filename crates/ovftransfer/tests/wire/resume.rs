@@ -259,6 +259,39 @@ async fn a_killed_live_export_goes_on_with_its_snapshot() {
 }
 
 /// Opens a journal as soon as the last thread of the run that was killed is gone.
+/// It is not a run that was killed: it cleans up behind itself, also what it had proven.
+#[tokio::test]
+async fn a_failed_export_leaves_nothing_to_go_on_with() {
+    let bad = [FaultKind::FlipBitAt(500_000), FaultKind::LeaseLostAfterBytes(2_000_000)];
+    side_by_side(bad, async |kind| {
+        let world = World::with(|scenario| {
+            let data = |mib, seed| Data::new(DataKind::Random, mib * MIB, seed);
+            scenario.machines[0].disks = vec![
+                DiskSpec::new(16 * MIB).with_data(data(1, 1)),
+                DiskSpec::new(8 * MIB).with_data(data(2, 2)),
+            ];
+            scenario.faults = vec![on_export(kind.clone()).with_disk(1)];
+        });
+        let world = world.await;
+        let heard = Arc::new(Heard::default());
+        let export = || Export::new("/DC0/vm/web", world.folder.path());
+        let mut options = options();
+        options.governor = Governor::new(Limits::new(1, 1));
+        options.observer = Arc::clone(&heard) as Arc<dyn Observer>;
+        let plan = export().plan(&world.server).await.unwrap();
+        let error = plan.start(options).finish().await.unwrap_err();
+        let kinds = [ErrorKind::DigestMismatch, ErrorKind::LeaseLost, ErrorKind::Package];
+        assert!(kinds.contains(&error.kind()), "{}", error.chain());
+        assert_eq!(heard.count(is_proven), 1, "{kind:?}");
+        world.assert_clean();
+
+        let plan = export().plan(&world.server).await.unwrap();
+        let report = plan.start(super::options()).finish().await.unwrap();
+        assert_eq!(kept(&report), [""; 0], "{kind:?}");
+    })
+    .await;
+}
+
 async fn opened(journal: &Path) -> Remains {
     for _ in 0..200 {
         match Remains::open(journal, ReapOptions::default()) {
