@@ -344,6 +344,12 @@ async fn what_the_server_has_not_completed_is_lost() {
     assert_eq!(outcome, Err(ErrorKind::LeaseLost));
     assert_eq!(log[2..], ["1 complete"]);
 
+    // Nobody waits for news of a lease that is not there.
+    let vanished = Listed::new().states([Err(gone())]).complete([trouble, lost]);
+    let (vanished, lease) = held(60, vanished).await;
+    assert_eq!(lease.complete().await.unwrap_err().kind(), ErrorKind::LeaseLost);
+    assert_eq!(vanished.start.elapsed(), S);
+
     // It lives: it is aborted.
     let tries = ["1 complete", "2 complete", "3 progress 100", "3 abort", "3 told: aborted, true"];
     let (outcome, log) = completed(done().complete([trouble; 3])).await;

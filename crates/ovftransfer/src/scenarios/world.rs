@@ -450,6 +450,8 @@ pub(super) async fn play(
     .await?;
     let mut done = Vec::new();
     for Moved { proof, sink, attempts, .. } in moved {
+        // Nobody is said to have agreed who was not asked.
+        assert_eq!((proof.by_package(), proof.by_server()), (promised.is_some(), true));
         sink.commit(&proof).await.unwrap();
         done.push((proof.file().to_string(), attempts));
     }

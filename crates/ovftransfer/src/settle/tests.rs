@@ -87,6 +87,8 @@ struct Vc {
     recent: Mutex<Vec<(&'static str, Vec<&'static str>)>>,
     /// Id and name of each snapshot of `vm-9`, and when it is there.
     snapshots: Vec<(&'static str, &'static str, u64)>,
+    /// The connection breaks when objects of this type are read.
+    unreadable: Option<&'static str>,
     /// Faults that the removal of a snapshot answers with, before it is begun.
     busy: Mutex<VecDeque<&'static str>>,
     asked: Mutex<Vec<String>>,
@@ -99,6 +101,7 @@ impl Vc {
             tasks: Mutex::new(tasks.into_iter().collect()),
             recent: Mutex::default(),
             snapshots: Vec::new(),
+            unreadable: None,
             busy: Mutex::default(),
             asked: Mutex::default(),
         }
@@ -138,6 +141,9 @@ impl Vc {
                 let object = rest.split("<obj type=\"").nth(1).unwrap();
                 let (kind, object) = object.split_once("\">").unwrap();
                 let id = object.split('<').next().unwrap();
+                if self.unreadable == Some(kind) {
+                    return None;
+                }
                 match self.properties(kind, id) {
                     Some(set) => good(
                         method,
@@ -399,6 +405,25 @@ async fn a_task_that_is_not_known_is_waited_for_and_not_cancelled() {
         assert_eq!(end.unwrap(), expected);
         assert_eq!(vc.count("CancelTask"), 0);
         assert!(seconds.contains(&took_s), "{took_s}, expected {seconds:?}");
+    }
+}
+
+/// That something cannot be looked at does not mean that it is gone.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_not_taken_for_gone() {
+    let there = |kind| {
+        let vc = Vc::new([Task::new("new")]).knows("pool", &["new"]).knows("vm-9", &["new"]);
+        Vc { unreadable: Some(kind), ..vc }
+    };
+    for (kind, lease) in
+        [("Task", note(Some("new"))), ("Task", note(None)), ("ResourcePool", note(None))]
+    {
+        let (end, _, took_s) = ended(there(kind), lease).await;
+        assert_eq!((end.unwrap_err().kind(), took_s), (ErrorKind::Network, 0), "{kind}");
+    }
+    for note in [snapshot(None, None), snapshot(Some("s-2"), None)] {
+        let (outcome, took_s) = found(there("VirtualMachine"), note).await;
+        assert_eq!((outcome.unwrap_err().kind(), took_s), (ErrorKind::Network, 0));
     }
 }
 

@@ -1,10 +1,19 @@
+use std::collections::VecDeque;
 use std::io;
 
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use ovftransfer_ovf::DigestAlgorithm;
+use ovftransfer_vim::VimError;
 use ovftransfer_vim::transport::TransportError;
+use ovftransfer_vim::value::Object;
+use ovftransfer_vim::value::Value;
 
 use super::*;
 use crate::error::FileChanged;
 use crate::governor::Limits;
+use crate::inspect::Hasher;
+use crate::store::ByteStream;
 
 const READING: &str = "reading from";
 const WRITING: &str = "writing to";
@@ -84,21 +93,208 @@ fn what_an_error_is_about_decides_what_is_looked_at() {
     assert!(!is_read_only_once(&Error::Cancelled));
 }
 
-#[test]
-fn a_cancellation_is_clean_only_if_everything_was_removed() {
-    let shared = Shared {
+fn shared(verification: Verification, repeats: Repeats) -> Shared {
+    Shared {
         governor: Governor::new(Limits::new(1, 1)),
         observer: Arc::new(()),
-        verification: Verification::Require,
+        verification,
         stall: Duration::ZERO,
-        repeats: Repeats::Never,
+        repeats,
         journal: Journal::default(),
         leftovers: Arc::default(),
-    };
+    }
+}
+
+#[test]
+fn a_cancellation_is_clean_only_if_everything_was_removed() {
+    let shared = shared(Verification::Require, Repeats::Never);
     assert!(matches!(shared.honest(Error::Cancelled), Error::Cancelled));
     shared.leftovers.lock().unwrap().extend(["a (busy)", "b (gone)"].map(str::to_owned));
     let text = shared.honest(Error::Cancelled).to_string();
     assert!(text.ends_with("could not remove a (busy), b (gone)"), "{text}");
     let refused = Error::Refused { problem: "no".to_owned() };
     assert!(matches!(shared.honest(refused), Error::Refused { .. }));
+}
+
+const CONTENT: &[u8] = b"what the file holds";
+
+/// A file in memory that counts how often it is read, and a place that takes nothing.
+#[derive(Debug, Default)]
+struct Memory {
+    opened: Mutex<u32>,
+}
+
+impl Source for Memory {
+    fn open(&self) -> BoxFuture<'_, io::Result<ByteStream>> {
+        *self.opened.lock().unwrap() += 1;
+        let chunks = futures::stream::iter([Ok(Bytes::from_static(CONTENT))]);
+        std::future::ready(Ok(chunks.boxed())).boxed()
+    }
+
+    fn size_bytes(&self) -> Option<u64> {
+        Some(CONTENT.len() as u64)
+    }
+}
+
+impl Destination for Memory {
+    fn create(&self) -> BoxFuture<'_, io::Result<Box<dyn Sink>>> {
+        std::future::ready(Err(io::ErrorKind::PermissionDenied.into())).boxed()
+    }
+}
+
+fn sha1(bytes: &[u8]) -> Digest {
+    Hasher::digest(DigestAlgorithm::Sha1, bytes)
+}
+
+fn job(source: &Arc<Memory>, promised: Promise) -> Job {
+    let file = FileName::new("a.vmdk").unwrap();
+    Job {
+        key: DeviceKey::new("/vm-1/disk"),
+        host: "esx:443".to_owned(),
+        source: Arc::clone(source) as Arc<dyn Source>,
+        source_at: "the source".to_owned(),
+        destination: Arc::clone(source) as Arc<dyn Destination>,
+        sink_at: "the sink".to_owned(),
+        inspect: Inspect { algorithms: vec![DigestAlgorithm::Sha1], disk: DiskCheck::None },
+        position: Position::Bytes,
+        promised,
+        meter: Meter::default().add_file(&file, 0),
+        conversion: None,
+        written: None,
+        file,
+    }
+}
+
+/// What a host refuses for its data is compared with the package, and nothing else is.
+#[tokio::test(start_paused = true)]
+async fn the_package_is_blamed_for_data_that_it_does_not_promise() {
+    let (right, wrong) = (Promise::File(sha1(CONTENT)), Promise::File(sha1(b"else")));
+    let (unusable, busy) = (|| broken(WRITING, status(500)), || broken(WRITING, status(503)));
+    for (promised, error, kind, reads) in [
+        (wrong, unusable(), ErrorKind::DigestMismatch, 1),
+        (right, unusable(), ErrorKind::Network, 1),
+        (wrong, busy(), ErrorKind::Network, 0),
+        (Promise::Nothing, unusable(), ErrorKind::Network, 0),
+        (Promise::Nothing, busy(), ErrorKind::Network, 0),
+        (Promise::Parts, unusable(), ErrorKind::Network, 1),
+    ] {
+        let source = Arc::new(Memory::default());
+        let blamed = job(&source, promised).blame_package(error, &CancellationToken::new()).await;
+        assert_eq!(blamed.kind(), kind, "{promised:?}");
+        assert_eq!(*source.opened.lock().unwrap(), reads, "{promised:?}");
+    }
+}
+
+/// What the server's manifest says, call by call; the last answer stays.
+#[derive(Debug)]
+struct Manifests {
+    answers: Mutex<VecDeque<Result<Vec<LeaseManifestEntry>, &'static str>>>,
+    calls: Mutex<u32>,
+}
+
+impl LeaseApi for Manifests {
+    fn name(&self) -> String {
+        "lease-1".to_owned()
+    }
+
+    fn next_state(&self) -> BoxFuture<'_, Result<ovftransfer_vim::lease::LeaseState, VimError>> {
+        std::future::pending().boxed()
+    }
+
+    fn progress(&self, _: u8) -> BoxFuture<'_, Result<(), VimError>> {
+        std::future::pending().boxed()
+    }
+
+    fn complete(&self) -> BoxFuture<'_, Result<(), VimError>> {
+        std::future::pending().boxed()
+    }
+
+    fn abort<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), VimError>> {
+        std::future::pending().boxed()
+    }
+
+    fn manifest(&self) -> BoxFuture<'_, Result<Vec<LeaseManifestEntry>, VimError>> {
+        *self.calls.lock().unwrap() += 1;
+        let mut answers = self.answers.lock().unwrap();
+        let answer =
+            if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() };
+        let (host, call) = ("vc:443".to_owned(), "HttpNfcLeaseGetManifest".to_owned());
+        let answer = answer.map_err(|name| VimError::Fault {
+            host,
+            call,
+            fault: Box::new(
+                ovftransfer_vim::fault::Fault::from_value(&Object::new(name).into()).unwrap(),
+            ),
+        });
+        std::future::ready(answer).boxed()
+    }
+
+    fn ask_for_sha256<'a>(&'a self, _: &'a [DeviceKey]) -> BoxFuture<'a, Result<(), VimError>> {
+        std::future::pending().boxed()
+    }
+}
+
+fn entry(key: &str, bytes: &[u8]) -> LeaseManifestEntry {
+    let entry: Value = Object::untyped()
+        .with("key", key.to_owned())
+        .with("sha1", sha1(bytes).hex())
+        .with("size", bytes.len().to_string())
+        .into();
+    LeaseManifestEntry::from_value(&entry).unwrap()
+}
+
+/// Whether the server has proven the file, how often it was asked, and for how long.
+async fn proven(
+    answers: &[Result<Vec<LeaseManifestEntry>, &'static str>],
+    attempts: u32,
+    level: Verification,
+) -> (Result<bool, ErrorKind>, u32, Duration) {
+    let source = Arc::new(Memory::default());
+    let lease = Manifests {
+        answers: Mutex::new(answers.iter().cloned().collect()),
+        calls: Mutex::default(),
+    };
+    let seen = Inspection { digests: vec![sha1(CONTENT)], disk: None };
+    let (shared, scope) = (shared(level, Repeats::Proven), CancellationToken::new());
+    let begin = Instant::now();
+    let job = job(&source, Promise::Nothing);
+    let len_bytes = CONTENT.len() as u64;
+    let proof = job.proof(len_bytes, &seen, attempts, &lease, &shared, &scope).await;
+    let outcome = proof.map(|(proof, _)| proof.by_server()).map_err(|error| error.kind());
+    (outcome, *lease.calls.lock().unwrap(), begin.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_was_repeated_is_proven_by_the_server_or_not_at_all() {
+    const MINE: &str = "/vm-1/disk";
+    let right = || Ok(vec![entry(MINE, CONTENT)]);
+    let wrong = || Ok(vec![entry(MINE, b"else, and as long..")]);
+    let both = || Ok(vec![entry(MINE, b"of a try that broke"), entry(MINE, CONTENT)]);
+    let turned = || Ok(vec![entry(MINE, CONTENT), entry(MINE, b"of a try that broke")]);
+    let other = || Ok(vec![entry("/vm-1/other", CONTENT)]);
+    let (require, prefer, off) = (Verification::Require, Verification::Prefer, Verification::Off);
+    let (now, soon) = (Duration::ZERO, Duration::from_secs(1));
+    // Asked twice in a second for half a minute, and not again where that would be too late.
+    let (late, unproven) = (Duration::from_millis(29_500), Err(ErrorKind::DigestMismatch));
+    for (answers, attempts, level, expected) in [
+        (vec![right()], 1, require, (Ok(true), 1, now)),
+        (vec![both()], 1, require, (Ok(true), 1, now)),
+        (vec![turned()], 1, require, (Ok(true), 1, now)),
+        (vec![other(), other(), right()], 1, require, (Ok(true), 3, soon)),
+        (vec![Err("SystemError"), Err("SystemError"), right()], 1, require, (Ok(true), 3, soon)),
+        (vec![wrong(), right()], 1, prefer, (unproven, 1, now)),
+        (vec![other()], 1, prefer, (Ok(false), 60, late)),
+        (vec![Err("SystemError")], 1, prefer, (Ok(false), 60, late)),
+        (vec![Err("InvalidState")], 1, prefer, (Err(ErrorKind::Refused), 1, now)),
+        (vec![right()], 1, off, (Ok(false), 0, now)),
+        // The entry of the first try may still be there, and no level does without one.
+        (vec![wrong(), wrong(), right()], 2, prefer, (Ok(true), 3, soon)),
+        (vec![wrong()], 2, prefer, (unproven, 60, late)),
+        (vec![other()], 2, prefer, (unproven, 60, late)),
+        (vec![Err("SystemError")], 2, prefer, (unproven, 60, late)),
+        (vec![other()], 2, off, (unproven, 60, late)),
+    ] {
+        let found = proven(&answers, attempts, level).await;
+        assert_eq!(found, expected, "try {attempts}, {level:?}: {answers:?}");
+    }
 }
