@@ -5,7 +5,6 @@ mod chosen;
 mod converting;
 mod descriptor;
 mod disks;
-#[expect(clippy::disallowed_methods, reason = "the date in the journal")]
 mod earlier;
 mod environment;
 mod in_order;

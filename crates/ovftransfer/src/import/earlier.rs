@@ -2,10 +2,10 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use ovftransfer_vim::value::MoRef;
 
+use crate::clock::since_1970;
 use crate::error::Check;
 use crate::error::Error;
 use crate::error::Finding;
@@ -27,6 +27,7 @@ use crate::server::warn;
 use crate::settle::is_gone;
 use crate::settle::running_since;
 use crate::store::file::blocking;
+use crate::store::folder::make_folders;
 
 /// Looks for journals of imports of the same name into the same pool that were killed.
 ///
@@ -113,11 +114,8 @@ pub(super) async fn begin(plan: &ImportPlan, options: &Options) -> Journal {
     let path = folder.join(journal::unique_name("import"));
     let made = blocking(move || {
         stale.iter().for_each(|path| journal::remove(path));
-        std::fs::create_dir_all(&folder).map_err(|source| Error::Local {
-            action: "create",
-            path: folder,
-            source,
-        })
+        // Durable, as the journal in it has to be.
+        make_folders(&folder).map(drop)
     });
     let begun = match made.await {
         Ok(()) => Journal::begin(path, vec![Record::Begin(Box::new(record(plan)))]).await,
@@ -131,13 +129,12 @@ pub(super) async fn begin(plan: &ImportPlan, options: &Options) -> Journal {
 }
 
 fn record(plan: &ImportPlan) -> Begin {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Begin {
         version: VERSION,
         tool: concat!("ovftransfer ", env!("CARGO_PKG_VERSION")).to_owned(),
         kind: Kind::Import,
         process: Process::current(),
-        started: since_1970.as_secs(),
+        started: since_1970().as_secs(),
         server: plan.server.note(),
         subject: (&plan.place.pool).into(),
         name: plan.name(),
