@@ -7,7 +7,6 @@ use ovftransfer_vim::value::MoRef;
 
 use crate::clock::since_1970;
 use crate::error::Check;
-use crate::error::Error;
 use crate::error::Finding;
 use crate::error::Severity;
 use crate::import::ImportPlan;
