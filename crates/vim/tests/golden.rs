@@ -5,7 +5,7 @@
 
 mod scripted;
 
-use ovftransfer_vim::lease::{DeviceKey, ImportKey, LeaseId};
+use ovftransfer_vim::lease::{DeviceKey, DeviceUrl, ImportKey, LeaseId};
 use ovftransfer_vim::nfc::{AbortCause, ChecksumType, SourceFile};
 use ovftransfer_vim::ovf::{DescriptorParams, ImportSpec, ImportSpecParams, OvfFile};
 use ovftransfer_vim::{Call, MoRef, Secret, Session};
@@ -48,6 +48,7 @@ async fn envelopes_declare_their_prefixes_and_name_the_version() {
     );
     assert_eq!(session.about().full_name, "VMware vCenter Server 8.0.3 Büro");
     assert!(!session.about().is_host());
+    assert_eq!(session.about().instance_uuid.as_deref(), Some("u"));
 }
 
 #[tokio::test]
@@ -69,6 +70,12 @@ async fn login_and_logout() {
     assert_eq!(session.current_time().await.unwrap(), "2026-11-21T00:01:09.2Z");
     // Quotes are part of the value.
     assert_eq!(script.last().cookie.as_deref(), Some("vmware_soap_session=\"5f00\""));
+    // It goes to those devices that the API's own host serves.
+    let url = |text| DeviceUrl::parse(text, session.endpoint()).unwrap();
+    let cookie = session.cookie_for(&url("https://vc.example/nfc/1/d")).unwrap();
+    assert_eq!(cookie, "vmware_soap_session=\"5f00\"");
+    assert!(session.cookie_for(&url("https://esx.example/nfc/1/d")).is_none());
+    assert!(session.cookie_for(&url("https://vc.example:902/nfc/1/d")).is_none());
     session.logout().await.unwrap();
     assert_eq!(
         script.last().call(),

@@ -69,6 +69,11 @@ impl Destination for RawDestination {
 pub(crate) struct Written(Arc<Mutex<Option<(u64, Digest)>>>);
 
 impl Written {
+    #[cfg(test)]
+    pub(crate) fn of(written: (u64, Digest)) -> Self {
+        Self(Arc::new(Mutex::new(Some(written))))
+    }
+
     /// Its size in bytes and its digest.
     pub(crate) fn get(&self) -> Option<(u64, Digest)> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)

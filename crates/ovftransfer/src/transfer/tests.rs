@@ -122,12 +122,21 @@ const CONTENT: &[u8] = b"what the file holds";
 #[derive(Debug, Default)]
 struct Memory {
     opened: Mutex<u32>,
+    /// Whoever joins the file of parts finds that one of them is not what was promised.
+    is_found_wrong: bool,
 }
 
 impl Source for Memory {
     fn open(&self) -> BoxFuture<'_, io::Result<ByteStream>> {
         *self.opened.lock().unwrap() += 1;
-        let chunks = futures::stream::iter([Ok(Bytes::from_static(CONTENT))]);
+        let found = self.is_found_wrong.then(|| {
+            let (expected, computed) = (Box::new(sha1(b"else")), Box::new(sha1(CONTENT)));
+            let (file, against) = (FileName::new("part.1").unwrap(), "the package's manifest");
+            let error = Error::DigestMismatch { file, against, expected, computed };
+            Err(io::Error::other(error))
+        });
+        let chunks = futures::stream::iter([Ok(Bytes::from_static(CONTENT))])
+            .chain(futures::stream::iter(found));
         std::future::ready(Ok(chunks.boxed())).boxed()
     }
 
@@ -182,6 +191,38 @@ async fn the_package_is_blamed_for_data_that_it_does_not_promise() {
         let blamed = job(&source, promised).blame_package(error, &CancellationToken::new()).await;
         assert_eq!(blamed.kind(), kind, "{promised:?}");
         assert_eq!(*source.opened.lock().unwrap(), reads, "{promised:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_not_what_the_package_promises_is_blamed() {
+    let source = Arc::new(Memory { is_found_wrong: true, ..Memory::default() });
+    let error = broken(WRITING, status(500));
+    let job = job(&source, Promise::Parts);
+    let blamed = job.blame_package(error, &CancellationToken::new()).await;
+    assert!(blamed.to_string().starts_with("part.1: "), "{blamed}");
+}
+
+/// Of a disk that was written in another format, the size and the digest are not those of the file.
+#[tokio::test(start_paused = true)]
+async fn only_a_file_that_is_itself_is_written_down_as_proven() {
+    for written in [None, Some((77, sha1(b"raw")))] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.ovftransfer-journal");
+        let journal =
+            Journal::begin(path.clone(), vec![crate::journal::tests::begin()]).await.unwrap();
+        let shared = Shared { journal, ..shared(Verification::Off, Repeats::Freely) };
+        let written = written.map(Written::of);
+        let job = Job { written, ..job(&Arc::new(Memory::default()), Promise::Nothing) };
+        let is_other = job.written.is_some();
+        let seen = Inspection { digests: vec![sha1(CONTENT)], disk: None };
+        let attempt = Attempt { sink: Box::new(Nowhere), bytes: CONTENT.len() as u64, seen };
+        let lease = Manifests { answers: Mutex::default(), calls: Mutex::default() };
+        let scope = CancellationToken::new();
+        let moved = job.prove(attempt, 1, Duration::ZERO, &lease, &shared, &scope).await.unwrap();
+        assert!(!moved.proof.by_package() && !moved.proof.by_server());
+        let history = crate::journal::read(&path).unwrap().unwrap();
+        assert_eq!(history.proven.len(), usize::from(!is_other));
     }
 }
 
