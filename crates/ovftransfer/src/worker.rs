@@ -192,7 +192,7 @@ pub(crate) async fn join<T>(handle: JoinHandle<T>) -> T {
 /// Batches that wait beside the one that is worked on: the thread is woken once for several where it
 /// is the slower part, and nobody stands still because a thread of a busy machine wakes late.  With
 /// two of them an export that hashes twice took a tenth longer on two cores.  At 256 KiB each, which
-/// all workers of a stream share, eight streams stay within 12 MiB.
+/// both workers of a stream share but for one, eight streams stay within 14 MiB.
 const WAITING_MAX: usize = 5;
 
 #[cfg(test)]

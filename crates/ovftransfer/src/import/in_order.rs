@@ -66,15 +66,6 @@ struct Under<'u> {
     meters: BTreeMap<FileName, Arc<FileMeter>>,
 }
 
-/// A disk of another format that has begun to come.
-#[derive(Clone, Copy, Debug)]
-struct Arrived<'a> {
-    reference: &'a FileRef,
-    begun: &'a Begun,
-    /// Whether it is cut into chunks or compressed.
-    is_of_parts: bool,
-}
-
 impl Running {
     /// Uploads files as they come, one after the other, and compares them at the end with what only
     /// the end tells.
@@ -203,47 +194,52 @@ impl Running {
         check_size(&self.plan.package, &reference, stored_bytes)?;
         let meter = under.meters.get(&planned.file).cloned();
         let meter = meter.unwrap_or_else(|| self.meter.add_file(&planned.file, stored_bytes));
-        let source = if planned.is_disk {
-            let begun = under.scope.run_until_cancelled(Begun::of(&*source)).await;
-            let begun = begun.ok_or(Error::Cancelled)?;
-            let location = self.plan.package.location();
-            let begun = begun.map_err(|error| stopped(&planned.file, location, 0, error))?;
-            let head = begun.head();
-            let found = of_arrived(&self.plan.package, &reference, head, begun.size_bytes())?;
-            if let Some(to_convert) = found {
-                let is_of_parts = seen.is_some();
-                let origin = Arrived { reference: &reference, begun: &begun, is_of_parts };
-                let content = self.convert(origin, &to_convert, &meter, under.scope).await?;
-                let job = self.job(planned, content, meter, under.info, under.by_server)?;
-                return move_all(vec![vec![job]], under.lease, &under.shared, under.scope).await;
-            }
-            Arc::new(begun)
-        } else {
-            source
+        let (source, to_convert) = match planned.is_disk {
+            true => self.look(&reference, &*source, under.scope).await?,
+            false => (source, None),
         };
-        let (source, size_bytes) = match source.size_bytes() {
-            Some(size_bytes) => (source, size_bytes),
+        let content = match (to_convert, source.size_bytes()) {
+            (Some(to_convert), _) => {
+                let is_of_parts = seen.is_some();
+                let origin = (&reference, &*source, is_of_parts);
+                self.convert(origin, &to_convert, &meter, under.scope).await?
+            }
+            (None, Some(size_bytes)) => Content::new(source, size_bytes),
             // A host has to be told the size before the first byte.
-            None => {
+            (None, None) => {
                 let spooled = self.spool(&reference, &*source, under.scope).await?;
                 let size_bytes = spooled.size_bytes();
-                (Arc::new(spooled) as Arc<dyn Source>, size_bytes)
+                Content::new(Arc::new(spooled), size_bytes)
             }
         };
-        let content = Content::new(source, size_bytes);
         let job = self.job(planned, content, meter, under.info, under.by_server)?;
         move_all(vec![vec![job]], under.lease, &under.shared, under.scope).await
     }
 
-    /// Converts a disk as it comes.
+    /// Looks at the first bytes of a disk: how it is converted, if it is.
+    async fn look(
+        &self,
+        reference: &FileRef,
+        source: &dyn Source,
+        scope: &CancellationToken,
+    ) -> Result<(Arc<dyn Source>, Option<ToConvert>), Error> {
+        let package = &self.plan.package;
+        let begun = scope.run_until_cancelled(Begun::of(source)).await.ok_or(Error::Cancelled)?;
+        let begun =
+            begun.map_err(|error| stopped(reference.href(), package.location(), 0, error))?;
+        let found = of_arrived(package, reference, begun.head(), begun.size_bytes())?;
+        Ok((Arc::new(begun), found))
+    }
+
+    /// Converts a disk as it comes; the last of the three says whether it is cut into chunks or
+    /// compressed.
     async fn convert(
         &self,
-        arrived: Arrived<'_>,
+        (reference, source, is_of_parts): (&FileRef, &dyn Source, bool),
         to_convert: &ToConvert,
         meter: &Arc<FileMeter>,
         scope: &CancellationToken,
     ) -> Result<Content, Error> {
-        let Arrived { reference, begun, is_of_parts } = arrived;
         let package = &self.plan.package;
         let promised = package.promised(reference);
         let algorithms = match is_of_parts {
@@ -253,9 +249,9 @@ impl Running {
         };
         let origin = Origin {
             file: reference.href(),
-            source: begun,
+            source,
             at_hand: None,
-            size_bytes: begun.size_bytes(),
+            size_bytes: source.size_bytes(),
             promised: promised.as_ref(),
             is_proven_by_parts: false,
             algorithms: &algorithms,
