@@ -6,6 +6,7 @@
 pub(crate) mod archive;
 pub(crate) mod arriving;
 pub(crate) mod begun;
+pub(crate) mod buffers;
 pub(crate) mod content;
 pub(crate) mod custom;
 pub(crate) mod device;

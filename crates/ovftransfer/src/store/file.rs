@@ -30,6 +30,7 @@ use crate::store::ByteStream;
 use crate::store::Destination;
 use crate::store::Sink;
 use crate::store::Source;
+use crate::store::buffers::Buffers;
 use crate::store::faulty;
 use crate::verify::Verified;
 use crate::worker::Batch;
@@ -74,7 +75,7 @@ impl FileSource {
     /// The bytes in order, for a thread that may block.
     pub(crate) fn chunks(&self) -> FileChunks {
         let (at_byte, end) = (self.offset_bytes, self.offset_bytes.saturating_add(self.size_bytes));
-        FileChunks { file: Arc::clone(&self.file), at_byte, end }
+        FileChunks { file: Arc::clone(&self.file), at_byte, end, buffers: Buffers::default() }
     }
 
     /// Size in bytes.
@@ -136,6 +137,7 @@ pub(crate) struct FileChunks {
     file: Arc<File>,
     at_byte: u64,
     end: u64,
+    buffers: Buffers,
 }
 
 impl FileChunks {
@@ -144,11 +146,9 @@ impl FileChunks {
         if self.at_byte == self.end {
             return Ok(None);
         }
-        let len = self.next_len();
-        let mut bytes = Vec::with_capacity(len);
-        fill(&self.file, self.at_byte, len, &mut bytes)?;
-        self.at_byte += len as u64;
-        Ok(Some(bytes.into()))
+        let mut bytes = self.buffers.take();
+        self.read(&mut bytes)?;
+        Ok(Some(self.buffers.share(bytes)))
     }
 
     /// Puts the next bytes in place of those in a buffer; false at the end.
@@ -632,6 +632,7 @@ pub(crate) const SYNC_BYTES: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use futures::TryStreamExt;
@@ -689,6 +690,18 @@ mod tests {
         let read = runtime.block_on(async { tokio::time::timeout(limit, read).await });
         runtime.shutdown_background();
         assert_eq!(read.expect("the streams wait for each other's thread"), 16 * READ_BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_long_file_is_read_into_few_buffers() {
+        let temp = tempfile::tempdir().unwrap();
+        let source = source(temp.path(), &vec![7; 16 * READ_BYTES]);
+        let mut chunks = source.open().await.unwrap();
+        let mut buffers = BTreeSet::new();
+        while let Some(chunk) = chunks.try_next().await.unwrap() {
+            buffers.insert(chunk.as_ptr().addr());
+        }
+        assert!(buffers.len() <= 2 * CHUNKS_AT_ONCE, "{} buffers", buffers.len());
     }
 
     #[tokio::test]
