@@ -28,6 +28,7 @@ mod journals;
 mod lint;
 mod log;
 mod ls;
+mod memory;
 mod net;
 mod package;
 mod place;
@@ -59,6 +60,7 @@ use crate::signals::Interrupts;
 
 fn main() -> ExitCode {
     raise_file_limit();
+    memory::keep_freed();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_a_command(&error),
