@@ -227,21 +227,21 @@ impl Group {
         );
         for row in &self.rows {
             let (low, high) = row.wall_s_bounds;
-            let wall_bounds = format!("({low:.2} to {high:.2})");
+            let wall_bounds = format!("({} to {})", seconds(low), seconds(high));
             let (low, high) = row.times_bounds;
             let times_bounds = format!("({low:.2} to {high:.2})");
             let server = row.per_gib(row.server_cpu_s).unwrap_or_else(|| "-".to_owned());
             line(
                 &mut text,
                 format_args!(
-                    "{:<44} {:7.2} {wall_bounds:>15} {:>6} {:6.2} {times_bounds:>14} {:>8} \
-                     {server:>10} {:8.1}",
+                    "{:<44} {:>7} {wall_bounds:>15} {:>6} {:6.2} {times_bounds:>14} {:>8} \
+                     {server:>10} {:>8}",
                     row.name,
-                    row.wall_s,
+                    seconds(row.wall_s),
                     row.rate(),
                     row.times,
-                    row.per_gib(Some(row.cpu_s)).unwrap_or_else(|| format!("{:.2} s", row.cpu_s)),
-                    row.peak_mib(),
+                    row.cpu(),
+                    row.peak_mib(1),
                 ),
             );
         }
@@ -253,7 +253,7 @@ impl Group {
         line(
             &mut text,
             format_args!(
-                "| {} | wall (min to max) | MB/s | times (min to max) | CPU s/GiB | server's | peak |",
+                "| {} | wall (min to max) | MB/s | times (min to max) | CPU s/GiB | server's | peak MiB |",
                 self.title
             ),
         );
@@ -261,23 +261,29 @@ impl Group {
         for row in &self.rows {
             let (wall_low, wall_high) = row.wall_s_bounds;
             let (low, high) = row.times_bounds;
-            let cpu = row.per_gib(Some(row.cpu_s)).unwrap_or_else(|| format!("{:.2} s", row.cpu_s));
             let server = row.per_gib(row.server_cpu_s).unwrap_or_default();
             line(
                 &mut text,
                 format_args!(
-                    "| {} | {:.2} s ({wall_low:.2} to {wall_high:.2}) | {} | {:.2} ({low:.2} to \
-                     {high:.2}) | {cpu} | {server} | {:.0} MiB |",
+                    "| {} | {} s ({} to {}) | {} | {:.2} ({low:.2} to {high:.2}) | {} | {server} | {} |",
                     row.name,
-                    row.wall_s,
+                    seconds(row.wall_s),
+                    seconds(wall_low),
+                    seconds(wall_high),
                     row.rate(),
                     row.times,
-                    row.peak_mib(),
+                    row.cpu(),
+                    row.peak_mib(0),
                 ),
             );
         }
         text + "\n"
     }
+}
+
+/// Two digits of what is short, too.
+fn seconds(s: f64) -> String {
+    if s < 0.1 { format!("{s:.4}") } else { format!("{s:.2}") }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "three digits are enough")]
@@ -295,8 +301,20 @@ impl Row {
         cpu_s.filter(|_| self.bytes > 0).map(|cpu_s| format!("{:.2}", cpu_s / gib))
     }
 
-    fn peak_mib(&self) -> f64 {
-        self.peak_kib as f64 / 1024.0
+    fn cpu(&self) -> String {
+        match self.per_gib(Some(self.cpu_s)) {
+            Some(cpu) => cpu,
+            None if self.cpu_s > 0.0 => format!("{:.2} s", self.cpu_s),
+            None => "-".to_owned(),
+        }
+    }
+
+    /// `-` where it was not measured.
+    fn peak_mib(&self, decimals: usize) -> String {
+        match self.peak_kib {
+            0 => "-".to_owned(),
+            peak_kib => format!("{:.decimals$}", peak_kib as f64 / 1024.0),
+        }
     }
 
     fn to_json(&self) -> Value {
@@ -341,6 +359,9 @@ mod tests {
         let mut report = Report::default();
         let both = [contender("theirs", [1.0, 2.0, 4.0]), contender("ours", [0.5, 2.0, 1.0])];
         report.group("copy", &both, 1 << 30);
+        let mut short = contender("short", [0.0012, 0.0034, 0.0016]);
+        short.runs.iter_mut().for_each(|run| (run.cpu_s, run.peak_kib) = (0.0, 0));
+        report.group("start", &[short], 0);
         report.goal("speed", 2.0, Bound::AtLeast(1.5), " times");
         report.goal("memory", 65.0, Bound::AtMost(64.0), " MiB");
         let json = report.to_json();
@@ -350,6 +371,10 @@ mod tests {
         assert_eq!(report.missed(), ["memory"]);
         let markdown = report.to_markdown();
         assert!(markdown.contains("| ours | 1.00 s (0.50 to 2.00) | 1074 | 2.00 (1.00 to 4.00) |"));
+        assert!(
+            markdown
+                .contains("| short | 0.0016 s (0.0012 to 0.0034) | - | 1.00 (1.00 to 1.00) | - |")
+        );
         assert!(report.to_text().contains("MISSED   memory: 65.00 MiB, at most 64.00 MiB"));
     }
 }
