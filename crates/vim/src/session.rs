@@ -31,8 +31,8 @@ struct Inner {
     connection: Arc<Connection>,
     content: ServiceContent,
     updates: Updates,
-    /// Counts logouts.
-    logouts: watch::Sender<u64>,
+    /// Told at each logout.
+    logouts: watch::Sender<()>,
 }
 
 /// What the server is (`AboutInfo`).
@@ -136,7 +136,7 @@ impl Session {
         );
         let parent = content.property_collector.clone();
         let updates = Updates::new(Arc::clone(&connection), parent);
-        let logouts = watch::Sender::new(0);
+        let logouts = watch::Sender::new(());
         Ok(Self { inner: Arc::new(Inner { connection, content, updates, logouts }) })
     }
 
@@ -166,7 +166,7 @@ impl Session {
     /// Any, but never because the session had already ended.
     pub async fn logout(&self) -> Result<(), VimError> {
         self.inner.updates.stop();
-        self.inner.logouts.send_modify(|count| *count += 1);
+        self.inner.logouts.send_replace(());
         let call = Call::new(&self.content().session_manager, "Logout");
         let outcome = self.connection().call(call).await;
         self.connection().forget_session();
@@ -295,7 +295,7 @@ impl Session {
         let mut logouts = self.inner.logouts.subscribe();
         async move {
             // An error means that nobody has the session any more.
-            let _counted = logouts.changed().await;
+            let _told = logouts.changed().await;
         }
     }
 

@@ -421,8 +421,12 @@ async fn what_cannot_be_read_is_not_taken_for_gone() {
         let (end, _, took_s) = ended(there(kind), lease).await;
         assert_eq!((end.unwrap_err().kind(), took_s), (ErrorKind::Network, 0), "{kind}");
     }
-    for note in [snapshot(None, None), snapshot(Some("s-2"), None)] {
-        let (outcome, took_s) = found(there("VirtualMachine"), note).await;
+    for (kind, note) in [
+        ("VirtualMachine", snapshot(None, None)),
+        ("VirtualMachine", snapshot(Some("s-2"), None)),
+        ("Task", snapshot(None, None)),
+    ] {
+        let (outcome, took_s) = found(there(kind), note).await;
         assert_eq!((outcome.unwrap_err().kind(), took_s), (ErrorKind::Network, 0));
     }
 }
