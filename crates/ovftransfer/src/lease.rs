@@ -26,6 +26,7 @@ use ovftransfer_vim::lease::LeaseManifestEntry;
 use ovftransfer_vim::lease::LeaseState;
 use ovftransfer_vim::nfc::lease_is_lost;
 use tokio::time::Instant;
+use tokio::time::Interval;
 use tokio::time::MissedTickBehavior;
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
@@ -219,8 +220,11 @@ impl Lease<Ready> {
         let limit = LAST_WORD.min(beat_of(self.info()));
         let _told = tokio::time::timeout(limit, self.api.progress(100)).await;
         let mut unsure = false;
+        let beat = beat_of(self.info());
+        let mut ticks = tokio::time::interval_at(Instant::now() + beat, beat);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for _ in 0..COMPLETE_TRIES {
-            match self.try_complete().await {
+            match self.try_complete(&mut ticks).await {
                 Ok(Ok(())) => {
                     if sabotage::on(Defect::CompleteTwice) {
                         let _again = self.api.complete().await;
@@ -256,14 +260,14 @@ impl Lease<Ready> {
     }
 
     /// One call, with heartbeats beside it: a server may take its time to finish a machine.
-    async fn try_complete(&self) -> Result<Result<(), VimError>, Elapsed> {
+    async fn try_complete(&self, ticks: &mut Interval) -> Result<Result<(), VimError>, Elapsed> {
         let call = tokio::time::timeout(CALL_DEADLINE, self.api.complete());
         tokio::pin!(call);
-        let beat = beat_of(self.info());
         loop {
+            // One that gets no answer must not put off the next.
             let renewal = async {
-                tokio::time::sleep(beat).await;
-                tokio::time::timeout(beat, self.api.progress(100)).await
+                ticks.tick().await;
+                tokio::time::timeout(ticks.period(), self.api.progress(100)).await
             };
             tokio::select! {
                 biased;
