@@ -3,9 +3,10 @@
 use std::fs;
 
 /// Lowest first.  A module may use only those before it.
-const LAYERS: [&str; 32] = [
+const LAYERS: [&str; 33] = [
     "args",
     "format",
+    "memory",
     "exit",
     "environment",
     "terminal",

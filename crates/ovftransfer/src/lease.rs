@@ -28,7 +28,6 @@ use ovftransfer_vim::nfc::lease_is_lost;
 use tokio::time::Instant;
 use tokio::time::Interval;
 use tokio::time::MissedTickBehavior;
-use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -224,7 +223,9 @@ impl Lease<Ready> {
         let mut ticks = tokio::time::interval_at(Instant::now() + beat, beat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for _ in 0..COMPLETE_TRIES {
-            match self.try_complete(&mut ticks).await {
+            // A server may take its time to finish a machine.
+            let call = tokio::time::timeout(CALL_DEADLINE, self.api.complete());
+            match self.beating(&mut ticks, call).await {
                 Ok(Ok(())) => {
                     if sabotage::on(Defect::CompleteTwice) {
                         let _again = self.api.complete().await;
@@ -243,7 +244,7 @@ impl Lease<Ready> {
                 Err(_) => tracing::warn!("no answer to the completion of the lease"),
             }
             unsure = true;
-            tokio::time::sleep(WATCH_PAUSE).await;
+            self.beating(&mut ticks, tokio::time::sleep(WATCH_PAUSE)).await;
         }
         // The last call may have gone through as well as any other.
         let is_told = !sabotage::on(Defect::LostAnswerIsFailure);
@@ -259,10 +260,9 @@ impl Lease<Ready> {
         Err(error)
     }
 
-    /// One call, with heartbeats beside it: a server may take its time to finish a machine.
-    async fn try_complete(&self, ticks: &mut Interval) -> Result<Result<(), VimError>, Elapsed> {
-        let call = tokio::time::timeout(CALL_DEADLINE, self.api.complete());
-        tokio::pin!(call);
+    /// Does something with heartbeats beside it.
+    async fn beating<T>(&self, ticks: &mut Interval, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
         loop {
             // One that gets no answer must not put off the next.
             let renewal = async {
@@ -271,7 +271,7 @@ impl Lease<Ready> {
             };
             tokio::select! {
                 biased;
-                answer = &mut call => return answer,
+                done = &mut work => return done,
                 _renewed = renewal => {}
             }
         }
