@@ -216,10 +216,9 @@ impl Lease<Ready> {
     /// by the first call.  The lease is renewed meanwhile, and given up if all tries fail.
     pub(crate) async fn complete(self) -> Result<(), Error> {
         // The last word on the percentage belongs to us, not to the next beat.
-        let limit = LAST_WORD.min(beat_of(self.info()));
-        let _told = tokio::time::timeout(limit, self.api.progress(100)).await;
-        let mut unsure = false;
         let beat = beat_of(self.info());
+        let _told = tokio::time::timeout(LAST_WORD.min(beat), self.api.progress(100)).await;
+        let mut unsure = false;
         let mut ticks = tokio::time::interval_at(Instant::now() + beat, beat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for _ in 0..COMPLETE_TRIES {

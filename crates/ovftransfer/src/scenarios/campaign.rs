@@ -114,7 +114,7 @@ fn the_same_seed_gives_the_same_events() {
 
 /// The campaign: `.ci/campaign scenarios`.
 #[test]
-#[ignore = "a step of its own"]
+#[ignore = "too long for every run: run by .ci/campaign scenarios, a step of its own in .ci/run"]
 fn seeds() {
     let number = |name: &str, default| {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number"))

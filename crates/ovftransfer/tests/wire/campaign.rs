@@ -593,7 +593,7 @@ impl fmt::Display for Bad {
 
 /// The campaign: `.ci/campaign wire`.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a step of its own"]
+#[ignore = "too long for every run: run by .ci/campaign wire, a step of its own in .ci/run"]
 async fn seeds() {
     let number = |name: &str, default| {
         std::env::var(name).map_or(default, |text| text.parse::<u64>().expect("a number"))
