@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 mod support;
@@ -83,7 +84,15 @@ fn a_machine_comes_out_as_an_ova_in_a_file_and_in_a_pipe() {
     assert!(exported.stdout.contains("web.ova"), "{}", exported.stdout);
     lab.run(&["verify", text(&ova)]).expect(0, &[]);
 
-    let piped = lab.command(&["export", "/DC0/vm/web", "-"]).output().unwrap();
+    // Its journal lies in a folder that nobody has made yet, or that cannot be made.
+    fs::write(lab.path("no-folder"), "").unwrap();
+    let mut without = lab.command(&["export", "/DC0/vm/web", "-"]);
+    let without = without.env("XDG_STATE_HOME", lab.path("no-folder")).output().unwrap();
+    let told = String::from_utf8(without.stderr).unwrap();
+    assert!(without.status.success() && told.contains("no journal is kept"), "{told}");
+    let mut piped = lab.command(&["export", "/DC0/vm/web", "-"]);
+    let piped = piped.env("XDG_STATE_HOME", lab.path("state")).output().unwrap();
+    assert_eq!(files(&lab.path("state/ovftransfer")), Vec::<PathBuf>::new());
     let told = String::from_utf8(piped.stderr.clone()).unwrap();
     assert!(piped.status.success() && told.contains("web: exported"), "{told}");
     let second = lab.path("second.ova");

@@ -48,6 +48,7 @@ use crate::sabotage::Defect;
 use crate::store::faulty;
 use crate::store::file::blocking;
 use crate::store::file::sync_folder;
+use crate::store::folder::make_folders;
 use crate::store::lock::try_lock;
 
 /// The journal of a transfer that runs.  Clones share it; a transfer may have none.
@@ -95,6 +96,28 @@ impl Journal {
             made.map_err(|source| Error::Local { action: "write", path: at, source })?;
         let standing = Mutex::new(Standing::default());
         Ok(Self(Some(Arc::new(Open { path, file: Mutex::new(Some(file)), standing }))))
+    }
+
+    /// Begins a journal that lies beside no package, in the folder for journals, which is made.
+    ///
+    /// One that cannot be written is no reason not to transfer: a warning says so.
+    pub(crate) async fn begin_apart(
+        folder: PathBuf,
+        kind: &str,
+        records: Vec<Record>,
+        observer: &dyn Observer,
+    ) -> Self {
+        let path = folder.join(unique_name(kind));
+        // Durable, as the journal in it has to be.
+        let begun = match blocking(move || make_folders(&folder)).await {
+            Ok(_) => Self::begin(path, records).await,
+            Err(error) => Err(error),
+        };
+        begun.unwrap_or_else(|error| {
+            let message = format!("no journal is kept of the {kind}: {}", error.chain());
+            observer.observe(&Event::Warning { message });
+            Self::default()
+        })
     }
 
     #[cfg(test)]
@@ -310,7 +333,7 @@ pub(crate) fn life(path: &Path, process: &Process) -> Life {
 }
 
 /// A name for a journal that lies beside no package.
-pub(crate) fn unique_name(kind: &str) -> String {
+fn unique_name(kind: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let (ms, pid) = (since_1970().as_millis(), std::process::id());
     format!("{kind}-{ms:x}-{pid:x}-{:x}{SUFFIX}", COUNT.fetch_add(1, Ordering::Relaxed))

@@ -170,18 +170,18 @@ pub(super) async fn prepare(
         let proven = earlier.history.proven.iter().filter(|one| names.contains(&one.file));
         records.extend(proven.map(|one| Record::Proven(Box::new(one.clone()))));
     }
-    let journal = match journal_path(plan) {
-        Some(path) => {
-            records.insert(0, Record::Begin(Box::new(begin(plan, artefact))));
-            let journal = Journal::begin(path, records).await?;
-            if snapshot.is_some() {
-                journal.has_snapshot();
-            }
-            journal.has_files(!kept.is_empty());
-            journal
+    records.insert(0, Record::Begin(Box::new(begin(plan, artefact))));
+    let journal = match (plan.place.path(), plan.request.journal_dir.clone()) {
+        (Some(package), _) => Journal::begin(journal::path_of(&package), records).await?,
+        (None, Some(folder)) => {
+            Journal::begin_apart(folder, "export", records, &*running.options.observer).await
         }
-        None => Journal::default(),
+        (None, None) => Journal::default(),
     };
+    if snapshot.is_some() {
+        journal.has_snapshot();
+    }
+    journal.has_files(!kept.is_empty());
     Ok(Prepared { journal, kept, identity, snapshot })
 }
 
@@ -372,17 +372,6 @@ fn reported(proven: &record::Proven) -> Option<FileReport> {
         conversion: None,
         written: None,
     })
-}
-
-/// Where the journal of an export is: beside the package, or in the folder for journals.
-fn journal_path(plan: &ExportPlan) -> Option<PathBuf> {
-    match plan.place.path() {
-        Some(package) => Some(journal::path_of(&package)),
-        None => {
-            let folder = plan.request.journal_dir.as_ref()?;
-            Some(folder.join(journal::unique_name("export")))
-        }
-    }
 }
 
 fn begin(plan: &ExportPlan, artefact: &Artefact) -> Begin {

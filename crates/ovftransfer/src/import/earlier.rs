@@ -22,11 +22,9 @@ use crate::journal::record::Record;
 use crate::journal::record::VERSION;
 use crate::server::Options;
 use crate::server::Server;
-use crate::server::warn;
 use crate::settle::is_gone;
 use crate::settle::running_since;
 use crate::store::file::blocking;
-use crate::store::folder::make_folders;
 
 /// Looks for journals of imports of the same name into the same pool that were killed.
 ///
@@ -106,25 +104,13 @@ async fn left_by(server: &Server, history: &History) -> Option<String> {
     }
 }
 
-/// Begins the journal of an import.  One that cannot be written is no reason not to import.
+/// Begins the journal of an import.
 pub(super) async fn begin(plan: &ImportPlan, options: &Options) -> Journal {
     let Some(folder) = plan.journal_dir.clone() else { return Journal::default() };
     let stale = plan.stale.clone();
-    let path = folder.join(journal::unique_name("import"));
-    let made = blocking(move || {
-        stale.iter().for_each(|path| journal::remove(path));
-        // Durable, as the journal in it has to be.
-        make_folders(&folder).map(drop)
-    });
-    let begun = match made.await {
-        Ok(()) => Journal::begin(path, vec![Record::Begin(Box::new(record(plan)))]).await,
-        Err(error) => Err(error),
-    };
-    begun.unwrap_or_else(|error| {
-        let reason = error.chain();
-        warn(options, format!("no journal is kept of the import: {reason}"));
-        Journal::default()
-    })
+    blocking(move || stale.iter().for_each(|path| journal::remove(path))).await;
+    let records = vec![Record::Begin(Box::new(record(plan)))];
+    Journal::begin_apart(folder, "import", records, &*options.observer).await
 }
 
 fn record(plan: &ImportPlan) -> Begin {
