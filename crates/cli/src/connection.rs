@@ -244,20 +244,24 @@ fn trust(
     if let Some(file) = environment.ours("CA_CERT") {
         return authorities(&[Path::new(file)]);
     }
-    match environment.ours("INSECURE").map(str::to_ascii_lowercase).as_deref() {
-        Some("1" | "true" | "yes") => return Ok(Trust::Insecure),
-        None | Some("0" | "false" | "no") => {}
+    // What is said here beats what govc's variable says, in both directions.
+    let insecure = match environment.ours("INSECURE").map(str::to_ascii_lowercase).as_deref() {
+        Some("1" | "true" | "yes") => true,
+        Some("0" | "false" | "no") => false,
+        None => govc_insecure(environment),
         Some(_) => return Err(Failure::usage("OVFTRANSFER_INSECURE: expected true or false")),
-    }
-    govc_trust(endpoint, environment)
+    };
+    if insecure { Ok(Trust::Insecure) } else { govc_trust(endpoint, environment) }
 }
 
-/// The trust that govc's variables ask for, read as govc reads them.
-fn govc_trust(endpoint: &Endpoint, environment: &Environment) -> Result<Trust, Failure> {
+/// Whether govc would trust any certificate, read as govc reads it.
+fn govc_insecure(environment: &Environment) -> bool {
     let insecure = environment.govc("INSECURE").map(str::to_ascii_lowercase);
-    if matches!(insecure.as_deref(), Some("1" | "true")) {
-        return Ok(Trust::Insecure);
-    }
+    matches!(insecure.as_deref(), Some("1" | "true"))
+}
+
+/// Whom govc's variables name as trusted, read as govc reads them.
+fn govc_trust(endpoint: &Endpoint, environment: &Environment) -> Result<Trust, Failure> {
     if let Some(files) = environment.govc("TLS_KNOWN_HOSTS")
         && let Some(thumbprint) = known_host(endpoint, files)
     {
@@ -458,6 +462,19 @@ mod tests {
             ("flag", Some("flag"))
         );
         assert_eq!(connection.trust, Trust::Pinned(pin.parse().unwrap()));
+    }
+
+    #[test]
+    fn our_word_about_certificates_beats_that_of_govc() {
+        for (ours, govc, trust) in [
+            ("false", "true", Trust::System),
+            ("0", "1", Trust::System),
+            ("no", "true", Trust::System),
+            ("true", "false", Trust::Insecure),
+        ] {
+            let variables = [("OVFTRANSFER_INSECURE", ours), ("GOVC_INSECURE", govc)];
+            assert_eq!(resolve("vi://u@h/dc/vm/a", &variables).unwrap().trust, trust, "{ours}");
+        }
     }
 
     #[test]
