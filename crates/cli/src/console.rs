@@ -94,8 +94,8 @@ impl Console {
             json!({
                 "code": failure.code.number(),
                 "kind": failure.code.word(),
-                "message": failure.message,
-                "hint": failure.hint,
+                "message": format::without_passwords(&failure.message),
+                "hint": failure.hint.as_deref().map(format::without_passwords),
             }),
         );
     }
@@ -130,6 +130,7 @@ impl Console {
 
     /// Writes to standard error, above the bars.
     pub(crate) fn stderr(&self, text: &str) {
+        let text = format::without_passwords(text);
         self.bars.suspend(|| {
             // There is nobody else to tell.
             drop(io::stderr().lock().write_all(text.as_bytes()));

@@ -1,5 +1,6 @@
-//! Numbers for people.
+//! Numbers and words for people.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// A size in binary units, such as `310.2 MiB`.
@@ -44,6 +45,72 @@ pub(crate) fn count(count: u64, thing: &str) -> String {
 pub(crate) fn printable(text: &str) -> String {
     let words = text.split(|c: char| c.is_control()).map(str::trim);
     words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// The text without the passwords of addresses such as `vi://user:password@host` and
+/// `user:password@host`.
+///
+/// A message names the argument that it is about, and people write passwords into arguments.
+pub(crate) fn without_passwords(text: &str) -> Cow<'_, str> {
+    let mut safe = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = password(rest) {
+        safe.push_str(&rest[..before]);
+        safe.push_str("***");
+        rest = &rest[after..];
+    }
+    if safe.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    safe.push_str(rest);
+    Cow::Owned(safe)
+}
+
+/// Where the first password of an address is, from behind its colon to its `@`.
+fn password(text: &str) -> Option<(usize, usize)> {
+    let mut from = 0;
+    while let Some(colon) = text[from..].find(':').map(|at| from + at) {
+        from = colon + 1;
+        // The colon of a scheme is none of a password.
+        if text[from..].starts_with("//") {
+            from += 2;
+            continue;
+        }
+        let user = text[..colon].rsplit(is_around).next().unwrap_or_default();
+        let secret = &text[from..];
+        let authority = secret.find(is_end).unwrap_or(secret.len());
+        let after_scheme = text[..colon - user.len()].ends_with("://");
+        let end = match secret[..authority].rfind('@') {
+            // A password that has such characters is wrong in an address, and no less secret.
+            None if after_scheme && !is_port(&secret[..authority]) => secret
+                .find(|c: char| c.is_whitespace() || c == '@')
+                .filter(|at| secret[*at..].starts_with('@')),
+            end => end,
+        };
+        // Behind a slash that is none of a scheme's it is part of a path.
+        let is_path = !after_scheme && text[..colon - user.len()].ends_with('/');
+        let is_user = !user.is_empty() && !is_path;
+        // The word stands in our own hints for what is to be written there.
+        let is_secret = |length: &usize| *length > 0 && secret[..*length] != *"password";
+        if let Some(length) = end.filter(|length| is_user && is_secret(length)) {
+            return Some((from, from + length));
+        }
+    }
+    None
+}
+
+fn is_port(text: &str) -> bool {
+    text.trim_end_matches([':', ',', '.', ')', '\'']).bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What is not part of a user's name in an address.
+fn is_around(c: char) -> bool {
+    c.is_whitespace() || "/\"'`(<,=@".contains(c)
+}
+
+/// What ends the part of an address that may have a password.
+fn is_end(c: char) -> bool {
+    c.is_whitespace() || "/?#\"".contains(c)
 }
 
 /// Lines of cells as columns, each as wide as its widest cell; columns of numbers to the right.
@@ -103,6 +170,35 @@ mod tests {
     #[test]
     fn text_from_outside_is_on_one_line() {
         assert_eq!(printable("a\r\n b\u{1b}[31mc\n"), "a b [31mc");
+    }
+
+    #[test]
+    fn passwords_of_addresses_are_left_out() {
+        for (text, safe) in [
+            ("https://u:pw@h/x.ova", "https://u:***@h/x.ova"),
+            ("\"vi://u:pw@h:443/DC0\" is none", "\"vi://u:***@h:443/DC0\" is none"),
+            ("u:pw@h/DC0: no path", "u:***@h/DC0: no path"),
+            ("DOMAIN\\u:p@w@h", "DOMAIN\\u:***@h"),
+            ("vi://u:p/w@h/DC0", "vi://u:***@h/DC0"),
+            ("vi://u:p#w?@h", "vi://u:***@h"),
+            ("'u:a@h' 'v:b@h'", "'u:***@h' 'v:***@h'"),
+            ("URL=https://u:pw@h", "URL=https://u:***@h"),
+        ] {
+            assert_eq!(without_passwords(text), safe);
+        }
+        for text in [
+            "vi://u@h:443/DC0/vm/a@b",
+            "vi://h:443/DC0/vm/a@b",
+            "vi://u@h/DC0/vm/a: not found, mail c@d",
+            "error: administrator@vsphere.local may not log in",
+            "/DC0/vm/a:b@c is no machine",
+            "https://h:443: refused to a@b",
+            "u:@h",
+            "it wants a password: https://user:password@...",
+            "",
+        ] {
+            assert_eq!(without_passwords(text), text);
+        }
     }
 
     #[test]

@@ -45,6 +45,9 @@ mod transfer;
 mod verify;
 mod watch;
 
+use std::borrow::Cow;
+use std::io;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -139,8 +142,12 @@ fn raise_file_limit() {}
 
 /// Prints the help that was asked for, or what is wrong with the arguments.
 fn not_a_command(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
     // A closed pipe or terminal is no error of ours.
-    drop(error.print());
+    match format::without_passwords(&text) {
+        Cow::Borrowed(_) => drop(error.print()),
+        Cow::Owned(safe) => drop(io::stderr().write_all(safe.as_bytes())),
+    }
     if error.use_stderr() { Code::Usage.into() } else { ExitCode::SUCCESS }
 }
 

@@ -177,3 +177,26 @@ const TROUBLES: [&str; 9] = [
     r#"{"truncate_after_bytes": 500000}"#,
     r#""wrong_digest""#,
 ];
+
+/// A message names the argument that it is about, and people write passwords into arguments.
+#[test]
+fn a_password_in_a_wrong_argument_is_not_repeated() {
+    let lab = Lab::new(EMPTY);
+    let out = lab.path("out.vmdk");
+    for args in [
+        &["ls", "https://u:hunter2@127.0.0.1:1/DC0"][..],
+        &["ls", "u:hunter2@127.0.0.1:1/DC0"],
+        &["ls", "/", "vi://u:hunter2@127.0.0.1:1/DC0"],
+        &["lint", "https://u:hunter2@127.0.0.1:1/x.ova"],
+        &["convert", "https://u:hunter2@127.0.0.1:1/x.ova", text(&out)],
+        &["export", "/DC0/vm/web", "https://u:hunter2@127.0.0.1:1/x.ova"],
+        &["reap", "vi://u:hunter2@127.0.0.1:1/DC0"],
+        &["spec", "u:hunter2@127.0.0.1:1"],
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let done = run(&mut lab.command(&[args, json].concat()));
+            assert_ne!(done.code, Some(0), "{done:?}");
+            assert!(!format!("{done:?}").contains("hunter2"), "{done:?}");
+        }
+    }
+}
