@@ -203,6 +203,42 @@ async fn a_pipe_that_breaks_is_told() {
     assert_eq!(error.kind(), ErrorKind::LocalFile, "{}", error.chain());
 }
 
+/// A pipe whose reader takes its time.
+struct Slow(Option<Duration>);
+
+impl Write for Slow {
+    #[expect(clippy::disallowed_methods, reason = "a pipe that blocks, on a thread that may")]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(pause) = self.0.take() {
+            std::thread::sleep(pause);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The lease is over by then, and nothing else asks the server for anything.
+#[tokio::test]
+async fn a_pipe_that_is_slow_does_not_cost_the_session_that_removes_the_snapshot() {
+    side_by_side([Wire::Json, Wire::Soap], async |wire| {
+        let world = World::over(wire, |scenario| {
+            scenario.machines[0].powered_on = true;
+            scenario.session_idle_s = 3;
+        })
+        .await;
+        let server = world.server.clone().keep_alive_every(Duration::from_secs(1));
+        let pipe = Pipe::new(Slow(Some(Duration::from_secs(5))));
+        let mut export = Export::new("/DC0/vm/web", pipe);
+        export.live = true;
+        export.plan(&server).await.unwrap().start(options()).finish().await.unwrap();
+        assert_eq!(snapshots(&world).await, Vec::<String>::new());
+    })
+    .await;
+}
+
 /// Files that are visible, in the order in which they became so.
 type Visible = Arc<Mutex<Vec<(FileName, Vec<u8>)>>>;
 

@@ -25,17 +25,21 @@ async fn slow(wire: Wire) -> World {
 async fn slow_and(wire: Wire, powered_on: bool) -> World {
     World::over(wire, |scenario| {
         scenario.machines[0].powered_on = powered_on;
-        let data = |mib, seed| Data::new(DataKind::Random, mib * MIB, seed);
-        scenario.machines[0].disks = vec![
-            DiskSpec::new(16 * MIB).with_data(data(8, 1)),
-            DiskSpec::new(8 * MIB).with_data(data(1, 2)),
-            DiskSpec::new(8 * MIB).with_data(data(1, 3)),
-        ];
-        for host in &mut scenario.hosts {
-            host.throttle_mb_per_s_per_stream = Some(4.0);
-        }
+        slow_disks(scenario);
     })
     .await
+}
+
+fn slow_disks(scenario: &mut Scenario) {
+    let data = |mib, seed| Data::new(DataKind::Random, mib * MIB, seed);
+    scenario.machines[0].disks = vec![
+        DiskSpec::new(16 * MIB).with_data(data(8, 1)),
+        DiskSpec::new(8 * MIB).with_data(data(1, 2)),
+        DiskSpec::new(8 * MIB).with_data(data(1, 3)),
+    ];
+    for host in &mut scenario.hosts {
+        host.throttle_mb_per_s_per_stream = Some(4.0);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -203,6 +207,40 @@ async fn what_is_not_the_same_any_more_is_fetched_again() {
         checked.await.unwrap();
     })
     .await;
+}
+
+/// Takes its time over the first warning, as a disk does that is read again.
+#[derive(Debug)]
+struct Slow(Duration);
+
+impl Observer for Slow {
+    #[expect(clippy::disallowed_methods, reason = "blocks one of the runtime's threads")]
+    fn observe(&self, event: &Event) {
+        if matches!(event, Event::Warning { message } if message.contains("fetched again")) {
+            std::thread::sleep(self.0);
+        }
+    }
+}
+
+/// Otherwise every run would read the same files again, and then fail again.
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_again_what_was_proven_does_not_cost_the_session() {
+    let world = World::with(|scenario| {
+        scenario.session_idle_s = 3;
+        slow_disks(scenario);
+    })
+    .await;
+    killed_export(&world, Wire::Auto, |_| {}).await;
+    let partial = world.folder.path().join("web/web-disk-1.vmdk.partial");
+    let mut bytes = fs::read(&partial).unwrap();
+    bytes[70_000] ^= 1;
+    fs::write(&partial, bytes).unwrap();
+    let server = connect(&world, Wire::Auto).await.keep_alive_every(Duration::from_secs(1));
+    let mut options = options();
+    options.observer = Arc::new(Slow(Duration::from_secs(5)));
+    let plan = Export::new("/DC0/vm/web", world.folder.path()).plan(&server).await.unwrap();
+    let report = plan.start(options).finish().await.unwrap();
+    assert_eq!(kept(&report), ["web-disk-2.vmdk"]);
 }
 
 /// A name that was given is taken back, or the package is whole already.
