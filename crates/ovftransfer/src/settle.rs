@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use ovftransfer_vim::ErrorKind as VimErrorKind;
 use ovftransfer_vim::Session;
 use ovftransfer_vim::VimError;
 use ovftransfer_vim::task::TaskInfo;
@@ -243,21 +244,10 @@ async fn is_being_made(session: &Session, note: &SnapshotNote) -> Result<bool, E
 ///
 /// The error is the reason in words.
 pub(crate) async fn remove_snapshot(session: &Session, snapshot: &MoRef) -> Result<(), String> {
-    let deadline = Instant::now() + REMOVAL_WAIT;
-    let removed = tokio::time::timeout_at(deadline, async {
-        loop {
-            match remove_once(session, snapshot).await {
-                // The lease has just ended, and the server may still be busy with that.
-                Err(error) if error.is_fault("TaskInProgress") => {
-                    tokio::time::sleep(BUSY_PAUSE).await;
-                }
-                outcome => return outcome,
-            }
-        }
-    });
-    match removed.await {
+    let removed = persist(|| remove_once(session, snapshot));
+    match tokio::time::timeout(REMOVAL_WAIT, removed).await {
         Ok(Ok(())) => Ok(()),
-        // Somebody else was faster.
+        // Somebody else was faster, or a try whose answer was lost.
         Ok(Err(error)) if is_gone(&error) => Ok(()),
         Ok(Err(error)) => Err(Error::from(error).chain()),
         Err(_) => Err("it takes too long".to_owned()),
@@ -267,6 +257,34 @@ pub(crate) async fn remove_snapshot(session: &Session, snapshot: &MoRef) -> Resu
 async fn remove_once(session: &Session, snapshot: &MoRef) -> Result<(), VimError> {
     let task = session.remove_snapshot(snapshot, false).await?;
     session.watch_task(&task).finished().await.map(drop)
+}
+
+/// Repeats a step that does no harm if it was done already: while the server is busy with something
+/// else, for which the caller has a limit, and when it is not reached for some minutes.
+///
+/// The server may still be busy with a lease that has just ended, or with a try whose answer was lost.
+pub(crate) async fn persist<F: Future<Output = Result<(), VimError>>>(
+    step: impl Fn() -> F,
+) -> Result<(), VimError> {
+    let mut away_since = None;
+    loop {
+        match step().await {
+            Err(error) if error.is_fault("TaskInProgress") => away_since = None,
+            Err(error)
+                if is_unanswered(&error)
+                    && away_since.get_or_insert_with(Instant::now).elapsed() < OUTAGE_MAX =>
+            {
+                tracing::warn!(%error, "tried again");
+            }
+            outcome => return outcome,
+        }
+        tokio::time::sleep(AGAIN_PAUSE).await;
+    }
+}
+
+/// Whether nobody knows what has become of a call.
+fn is_unanswered(error: &VimError) -> bool {
+    error.kind() == VimErrorKind::Network && error.fault().is_none()
 }
 
 /// Whether an object is not there, or not any more.
@@ -313,8 +331,11 @@ const SNAPSHOT_WAIT: Duration = Duration::from_secs(60);
 /// How long a removal may take: the disks of a busy machine have grown meanwhile.
 const REMOVAL_WAIT: Duration = Duration::from_secs(30 * 60);
 
-/// The pause before a busy machine is asked again.
-const BUSY_PAUSE: Duration = Duration::from_secs(2);
+/// The pause before a busy machine, or a server that was not reached, is asked again.
+const AGAIN_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a server may be away: longer than a vCenter takes to change over to its passive node.
+const OUTAGE_MAX: Duration = Duration::from_secs(5 * 60);
 
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 

@@ -89,7 +89,8 @@ struct Vc {
     snapshots: Vec<(&'static str, &'static str, u64)>,
     /// The connection breaks when objects of this type are read.
     unreadable: Option<&'static str>,
-    /// Faults that the removal of a snapshot answers with, before it is begun.
+    /// Faults that the removal of a snapshot answers with, before it is begun; [`RESET`] breaks the
+    /// connection.
     busy: Mutex<VecDeque<&'static str>>,
     asked: Mutex<Vec<String>>,
 }
@@ -170,6 +171,7 @@ impl Vc {
                 }
             }
             "RemoveSnapshot_Task" => match self.busy.lock().unwrap().pop_front() {
+                Some(RESET) => return None,
                 Some(name) => fault(name),
                 None => good(method, "<returnval type=\"Task\">removal</returnval>"),
             },
@@ -271,6 +273,8 @@ fn fault(name: &str) -> (u16, String) {
     );
     (500, envelope(&inner))
 }
+
+const RESET: &str = "reset";
 
 const CONTENT: &str = "<returnval><rootFolder type=\"Folder\">group-d1</rootFolder>\
     <propertyCollector type=\"PropertyCollector\">propertyCollector</propertyCollector>\
@@ -522,6 +526,10 @@ async fn a_snapshot_is_removed_as_soon_as_the_machine_is_idle() {
         (done(), vec![], Ok(()), 0),
         (done(), vec!["ManagedObjectNotFound"], Ok(()), 0),
         (done(), vec!["TaskInProgress"; 3], Ok(()), 6),
+        (done(), vec![RESET], Ok(()), 2),
+        // The answer was lost, not the call.
+        (done(), vec![RESET, "TaskInProgress", "ManagedObjectNotFound"], Ok(()), 4),
+        (done(), vec![RESET; 2000], Err("reset"), 300),
         (done(), vec!["NoPermission"], Err("NoPermission"), 0),
         (done(), vec!["TaskInProgress"; 2000], Err("it takes too long"), 1_800),
         (Task::new("removal").ends(0, "error"), vec![], Err("RequestCanceled"), 0),
