@@ -263,9 +263,9 @@ async fn remove_once(session: &Session, snapshot: &MoRef) -> Result<(), VimError
 /// else, for which the caller has a limit, and when it is not reached for some minutes.
 ///
 /// The server may still be busy with a lease that has just ended, or with a try whose answer was lost.
-pub(crate) async fn persist<F: Future<Output = Result<(), VimError>>>(
+pub(crate) async fn persist<T, F: Future<Output = Result<T, VimError>>>(
     step: impl Fn() -> F,
-) -> Result<(), VimError> {
+) -> Result<T, VimError> {
     let mut away_since = None;
     loop {
         match step().await {

@@ -22,6 +22,8 @@ use crate::import::ports;
 use crate::network::CheckedMachine;
 use crate::report::After;
 use crate::server::Options;
+use crate::settle::is_gone;
+use crate::settle::persist;
 
 /// What is to be done, in this order.
 #[derive(Clone, Debug, Default)]
@@ -178,21 +180,37 @@ impl Steps<'_> {
 }
 
 /// Deletes the old machine and gives the new one its name.
+///
+/// If this were stopped half-way the next run would find no old machine, and make another new one.
+/// So what the network loses is tried again; it may have been done all the same.
 async fn replace(session: &Session, old: &OldMachine, new: &MoRef) -> Result<(), Error> {
-    match session.vm_facts(&old.vm).await {
-        // Somebody may have started it while the disks moved.
-        Ok(facts) if facts.power_state != PowerState::Off => {
-            let problem =
-                format!("{} ({}) is not powered off any more; it stays", old.name, old.vm);
+    let OldMachine { vm, name, .. } = old;
+    let replaced = tokio::time::timeout(REPLACE_WAIT, async {
+        if !persist(|| delete(session, vm)).await? {
+            let problem = format!("{name} ({vm}) is not powered off any more; it stays");
             return Err(Error::Refused { problem });
         }
-        Ok(_) => finish(session, session.destroy(&old.vm)).await?,
-        Err(error) if error.is_fault("ManagedObjectNotFound") => {
-            tracing::debug!(old = %old.vm, "somebody else has deleted the old machine");
+        Ok(persist(|| ended(session, session.rename(new, name))).await?)
+    });
+    let problem = format!("{name} ({vm}) could not be replaced in {} s", REPLACE_WAIT.as_secs());
+    replaced.await.unwrap_or(Err(Error::Refused { problem }))
+}
+
+/// Deletes a machine, unless it runs; says whether it is gone.
+async fn delete(session: &Session, vm: &MoRef) -> Result<bool, VimError> {
+    let deleted = match session.vm_facts(vm).await {
+        // Somebody may have started it while the disks moved.
+        Ok(facts) if facts.power_state != PowerState::Off => return Ok(false),
+        Ok(_) => ended(session, session.destroy(vm)).await,
+        Err(error) => Err(error),
+    };
+    match deleted {
+        Err(error) if is_gone(&error) => {
+            tracing::debug!(old = %vm, "the old machine was deleted by somebody, or unheard");
+            Ok(true)
         }
-        Err(error) => return Err(error.into()),
+        deleted => deleted.map(|()| true),
     }
-    finish(session, session.rename(new, &old.name)).await
 }
 
 /// Waits for the end of a task.
@@ -200,9 +218,14 @@ async fn finish(
     session: &Session,
     task: impl Future<Output = Result<MoRef, VimError>>,
 ) -> Result<(), Error> {
-    let task = task.await?;
-    session.watch_task(&task).finished().await?;
-    Ok(())
+    Ok(Box::pin(ended(session, task)).await?)
+}
+
+async fn ended(
+    session: &Session,
+    task: impl Future<Output = Result<MoRef, VimError>>,
+) -> Result<(), VimError> {
+    session.watch_task(&task.await?).finished().await.map(drop)
 }
 
 /// Asks for the address of the guest until there is one that others can reach.
@@ -237,12 +260,121 @@ fn is_reachable(address: &str) -> bool {
 /// The option that VMware Tools hand to the guest as the OVF environment.
 const GUEST_OVF_ENV: &str = "guestinfo.ovfEnv";
 
+/// How long a replacement may take: disks are deleted in minutes at worst, and a server that is away
+/// for a while comes back.
+const REPLACE_WAIT: Duration = Duration::from_secs(30 * 60);
+
 /// The pause before the address is asked for again: guests take tens of seconds to start.
 const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::Mutex;
+
     use super::*;
+    use futures::FutureExt;
+    use futures::StreamExt;
+    use futures::future::BoxFuture;
+    use http::Request;
+    use http::Response;
+    use ovftransfer_simulator::Scenario;
+    use ovftransfer_simulator::Simulator;
+    use ovftransfer_simulator::scenario::Machine;
+    use ovftransfer_vim::InventoryPath;
+    use ovftransfer_vim::Locator;
+    use ovftransfer_vim::Secret;
+    use ovftransfer_vim::Wire;
+    use ovftransfer_vim::http::HttpTransport;
+    use ovftransfer_vim::tls::Trust;
+    use ovftransfer_vim::transport::Body;
+    use ovftransfer_vim::transport::ByteStream;
+    use ovftransfer_vim::transport::Transport;
+    use ovftransfer_vim::transport::TransportError;
+
+    /// A network that loses the first call of a method, or its answer.
+    #[derive(Debug)]
+    struct Lossy {
+        inner: HttpTransport,
+        method: Mutex<Option<&'static str>>,
+        is_call_lost: bool,
+    }
+
+    impl Lossy {
+        fn strikes(&self, request: &Request<Body>) -> bool {
+            let Body::Full(bytes) = request.body() else { return false };
+            let mut method = self.method.lock().unwrap();
+            let is_it = method
+                .is_some_and(|name| String::from_utf8_lossy(bytes).contains(&format!("<{name} ")));
+            is_it && method.take().is_some()
+        }
+    }
+
+    impl Transport for Lossy {
+        fn send<'a>(
+            &'a self,
+            request: Request<Body>,
+            trust: &Trust,
+        ) -> BoxFuture<'a, Result<Response<ByteStream>, TransportError>> {
+            let trust = trust.clone();
+            let strikes = self.strikes(&request);
+            async move {
+                let broken =
+                    || TransportError::Broken { host: "vc".to_owned(), reason: "reset".to_owned() };
+                if strikes && self.is_call_lost {
+                    return Err(broken());
+                }
+                let answer = self.inner.send(request, &trust).await?;
+                if !strikes {
+                    return Ok(answer);
+                }
+                // Once the last byte is there the server has done it.
+                let _all = answer.into_body().collect::<Vec<_>>().await;
+                Err(broken())
+            }
+            .boxed()
+        }
+    }
+
+    /// The names of the machines after `web` was replaced by `web (new)` over such a network.
+    async fn replaced(method: &'static str, is_call_lost: bool) -> Vec<String> {
+        let mut scenario = Scenario::default();
+        scenario.machines = ["web", "web (new)"].map(Machine::new).into();
+        scenario.vapps.clear();
+        let simulator = Simulator::builder().scenario(scenario).start().await.unwrap();
+        let locator: Locator = simulator.url().replace("https", "vi").parse().unwrap();
+        let trust = Trust::Pinned(simulator.thumbprint().parse().unwrap());
+        let (inner, nothing) = (HttpTransport::new(), Mutex::default());
+        let network = Arc::new(Lossy { inner, method: nothing, is_call_lost });
+        let transport = Arc::clone(&network) as Arc<dyn Transport>;
+        let connecting =
+            Session::connect_with(transport, locator.endpoint().clone(), trust, Wire::Soap);
+        let session = connecting.await.unwrap();
+        let password = Secret::new(simulator.password());
+        session.login(simulator.username(), &password).await.unwrap();
+        let find = async |name: &str| {
+            let path = InventoryPath::new(&format!("/DC0/vm/{name}"));
+            session.find(&path, &[]).await.unwrap().moref().clone()
+        };
+        let (vm, new) = (find("web").await, find("web (new)").await);
+        let (name, name_meanwhile) = ("web".to_owned(), "web (new)".to_owned());
+        *network.method.lock().unwrap() = Some(method);
+        replace(&session, &OldMachine { vm, name, name_meanwhile }, &new).await.unwrap();
+        assert_eq!(*network.method.lock().unwrap(), None, "nothing was lost");
+        simulator.vms().into_iter().map(|vm| vm.name).collect()
+    }
+
+    /// Without its name the new machine is not found by a second run, which makes another.
+    #[tokio::test]
+    async fn a_network_that_fails_does_not_stop_a_replacement_half_way() {
+        let lost = ["RetrievePropertiesEx", "Destroy_Task", "Rename_Task"];
+        let lost = lost.into_iter().flat_map(|method| [(method, true), (method, false)]);
+        let outcomes = lost.map(async |(method, is_call_lost)| {
+            let names = replaced(method, is_call_lost).await;
+            assert_eq!(names, ["web"], "{method} {is_call_lost}");
+        });
+        futures::future::join_all(outcomes).await;
+    }
 
     #[test]
     fn addresses_that_nobody_else_can_use_are_not_waited_for() {
