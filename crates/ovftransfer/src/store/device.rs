@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -223,12 +224,16 @@ async fn expect_success(
     }
     let mut words = Vec::new();
     let mut body = response.into_body();
-    while let Ok(Some(chunk)) = body.try_next().await {
-        words.extend_from_slice(&chunk);
-        if words.len() >= ANSWER_BYTES {
-            break;
+    let reading = async {
+        while let Ok(Some(chunk)) = body.try_next().await {
+            words.extend_from_slice(&chunk);
+            if words.len() >= ANSWER_BYTES {
+                break;
+            }
         }
-    }
+    };
+    // What has come until then is enough, if there is anything: it is the status that counts.
+    let _in_time = tokio::time::timeout(ANSWER_WAIT, reading).await;
     words.truncate(ANSWER_BYTES);
     let words = String::from_utf8_lossy(&words);
     let words: String = words.chars().filter(|c| !c.is_control()).collect();
@@ -291,3 +296,33 @@ const TICKET_CHARS_TELLING: usize = 8;
 
 /// How much of an unsuccessful answer is kept for the message.
 const ANSWER_BYTES: usize = 300;
+
+/// How long the words of an unsuccessful answer may take: hosts send them with its head.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use ovftransfer_vim::Endpoint;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn url(text: &str) -> DeviceUrl {
+        DeviceUrl::parse(text, &Endpoint::new("vc", 443)).unwrap()
+    }
+
+    /// The lease lives on, and the host has nothing to say any more.
+    #[tokio::test(start_paused = true)]
+    async fn the_words_of_an_error_are_not_waited_for_for_ever() {
+        for (said, expected) in [(None, "cannot use the data)"), (Some("no luck"), ": no luck")] {
+            let said = said.map(|words| Ok(Bytes::from(words)));
+            let body = futures::stream::iter(said).chain(futures::stream::pending());
+            let response = Response::builder().status(500).body(body.boxed()).unwrap();
+            let begin = Instant::now();
+            let refused = expect_success(response, &url("https://esx/nfc/52ab/disk-0.vmdk")).await;
+            let error = refused.err().unwrap().to_string();
+            assert!(error.contains("500") && error.ends_with(expected), "{error}");
+            assert!(begin.elapsed() <= ANSWER_WAIT, "{:?}", begin.elapsed());
+        }
+    }
+}
