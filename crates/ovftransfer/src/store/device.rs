@@ -238,7 +238,7 @@ async fn expect_success(
     let words = String::from_utf8_lossy(&words);
     let words: String = words.chars().filter(|c| !c.is_control()).collect();
     let is_told = sabotage::on(Defect::TellTicket);
-    let words = if is_told { words } else { without_ticket(words, url) };
+    let words = if is_told { words } else { without_ticket(&words, url) };
     let mut detail = match status.as_u16() {
         301..=308 => " (a redirect, which is never followed here)",
         404 => " (the host does not know the ticket or the file)",
@@ -256,24 +256,35 @@ async fn expect_success(
 }
 
 /// Error pages like to repeat the path, and the path of a device URL is a credential.
-fn without_ticket(mut words: String, url: &DeviceUrl) -> String {
+fn without_ticket(words: &str, url: &DeviceUrl) -> String {
     let path = url.expose().split_once("://").map_or("", |(_, rest)| rest);
     let mut parts = path.split('/').skip(1).collect::<Vec<_>>();
     // The last part is the name of the file, the first one says `nfc` or `ha-nfc`.
     parts.pop();
+    let mut starts = Vec::new();
     for part in parts.into_iter().filter(|part| !matches!(*part, "" | "nfc" | "ha-nfc")) {
         let plain = part.replace("%5B", "[").replace("%5D", "]");
         // A page that is cut may hold only the beginning of it.
         for form in [part, plain.as_str()] {
-            let start: String = form.chars().take(TICKET_CHARS_TELLING).collect();
-            while let Some(at) = words.find(&start) {
-                let ticket = |c: char| c.is_alphanumeric() || "-_.%[]".contains(c);
-                let len = words[at..].find(|c| !ticket(c)).unwrap_or(words.len() - at);
-                words.replace_range(at..at + len, "<ticket>");
+            starts.push(form.chars().take(TICKET_CHARS_TELLING).collect::<String>());
+        }
+    }
+    let ticket = |c: char| c.is_alphanumeric() || "-_.%[]".contains(c);
+    let (mut told, mut rest) = (String::new(), words);
+    // In one pass: what is put in for a ticket is not looked at.
+    while let Some(first) = rest.chars().next() {
+        match starts.iter().find_map(|start| rest.strip_prefix(start.as_str())) {
+            Some(after) => {
+                told.push_str("<ticket>");
+                rest = after.trim_start_matches(ticket);
+            }
+            None => {
+                told.push(first);
+                rest = &rest[first.len_utf8()..];
             }
         }
     }
-    words
+    told
 }
 
 fn refused_early() -> io::Error {
@@ -324,5 +335,23 @@ mod tests {
             assert!(error.contains("500") && error.ends_with(expected), "{error}");
             assert!(begin.elapsed() <= ANSWER_WAIT, "{:?}", begin.elapsed());
         }
+    }
+    #[test]
+    fn a_ticket_is_taken_out_of_words_wherever_it_stands() {
+        const TICKET: &str = "52ab1234-5678-9abc-def0-123456789abc";
+        for path in ["nfc", "ha-nfc", "nfc/ticket", "nfc/t", "nfc/b", "nfc/~", "nfc/<ticket>"] {
+            let url = url(&format!("https://esx/{path}/{TICKET}/disk-0.vmdk"));
+            for words in [
+                format!("not found: /{path}/{TICKET}/disk-0.vmdk"),
+                format!("{TICKET}{TICKET} {TICKET}"),
+                format!("/ticket/x{}", &TICKET[..9]),
+            ] {
+                let told = without_ticket(&words, &url);
+                assert!(!told.contains(&TICKET[..4]) && told.contains("<ticket>"), "{told}");
+            }
+        }
+        let url = url("https://esx/nfc/52[a]b1234/disk-0.vmdk");
+        assert_eq!(without_ticket("é /nfc/52[a]b1234/x", &url), "é /nfc/<ticket>/x");
+        assert_eq!(without_ticket("nothing of it", &url), "nothing of it");
     }
 }
