@@ -5,6 +5,7 @@ use ovftransfer_vim::lease::ImportKey;
 use ovftransfer_vim::lease::LeaseDevice;
 
 use crate::error::Error;
+use crate::journal::SUFFIX;
 
 /// Finds the device that takes a file item: `OvfFileItem.deviceId` equals `DeviceUrl.importKey`.
 ///
@@ -113,6 +114,9 @@ impl Selection<'_> {
         if has_extension(target, "partial") {
             return Err(unusable(", a name for files that are not complete"));
         }
+        if has_extension(target, &SUFFIX[1..]) {
+            return Err(unusable(", a name for journals"));
+        }
         let Self { base, prefix, owner, .. } = self;
         let name = match (owner(device), is_nvram) {
             (Some(machine), true) => format!("{prefix}{machine}.nvram"),
@@ -206,9 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn names_that_would_leave_the_folder_are_refused() {
-        let devices = devices([device("/vm-1/a", "", "../disk-0.vmdk", "true")]);
-        assert!(for_export(&devices, &web(true, false, 0)).is_err());
+    fn names_that_would_leave_the_folder_or_be_believed_are_refused() {
+        for target in ["../disk-0.vmdk", "x.ovftransfer-journal"] {
+            let devices = devices([device("/vm-1/a", "", target, "true")]);
+            assert!(for_export(&devices, &web(true, false, 0)).is_err(), "{target}");
+        }
     }
 
     #[test]

@@ -436,6 +436,31 @@ async fn names_become_those_that_every_product_takes() {
     }
 }
 
+/// Names that files have here until they are proven.
+#[tokio::test]
+async fn no_file_of_a_package_takes_the_place_of_another() {
+    for other in ["a.vmdk", "web.ovf", "web.mf"] {
+        let world = World::new();
+        let files = world.files();
+        let first = format!("{other}.partial");
+        let mut text = fs::read_to_string(world.descriptor()).unwrap();
+        for (name, new) in [(&*files[2].0, &*first), (&*files[3].0, "a.vmdk")] {
+            fs::rename(world.path("in").join(name), world.path("in").join(new)).unwrap();
+            text = text.replace(name, new);
+        }
+        fs::write(world.descriptor(), &text).unwrap();
+        fs::remove_file(world.path("in/web.mf")).unwrap();
+        let mut convert = convert(&world.descriptor(), world.path("out"));
+        convert.overwrite = true;
+        let report = run(convert).await.unwrap();
+        let names: Vec<&str> = report.files.iter().map(|file| file.file.as_str()).collect();
+        assert_eq!(names, ["disk-1.bin", "a.vmdk"]);
+        assert!(is_valid(&world.path("out/web/web.ovf")).await, "{first}");
+        let second = fs::read(world.path("out/web/a.vmdk")).unwrap();
+        assert!(second == files[3].1, "{first}");
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_written_over_that_is_not_to_be() {
     let world = World::new();

@@ -64,7 +64,7 @@ fn chosen(hrefs: &[&FileName], disks: &[bool], is_folder: bool) -> Vec<FileName>
 /// Whether a name may stay.
 fn is_plain(name: &FileName, is_folder: bool) -> bool {
     let text = name.as_str();
-    let is_own = ["ovf", "mf", "cert"].iter().any(|extension| name.has_extension(extension));
+    let is_own = OWN_EXTENSIONS.iter().any(|extension| name.has_extension(extension));
     // `%` begins an escape to those who take an href for a URI, and is a letter to the others.
     let is_odd = |c: char| c.is_control() || r#"/\%:*?"<>|"#.contains(c);
     let is_foreign = |c: char| !is_folder && !c.is_ascii();
@@ -83,10 +83,14 @@ fn extension(name: &FileName) -> String {
         !text.is_empty()
             && text.len() <= EXTENSION_BYTES_MAX
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            && !["ovf", "mf", "cert", "partial"].contains(&text.as_str())
+            && !OWN_EXTENSIONS.contains(&text.as_str())
     };
     extension.filter(is_good).unwrap_or_else(|| "bin".to_owned())
 }
+
+/// What names end with that mean something to this program: the small files of a package, a file
+/// that is not complete, and a journal, which `reap` would believe.
+const OWN_EXTENSIONS: [&str; 5] = ["cert", "mf", "ovf", "ovftransfer-journal", "partial"];
 
 /// What fits into the name of a ustar header (POSIX.1-1988).
 const NAME_BYTES_MAX: usize = 100;
@@ -121,12 +125,17 @@ mod tests {
             ("ab:c.NVRAM", "file-1.nvram"),
             ("x.mf", "file-1.bin"),
             ("x.cert", "file-1.bin"),
+            ("a.vmdk.partial", "disk-1.bin"),
+            ("web.ovf.Partial", "file-1.bin"),
+            (".x.ovf.ovftransfer-journal", "file-1.bin"),
+            (".x.ovf.OVFTRANSFER-JOURNAL", "file-1.bin"),
             ("folder.d/name", "file-1.bin"),
             ("a?.very-long-extension", "file-1.bin"),
             ("ends in a dot.", "file-1.bin"),
         ] {
             assert_eq!(of(&[odd], false), [plain], "{odd}");
         }
+        assert!(OWN_EXTENSIONS.contains(&&crate::journal::SUFFIX[1..]));
         let long = format!("{}.vmdk", "a".repeat(96));
         assert_eq!(of(&[&long], false), ["disk-1.vmdk"]);
     }
