@@ -23,7 +23,9 @@ pub(crate) mod record;
 
 use std::fs;
 use std::fs::File;
+use std::fs::Metadata;
 use std::io;
+use std::io::Read;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
@@ -49,6 +51,7 @@ use crate::store::faulty;
 use crate::store::file::blocking;
 use crate::store::file::sync_folder;
 use crate::store::folder::make_folders;
+use crate::store::lock::open_itself;
 use crate::store::lock::try_lock;
 
 /// The journal of a transfer that runs.  Clones share it; a transfer may have none.
@@ -271,18 +274,31 @@ impl Observer for Listening {
 ///
 /// # Errors
 ///
-/// [`Error::Local`] if it cannot be read; [`Error::Refused`] if a newer version has made it.
+/// [`Error::Local`] if it cannot be read; [`Error::Refused`] if a newer version has made it, or
+/// if somebody else may have.
 pub(crate) fn read(path: &Path) -> Result<Option<History>, Error> {
     let reading = |source| Error::Local { action: "read", path: path.to_owned(), source };
-    let bytes = match fs::symlink_metadata(path) {
+    let file = match open_itself(File::options().read(true), path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(reading(error)),
-        Ok(found) if !found.is_file() => return Err(reading(io::ErrorKind::InvalidInput.into())),
-        Ok(found) if found.len() > BYTES_MAX => {
-            return Err(reading(io::ErrorKind::FileTooLarge.into()));
-        }
-        Ok(_) => fs::read(path).map_err(reading)?,
+        opened => opened.map_err(reading)?,
     };
+    let found = file.metadata().map_err(reading)?;
+    if !found.is_file() {
+        return Err(reading(io::ErrorKind::InvalidInput.into()));
+    }
+    if !is_ours(&found, path) {
+        let problem = format!(
+            "{} belongs to another user, or others can write to it: what it says is not believed; \
+             remove it if it is nobody's journal",
+            path.display()
+        );
+        return Err(Error::Refused { problem });
+    }
+    if found.len() > BYTES_MAX {
+        return Err(reading(io::ErrorKind::FileTooLarge.into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX).read_to_end(&mut bytes).map_err(reading)?;
     match History::of(format::records(&bytes)) {
         Ok(history) => Ok(history),
         Err(version) => Err(Error::Refused {
@@ -295,13 +311,34 @@ pub(crate) fn read(path: &Path) -> Result<Option<History>, Error> {
     }
 }
 
+/// Whether a file can only have been written by this user: whoever believes a journal cancels and
+/// removes what it names.
+#[cfg(unix)]
+fn is_ours(found: &Metadata, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let writers = |file: &Metadata| (file.uid(), file.mode() & WRITABLE_BY_OTHERS);
+    let is_as_made_here = || {
+        let made = tempfile::tempfile_in(folder_of(path)).and_then(|file| file.metadata());
+        made.is_ok_and(|made| writers(&made) == writers(found))
+    };
+    // On FAT and on some network file systems whatever we make is shown as somebody else's, or as
+    // everybody's.
+    writers(found) == (rustix::process::geteuid().as_raw(), 0) || is_as_made_here()
+}
+
+#[cfg(not(unix))]
+fn is_ours(_found: &Metadata, _path: &Path) -> bool {
+    true
+}
+
 /// Takes a journal for whoever cleans up behind it, so that nobody else does.
 ///
 /// # Errors
 ///
 /// [`io::ErrorKind::WouldBlock`] if its transfer still runs, or somebody else cleans up.
 pub(crate) fn take(path: &Path) -> io::Result<File> {
-    let file = File::options().read(true).write(true).open(path)?;
+    let file = open_itself(File::options().read(true).write(true), path)?;
     match try_lock(&file) {
         // The process that made it is asked for instead.
         Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
@@ -421,6 +458,10 @@ pub(crate) const SUFFIX: &str = ".ovftransfer-journal";
 
 /// The largest journal that is read.  One of 60 disks has 60 KiB.
 const BYTES_MAX: u64 = 16 << 20;
+
+/// The bits of a file's mode that let others than its owner write to it (POSIX).
+#[cfg(unix)]
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Names of machines and servers stand in it, which need not be everybody's.
 #[cfg(unix)]

@@ -202,8 +202,8 @@ impl Remains {
     /// # Errors
     ///
     /// [`Error::Refused`] if its process still runs, or may run on another machine; if somebody is
-    /// writing the package again; or if there is no journal in the file.  [`Error::Local`] if it
-    /// cannot be read.
+    /// writing the package again; if there is no journal in the file; or if another user owns the
+    /// file or can write to it.  [`Error::Local`] if it cannot be read, or is a link.
     pub fn open(path: &Path, options: ReapOptions) -> Result<Self, Error> {
         let refused = |problem: String| Error::Refused { problem };
         let shown = path.display();
@@ -261,6 +261,9 @@ impl Remains {
     }
 
     /// The server that the run worked with, as `host:port`.
+    ///
+    /// So says the journal, which may have come out of a package that somebody has unpacked here: a
+    /// password belongs there only if whoever owns it names that server, too.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.history.begin.server.endpoint

@@ -71,6 +71,37 @@ async fn a_newer_journal_is_refused_and_an_empty_one_is_none() {
     assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::Refused);
 }
 
+/// Somebody else may have written it, or where it leads to.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_others_may_have_written_is_not_believed() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::symlink;
+
+    let temp = tempfile::tempdir().unwrap();
+    let journal = fresh(temp.path()).await;
+    let path = journal.path().unwrap().to_owned();
+    drop(journal);
+    let chmod = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    for (mode, is_believed) in [(0o600, true), (0o644, true), (0o620, false), (0o602, false)] {
+        chmod(mode);
+        match read(&path) {
+            Ok(history) => assert!(is_believed && history.is_some(), "{mode:o}"),
+            Err(error) => assert!(!is_believed && error.kind() == ErrorKind::Refused, "{error}"),
+        }
+    }
+    chmod(0o600);
+    let link = temp.path().join("link.ovftransfer-journal");
+    symlink(&path, &link).unwrap();
+    let error = read(&link).unwrap_err();
+    assert!(error.chain().contains("symbolic link"), "{}", error.chain());
+    assert!(take(&link).unwrap_err().to_string().contains("symbolic link"));
+    // Who is not the superuser cannot give a file away.
+    if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
+        assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::Refused);
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn only_one_has_a_journal() {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::fs::Metadata;
+use std::fs::OpenOptions;
 use std::io;
 use std::io::Seek;
 use std::io::Write;
@@ -73,6 +74,23 @@ impl PackageLock {
         faulty::point("sync", &self.path)?;
         file.sync_all()
     }
+}
+
+/// Opens what is at a path itself: where a link there leads to is for nobody to say but its owner.
+pub(crate) fn open_itself(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    // Nor does a pipe that has no other end keep us waiting.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        options,
+        (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed(),
+    );
+    options.open(path).map_err(|error| {
+        if path.is_symlink() {
+            io::Error::new(error.kind(), "it is a symbolic link")
+        } else {
+            error
+        }
+    })
 }
 
 /// Opens the file, and says whether it was made.
