@@ -32,6 +32,8 @@ pub(crate) struct Connection {
     /// `None`: to be asked for.
     password: Option<Secret>,
     wire: Wire,
+    /// Whether a variable names this server, or a thumbprint that nobody else has.
+    is_known: bool,
     /// What is wrong with the place where the password stands.
     warning: Option<String>,
     /// The inventory path that the command is about.
@@ -93,8 +95,16 @@ impl Connection {
         let warning = password_place(args, environment).and_then(readable_by_all);
         let trust = trust(&endpoint, args, environment)?;
         let wire = args.wire.into();
+        let is_known =
+            urls.ours.is_some() || urls.govc.is_some() || matches!(trust, Trust::Pinned(_));
         let moref = urls.named.as_ref().and_then(Locator::moref).map(ToString::to_string);
-        Ok(Self { endpoint, trust, username, password, wire, warning, path, moref })
+        Ok(Self { endpoint, trust, username, password, wire, is_known, warning, path, moref })
+    }
+
+    /// Whether a password is at hand that nobody has meant for this server, if `place` was not
+    /// written by whoever runs us: variables and files hold it for one server or another.
+    pub(crate) const fn is_password_astray(&self) -> bool {
+        self.password.is_some() && !self.is_known
     }
 
     /// The server, as `host:port`.
@@ -474,6 +484,25 @@ mod tests {
         ] {
             let variables = [("OVFTRANSFER_INSECURE", ours), ("GOVC_INSECURE", govc)];
             assert_eq!(resolve("vi://u@h/dc/vm/a", &variables).unwrap().trust, trust, "{ours}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_for_a_server_that_is_known() {
+        let password = ("OVFTRANSFER_PASSWORD", "ours");
+        let pin = ("OVFTRANSFER_THUMBPRINT", "00112233445566778899aabbccddeeff00112233");
+        for (variables, is_astray) in [
+            (&[password][..], true),
+            (&[password, ("OVFTRANSFER_URL", "other.example")], true),
+            (&[password, ("OVFTRANSFER_URL", "vc.example:8443")], true),
+            (&[password, ("OVFTRANSFER_INSECURE", "true")], true),
+            (&[password, ("OVFTRANSFER_URL", "vc.example")], false),
+            (&[("GOVC_PASSWORD", "govc"), ("GOVC_URL", "https://vc.example/sdk")], false),
+            (&[password, pin], false),
+            (&[], false),
+        ] {
+            let connection = resolve("vi://u@vc.example:443/", variables).unwrap();
+            assert_eq!(connection.is_password_astray(), is_astray, "{variables:?}");
         }
     }
 

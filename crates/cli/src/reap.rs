@@ -138,9 +138,31 @@ impl Servers<'_> {
                 }
                 Err(failure) => return Err(failure),
             };
+            if connection.is_password_astray() {
+                self.agree(remains, console).await?;
+            }
             self.known.insert(endpoint.clone(), connection.connect(console).await?);
         }
         Ok(self.known.get(&endpoint))
+    }
+
+    /// Asks whether a password may go to the server of a journal: that may have come with a package.
+    async fn agree(&self, remains: &Remains, console: &Console) -> Result<(), Failure> {
+        let (endpoint, journal) = (remains.server(), remains.path().display());
+        let is_agreed = if io::stdin().is_terminal() && !console.json {
+            let question = format!("{journal} names the server {endpoint}. Log in there? [y/N] ");
+            let agreed = terminal::confirm(question).await;
+            agreed.map_err(|error| Failure::local("cannot read the answer", &error))?
+        } else {
+            false
+        };
+        if is_agreed {
+            return Ok(());
+        }
+        let message =
+            format!("{journal}: only the journal says that the password is for {endpoint}");
+        let hint = format!("if it is, set OVFTRANSFER_URL=vi://{endpoint}, or give --thumbprint");
+        Err(Failure::usage(message).hint(hint))
     }
 }
 

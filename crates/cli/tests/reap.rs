@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 #![cfg(unix)]
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Child;
 
@@ -14,6 +16,7 @@ use support::Done;
 use support::Lab;
 use support::files;
 use support::import_args;
+use support::replace;
 use support::signal;
 use support::start;
 use support::text;
@@ -78,6 +81,49 @@ fn an_export_that_was_killed_is_shown_and_removed() {
     assert!(lab.simulator.vms().iter().all(|vm| !vm.is_leased));
     reap(&lab, &["--yes"]).expect(0, &["nothing is written down"]);
     reap(&lab, &["nowhere"]).expect(14, &["no such file"]);
+}
+
+/// A journal may have come with a package: whoever wrote it does not get a password, nor is it
+/// believed when somebody else can write to it.
+#[test]
+fn a_journal_from_elsewhere_gets_no_password() {
+    let lab = Lab::new(STUCK);
+    kill(moving(&lab, &["export", "/DC0/vm/web", text(&lab.path("out/web.ovf"))]));
+    let secrets = lab.simulator.secrets();
+    let ca = lab.path("ca.pem");
+    fs::write(&ca, lab.simulator.certificate_pem()).unwrap();
+
+    // As a file of a package, it gets another name.
+    let name = ".web.ovf.ovftransfer-journal";
+    let package = lab.path("package");
+    let descriptor = lab.package_of(&[1]);
+    fs::rename(lab.path("out").join(name), package.join(name)).unwrap();
+    fs::remove_dir_all(lab.path("out")).unwrap();
+    fs::remove_file(descriptor.with_extension("mf")).unwrap();
+    let file = format!("<References><File ovf:href=\"{name}\" ovf:id=\"j\"/>");
+    replace(&descriptor, "<References>", &file);
+    let made = lab.path("made");
+    lab.run(&["convert", text(&descriptor), text(&made.join("web.ovf"))]).expect(0, &[]);
+    assert!(files(&made).contains(&made.join("file-1.bin")), "{:?}", files(&made));
+    reap(&lab, &["made", "--dry-run"]).expect(0, &["nothing is written down"]);
+
+    // As a file that was unpacked by something else, it is there.
+    let unknown = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut command = lab.command(&["reap", "package", "--ca-cert", text(&ca)]);
+        command.args(args).current_dir(lab.folder.path()).envs(variables.iter().copied());
+        Done::of(&command.output().unwrap())
+    };
+    let other = ("OVFTRANSFER_URL", "vc.example");
+    for args in [["--dry-run"], ["--yes"]] {
+        unknown(&args, &[other]).expect(2, &["only the journal says", "OVFTRANSFER_URL=vi://"]);
+    }
+    fs::set_permissions(package.join(name), fs::Permissions::from_mode(0o666)).unwrap();
+    unknown(&["--yes"], &[]).expect(12, &["others can write to it"]);
+    // A session would have given out some more.
+    assert_eq!(lab.simulator.secrets(), secrets);
+
+    fs::set_permissions(package.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    unknown(&["--dry-run"], &[]).expect(0, &[]);
 }
 
 #[test]
