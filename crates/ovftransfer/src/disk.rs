@@ -33,6 +33,7 @@ use crate::store::folder::check_name;
 use crate::store::folder::naming;
 use crate::store::folder::take;
 use crate::store::folder::writing;
+use crate::store::lock::open_itself;
 
 /// What a disk is converted to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -170,7 +171,7 @@ impl ConvertDisk {
         meter: &Meter,
         cancel: &CancellationToken,
     ) -> Result<ConvertedDisk, Error> {
-        let file = File::options().write(true).open(partial).map_err(writing(partial))?;
+        let file = open_itself(File::options().write(true), partial).map_err(writing(partial))?;
         file.set_len(0).map_err(writing(partial))?;
         // A name that no file of a package could have is of no use to whoever shows it.
         let name = self.output.file_name().and_then(|name| FileName::new(name.to_str()?).ok());

@@ -318,7 +318,7 @@ impl FileSink {
         let partial = if is_early { path.clone() } else { partial_path(&path) };
         faulty::point("create", &partial)?;
         // Whatever a killed run left under this name is worthless: what was proven is not moved again.
-        let file = File::create(&partial)?;
+        let file = create_new(&partial)?;
         let writer = Worker::new(FileWriter {
             file,
             path: partial.clone(),
@@ -545,11 +545,21 @@ pub(crate) fn nearest(folder: &Path) -> Option<&Path> {
 pub(crate) fn write_partial(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let partial = partial_path(path);
     faulty::point("create", &partial)?;
-    let mut file = File::create(&partial)?;
+    let mut file = create_new(&partial)?;
     faulty::point("write", &partial)?;
     file.write_all(bytes)?;
     faulty::point("sync", &partial)?;
     file.sync_all()
+}
+
+/// Makes a file in the place of what has its name: that may be a link, or another name of a file
+/// that somebody wants to have overwritten.
+fn create_new(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    File::options().write(true).create_new(true).open(path)
 }
 
 /// The name under which a file is written until it is proven.

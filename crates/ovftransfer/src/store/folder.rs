@@ -459,6 +459,32 @@ mod tests {
         assert_eq!(names_in(temp.path()), ["x.mf", "x.ovf"]);
     }
 
+    /// Somebody else may have put them there.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn no_link_is_followed() {
+        for is_symbolic in [true, false] {
+            let plant = |target: &Path, at: &Path| match is_symbolic {
+                true => std::os::unix::fs::symlink(target, at),
+                false => fs::hard_link(target, at),
+            };
+            let (temp, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let target = elsewhere.path().join("theirs");
+            fs::write(&target, b"precious").unwrap();
+            for file in ["x.ovf", "x.mf", "a"] {
+                plant(&target, &partial_path(&temp.path().join(file))).unwrap();
+            }
+            let mut package = create(temp.path(), Existing::Keep).await.unwrap();
+            let (sink, proof) = written(&package, "a").await;
+            package.stage(papers()).await.unwrap();
+            package.commit(sink, &proof).await.unwrap();
+            package.publish().await.unwrap();
+            assert_eq!(fs::read(&target).unwrap(), b"precious");
+            assert_eq!(names_in(temp.path()), ["a", "x.mf", "x.ovf"]);
+            assert_eq!(fs::read(temp.path().join("a")).unwrap(), b"new");
+        }
+    }
+
     #[tokio::test]
     async fn names_that_cannot_be_given_are_refused() {
         let temp = tempfile::tempdir().unwrap();

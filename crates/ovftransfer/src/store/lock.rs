@@ -1,5 +1,6 @@
 //! Keeps a second export out of a package that is being written.
 
+use std::fs;
 use std::fs::File;
 use std::fs::Metadata;
 use std::fs::OpenOptions;
@@ -35,6 +36,10 @@ impl PackageLock {
                 Ok(opened) => opened,
                 // Gone between two looks: it was given up, or has become a descriptor.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(_) if path.is_symlink() => {
+                    fs::remove_file(&path)?;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             match try_lock(&file) {
@@ -45,10 +50,16 @@ impl PackageLock {
                 }
                 locked => locked?,
             }
+            let found = file.metadata()?;
             // Whoever held it before may have given the file its final name, or removed it.
-            if is_at(&file.metadata()?, &path) {
+            if !is_at(&found, &path) {
+                continue;
+            }
+            if !has_other_names(&found) {
                 return Ok(Self { file, path });
             }
+            // Under another name it may be a whole package, or a file of somebody else.
+            fs::remove_file(&path)?;
         }
         Err(io::ErrorKind::WouldBlock.into())
     }
@@ -61,7 +72,7 @@ impl PackageLock {
     /// Empties the file, and opens it once more, to be read and written from its start.
     pub(crate) fn fresh(&self) -> io::Result<File> {
         self.file.set_len(0)?;
-        File::options().read(true).write(true).open(&self.path)
+        open_itself(File::options().read(true).write(true), &self.path)
     }
 
     /// Makes `bytes` the content of the file, and durable.
@@ -100,7 +111,7 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
     match File::options().write(true).create_new(true).open(path) {
         Ok(file) => Ok((file, true)),
         Err(exists) if exists.kind() == io::ErrorKind::AlreadyExists => {
-            match File::options().write(true).open(path) {
+            match open_itself(File::options().write(true), path) {
                 Ok(file) => Ok((file, false)),
                 Err(gone) if gone.kind() == io::ErrorKind::NotFound => Err(exists),
                 Err(error) => Err(error),
@@ -135,8 +146,18 @@ pub(crate) fn try_lock(_file: &File) -> io::Result<()> {
 fn is_at(file: &Metadata, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
 
-    std::fs::metadata(path)
+    fs::symlink_metadata(path)
         .is_ok_and(|found| (found.dev(), found.ino()) == (file.dev(), file.ino()))
+}
+
+#[cfg(unix)]
+fn has_other_names(file: &Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(file) > 1
+}
+
+#[cfg(not(unix))]
+fn has_other_names(_file: &Metadata) -> bool {
+    false
 }
 
 #[cfg(not(unix))]
@@ -149,8 +170,6 @@ const TAKES_MAX: usize = 5;
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn path(folder: &tempfile::TempDir) -> PathBuf {
@@ -176,6 +195,29 @@ mod tests {
         drop(PackageLock::take(path(&temp)).unwrap());
         assert!(path(&temp).exists());
         PackageLock::take(path(&temp)).unwrap();
+    }
+
+    /// Somebody else may have put it there, or a run was killed between giving a name and taking
+    /// back the other.
+    #[cfg(unix)]
+    #[test]
+    fn no_link_is_followed() {
+        for is_symbolic in [true, false] {
+            let plant = |target: &Path, at: &Path| match is_symbolic {
+                true => std::os::unix::fs::symlink(target, at),
+                false => fs::hard_link(target, at),
+            };
+            let temp = tempfile::tempdir().unwrap();
+            let target = temp.path().join("theirs");
+            fs::write(&target, b"precious").unwrap();
+            plant(&target, &path(&temp)).unwrap();
+            let held = PackageLock::take(path(&temp)).unwrap();
+            held.write(b"a text").unwrap();
+            drop(held.fresh().unwrap());
+            held.write(b"a text").unwrap();
+            assert_eq!(fs::read(&target).unwrap(), b"precious");
+            assert_eq!(fs::read(path(&temp)).unwrap(), b"a text");
+        }
     }
 
     /// The descriptor of a finished package must not be taken for the lock of the next one.

@@ -31,6 +31,7 @@ use crate::store::file::blocking;
 use crate::store::file::release;
 use crate::store::file::start_writeback;
 use crate::store::file::write_batch;
+use crate::store::lock::open_itself;
 use crate::store::spool::Collect;
 use crate::store::spool::SpoolSink;
 use crate::store::spool::Spooled;
@@ -101,7 +102,7 @@ impl Assembly {
         let at_byte = place.at_byte;
         let opened = blocking(move || {
             faulty::point("create", &path)?;
-            let mut content = File::options().write(true).open(path)?;
+            let mut content = open_itself(File::options().write(true), &path)?;
             content.seek(SeekFrom::Start(at_byte + BLOCK_BYTES))?;
             Ok::<_, io::Error>(content)
         });
@@ -259,7 +260,7 @@ impl Place {
 
     /// Moves in what waits, one file after the other.
     fn move_all(&mut self) -> io::Result<()> {
-        let mut content = File::options().write(true).open(&self.assembly.path)?;
+        let mut content = open_itself(File::options().write(true), &self.assembly.path)?;
         while let Some(mut spooled) = self.next() {
             self.move_one(&mut content, &mut spooled)?;
         }
