@@ -18,7 +18,6 @@ use crate::store::file::Existing;
 use crate::store::file::FileDestination;
 use crate::store::file::KeptFile;
 use crate::store::file::blocking;
-use crate::store::file::partial_path;
 use crate::store::folder::PackageFolder;
 use crate::store::folder::check_name;
 use crate::store::folder::safe_base;
@@ -284,9 +283,9 @@ impl Artefact {
                 (archive.destination(file), archive.partial().display().to_string())
             }
             Self::Folder(folder) => {
-                let path = folder.path(file);
-                let at = partial_path(&path).display().to_string();
-                (Arc::new(FileDestination::new(path, folder.existing())), at)
+                let (path, partial) = (folder.path(file), folder.partial(file));
+                let at = partial.display().to_string();
+                (Arc::new(FileDestination::new(path, partial, folder.existing())), at)
             }
             Self::Pipe(pipe) => (pipe.destination(file), pipe.spools().display().to_string()),
             Self::Store(store) => (store.destination(file), file.to_string()),
@@ -306,9 +305,8 @@ impl Artefact {
     /// none where such files have no names.
     pub(crate) fn kept(&self, file: &FileName) -> Option<(KeptFile, PathBuf)> {
         let Self::Folder(folder) = self else { return None };
-        let path = folder.path(file);
-        let partial = partial_path(&path);
-        Some((KeptFile::new(path, folder.existing()), partial))
+        let (path, partial) = (folder.path(file), folder.partial(file));
+        Some((KeptFile::new(path, partial.clone(), folder.existing()), partial))
     }
 
     /// The order of the files in the package, which is that of its references.
@@ -386,7 +384,8 @@ impl Artefact {
 async fn publish_folder(mut folder: PackageFolder, moved: Vec<Proven>) -> Result<PathBuf, Error> {
     let mut waiting = moved.into_iter();
     let outcome = async {
-        folder.make_way().await?;
+        let files = waiting.as_slice().iter().map(|file| file.proof.file().clone()).collect();
+        folder.make_way(files).await?;
         for file in waiting.by_ref() {
             folder.commit(file.sink, &file.proof).await?;
         }

@@ -19,6 +19,7 @@ pub(crate) mod in_order;
 pub(crate) mod local;
 pub(crate) mod lock;
 pub(crate) mod lookup;
+pub(crate) mod neighbours;
 pub(crate) mod package;
 pub(crate) mod papers;
 pub(crate) mod parts;

@@ -175,7 +175,7 @@ async fn a_machine_without_disks_is_a_package_too() {
 #[tokio::test]
 async fn what_a_killed_export_left_is_no_obstacle() {
     let world = World::new().await;
-    for name in ["x.ovf.partial", "x.mf.partial", "x-disk-0.vmdk.partial"] {
+    for name in ["x.ovf.partial", "x.mf.partial", "x-disk-0.vmdk.a4b5d6560f66a3f6.partial"] {
         fs::write(world.path(name), vec![7; 9_000_000]).unwrap();
     }
     if cfg!(not(unix)) {

@@ -34,6 +34,7 @@ use crate::store::file::Existing;
 use crate::store::file::FileDestination;
 use crate::store::file::FileSource;
 use crate::store::file::PathSource;
+use crate::store::file::partial_path;
 use crate::store::gzip::Limit;
 use crate::store::in_order;
 use crate::store::web::Found;
@@ -137,7 +138,8 @@ struct Folder(PathBuf);
 impl Store for Folder {
     fn create<'a>(&'a self, file: &'a FileName) -> BoxFuture<'a, io::Result<Box<dyn Sink>>> {
         let path = self.0.join(file.as_str());
-        async move { FileDestination::new(path, Existing::Keep).create().await }.boxed()
+        let partial = partial_path(&path);
+        async move { FileDestination::new(path, partial, Existing::Keep).create().await }.boxed()
     }
 
     fn remove<'a>(&'a self, file: &'a FileName) -> BoxFuture<'a, io::Result<()>> {

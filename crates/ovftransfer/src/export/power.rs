@@ -35,7 +35,7 @@ use crate::journal::path_of;
 use crate::server::Options;
 use crate::server::Server;
 use crate::store::faulty::Watch;
-use crate::store::file::partial_path;
+use crate::store::neighbours::partial_of;
 use crate::store::package::Package;
 
 /// The disk that the power failure leaves.
@@ -53,6 +53,14 @@ struct Disk {
     told: BTreeSet<&'static str>,
 }
 
+/// The name that a file gets, which until then ends in `.new`, or in `.partial` and, if it is a
+/// disk, in what tells its package from others before that.
+fn final_name(path: &Path) -> PathBuf {
+    let name = path.with_extension("");
+    let disk = name.with_extension("");
+    if partial_of(&disk, Path::new("web.ovf")) == path { disk } else { name }
+}
+
 impl Disk {
     /// An operation that is about to be done.
     fn touch(&mut self, simulator: &Simulator, operation: &str, path: &Path) {
@@ -66,7 +74,7 @@ impl Disk {
                 let content = self.synced.remove(path);
                 let is_same = content.as_deref() == Some(fs::read(path).unwrap().as_slice());
                 self.expect(is_same, &step, "the name is given to bytes that are not on the disk");
-                let name = path.with_extension("");
+                let name = final_name(path);
                 self.synced.insert(name.clone(), content.unwrap_or_default());
                 if is_journal(&name) {
                     self.journal = Some(name.clone());
@@ -125,7 +133,8 @@ impl Disk {
         }
         for proven in history.iter().flat_map(|history| &history.proven) {
             let path = folder.join(&proven.file);
-            let bytes = self.synced.get(&partial_path(&path)).or_else(|| self.synced.get(&path));
+            let partial = partial_of(&path, Path::new("web.ovf"));
+            let bytes = self.synced.get(&partial).or_else(|| self.synced.get(&path));
             let is_whole = bytes.is_some_and(|bytes| bytes.len() as u64 == proven.bytes);
             self.promise("a proven disk", is_whole, step);
         }

@@ -51,6 +51,7 @@ use crate::settle::remove_snapshot;
 use crate::store::file::FileSource;
 use crate::store::file::blocking;
 use crate::store::file::partial_path;
+use crate::store::neighbours::partial_of;
 use crate::transfer::Moved;
 use crate::verify::Verified;
 
@@ -230,11 +231,11 @@ async fn look_at_files(
             kept.extend(read_again(running, proven, artefact, cancel).await?);
         }
     }
-    let stays: Vec<PathBuf> = kept
-        .iter()
-        .map(|one| partial_path(&earlier.folder.join(one.proof.file().as_str())))
-        .collect();
-    let leading = history.package(&earlier.folder).map(|package| partial_path(&package));
+    let package = history.package(&earlier.folder);
+    let path = |one: &Moved| earlier.folder.join(one.proof.file().as_str());
+    let stays: Vec<PathBuf> =
+        kept.iter().filter_map(|one| Some(partial_of(&path(one), package.as_deref()?))).collect();
+    let leading = package.as_deref().map(partial_path);
     let folder = earlier.folder.clone();
     let history = history.clone();
     blocking(move || {

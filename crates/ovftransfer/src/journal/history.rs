@@ -13,6 +13,7 @@ use crate::journal::record::Proven;
 use crate::journal::record::Record;
 use crate::journal::record::VERSION;
 use crate::store::file::partial_path;
+use crate::store::neighbours::partial_of;
 
 /// How far a run had come.
 #[derive(Clone, Debug)]
@@ -184,16 +185,17 @@ impl History {
             let bytes = is_small.then(|| fs::read(&path).ok()).flatten()?;
             (sha256_of(&bytes) == *sha256).then_some(path)
         });
-        let leading = self.package(folder);
-        let given = disks.chain(papers).filter(|path| Some(path) != leading.as_ref());
-        given.filter(|path| !is_there(&partial_path(path))).collect()
+        let Some(leading) = self.package(folder) else { return Vec::new() };
+        let given = disks.chain(papers).filter(|path| *path != leading);
+        given.filter(|path| !is_there(&partial_of(path, &leading))).collect()
     }
 
     /// Every `.partial` file that the run may have left.
     pub(crate) fn partials(&self, folder: &Path) -> Vec<PathBuf> {
+        let Some(leading) = self.package(folder) else { return Vec::new() };
         let names = self.writing.iter().chain(self.staged.iter().map(|(name, _)| name));
         let names = names.filter_map(|name| plain(name)).map(|name| folder.join(name));
-        let mut partials: Vec<PathBuf> = names.map(|path| partial_path(&path)).collect();
+        let mut partials: Vec<PathBuf> = names.map(|path| partial_of(&path, &leading)).collect();
         partials.sort();
         partials.dedup();
         partials.retain(|path| is_there(path));

@@ -10,6 +10,7 @@ use crate::journal::record::Proven;
 use crate::journal::record::Reference;
 use crate::journal::record::ServerNote;
 use crate::journal::record::VERSION;
+use crate::store::neighbours::partial_of;
 
 pub(crate) fn begin() -> Record {
     Record::Begin(Box::new(Begin {
@@ -181,9 +182,11 @@ fn no_name_leaves_the_folder() {
     fs::create_dir(&folder).unwrap();
     fs::write(temp.path().join("x.partial"), b"theirs").unwrap();
     let files = ["../x", "", "..", "a/b", "ok"].map(str::to_owned).to_vec();
-    fs::write(folder.join("ok.partial"), b"ours").unwrap();
+    let ours = partial_of(&folder.join("ok"), &folder.join("web.ovf"));
+    fs::write(&ours, b"ours").unwrap();
+    fs::write(folder.join("ok.partial"), b"theirs").unwrap();
     let history = History::of(vec![begin(), Record::Writing { files }]).unwrap().unwrap();
-    assert_eq!(history.partials(&folder), [folder.join("ok.partial")]);
+    assert_eq!(history.partials(&folder), [ours]);
 }
 
 fn proven(file: String, hex: String) -> Record {

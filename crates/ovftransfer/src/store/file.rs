@@ -283,20 +283,21 @@ pub(crate) enum Existing {
 #[derive(Debug)]
 pub(crate) struct FileDestination {
     path: PathBuf,
+    partial: PathBuf,
     existing: Existing,
 }
 
 impl FileDestination {
-    pub(crate) const fn new(path: PathBuf, existing: Existing) -> Self {
-        Self { path, existing }
+    pub(crate) const fn new(path: PathBuf, partial: PathBuf, existing: Existing) -> Self {
+        Self { path, partial, existing }
     }
 }
 
 impl Destination for FileDestination {
     fn create(&self) -> BoxFuture<'_, io::Result<Box<dyn Sink>>> {
-        let (path, existing) = (self.path.clone(), self.existing);
+        let (path, partial, existing) = (self.path.clone(), self.partial.clone(), self.existing);
         async move {
-            let sink = blocking(move || FileSink::create(path, existing)).await?;
+            let sink = blocking(move || FileSink::create(path, partial, existing)).await?;
             Ok(Box::new(sink) as Box<dyn Sink>)
         }
         .boxed()
@@ -313,9 +314,9 @@ pub(crate) struct FileSink {
 }
 
 impl FileSink {
-    fn create(path: PathBuf, existing: Existing) -> io::Result<Self> {
+    fn create(path: PathBuf, partial: PathBuf, existing: Existing) -> io::Result<Self> {
         let is_early = sabotage::on(Defect::RenameBeforeVerify);
-        let partial = if is_early { path.clone() } else { partial_path(&path) };
+        let partial = if is_early { path.clone() } else { partial };
         faulty::point("create", &partial)?;
         // Whatever a killed run left under this name is worthless: what was proven is not moved again.
         let file = create_new(&partial)?;
@@ -368,8 +369,7 @@ pub(crate) struct KeptFile {
 }
 
 impl KeptFile {
-    pub(crate) fn new(path: PathBuf, existing: Existing) -> Self {
-        let partial = partial_path(&path);
+    pub(crate) const fn new(path: PathBuf, partial: PathBuf, existing: Existing) -> Self {
         Self { path, partial, existing }
     }
 }
@@ -739,13 +739,13 @@ mod tests {
             vec![zeros(8192), zeros(100), data.clone()],
             vec![zeros(1 << 20), zeros(4096)],
         ];
-        let mut sink = FileSink::create(path.clone(), Existing::Keep).unwrap();
+        let partial = partial_path(&path);
+        let mut sink = FileSink::create(path, partial.clone(), Existing::Keep).unwrap();
         for batch in &batches {
             sink.write(batch.clone()).await.unwrap();
         }
         sink.finish().await.unwrap();
         let expected: Vec<u8> = batches.iter().flatten().flatten().copied().collect();
-        let partial = partial_path(&path);
         assert!(fs::read(&partial).unwrap() == expected);
         let taken = allocated_bytes(&File::open(&partial).unwrap());
         assert!(taken.is_none_or(|bytes| bytes < 1 << 19), "{taken:?}");

@@ -22,6 +22,8 @@ use crate::store::file::partial_path;
 use crate::store::file::sync_folder;
 use crate::store::file::write_partial;
 use crate::store::lock::PackageLock;
+use crate::store::neighbours;
+use crate::store::neighbours::partial_of;
 use crate::store::papers::Papers;
 use crate::verify::Verified;
 
@@ -103,7 +105,7 @@ impl PackageFolder {
         blocking(move || {
             let made = make_folders(&folder)?;
             let taken = take(&folder.join(format!("{base}.ovf"))).and_then(|lock| {
-                take_back(&folder, &early)?;
+                take_back(&folder.join(format!("{base}.ovf")), &early)?;
                 // Somebody may have finished one since the plan was made.
                 match Self::check_names(&folder, &base, &[], existing) {
                     Ok(()) => Ok(lock),
@@ -143,10 +145,20 @@ impl PackageFolder {
         self.folder.join(file.as_str())
     }
 
+    /// The path of a file until it gets its final one.
+    pub(crate) fn partial(&self, file: &FileName) -> PathBuf {
+        partial_of(&self.path(file), &self.own("ovf"))
+    }
+
     /// [`check_names`](Self::check_names) for all files of the package, before the first byte.
     pub(crate) async fn check(&self, files: Vec<FileName>) -> Result<(), Error> {
         let (folder, base, existing) = (self.folder.clone(), self.base.clone(), self.existing);
-        blocking(move || Self::check_names(&folder, &base, &files, existing)).await
+        let descriptor = self.own("ovf");
+        blocking(move || {
+            Self::check_names(&folder, &base, &files, existing)?;
+            neighbours::check(&descriptor, &files, existing)
+        })
+        .await
     }
 
     /// Writes the small files under their `.partial` names and makes them durable.
@@ -169,13 +181,18 @@ impl PackageFolder {
 
     /// Takes down the package that is to be replaced, so that its descriptor does not lead to the
     /// new files.
-    pub(crate) async fn make_way(&self) -> Result<(), Error> {
-        if self.existing == Existing::Keep {
-            return Ok(());
-        }
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if one of the files is another package's: that may have come meanwhile.
+    pub(crate) async fn make_way(&self, files: Vec<FileName>) -> Result<(), Error> {
         let old = ["ovf", "cert", "mf"].map(|extension| self.own(extension));
-        let folder = self.folder.clone();
+        let (folder, existing) = (self.folder.clone(), self.existing);
         blocking(move || {
+            neighbours::check(&old[0], &files, existing)?;
+            if existing == Existing::Keep {
+                return Ok(());
+            }
             for path in old {
                 match fs::remove_file(&path) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -252,11 +269,12 @@ impl PackageFolder {
 }
 
 /// Gives files their `.partial` names again.
-fn take_back(folder: &Path, early: &[PathBuf]) -> Result<(), Error> {
+fn take_back(descriptor: &Path, early: &[PathBuf]) -> Result<(), Error> {
     for path in early {
-        give_name(path, &partial_path(path), Existing::Keep)
-            .map_err(naming(&partial_path(path)))?;
+        let partial = partial_of(path, descriptor);
+        give_name(path, &partial, Existing::Keep).map_err(naming(&partial))?;
     }
+    let folder = descriptor.parent().unwrap_or(Path::new("."));
     if early.is_empty() { Ok(()) } else { sync_folder(folder).map_err(writing(folder)) }
 }
 
@@ -398,6 +416,8 @@ mod tests {
         assert_eq!(safe_base("Büro 1"), "Büro 1");
     }
 
+    const NAMESPACE: &str = "http://schemas.dmtf.org/ovf/envelope/1";
+
     fn name(text: &str) -> FileName {
         FileName::new(text).unwrap()
     }
@@ -421,13 +441,71 @@ mod tests {
     /// A sink that has taken the file `text`, and the proof of it.
     async fn written(package: &PackageFolder, text: &str) -> (Box<dyn Sink>, Verified) {
         let path = package.path(&name(text));
-        let mut sink = FileDestination::new(path, package.existing()).create().await.unwrap();
+        let partial = package.partial(&name(text));
+        let to = FileDestination::new(path, partial, package.existing());
+        let mut sink = to.create().await.unwrap();
         sink.write(vec![Bytes::from_static(b"new")]).await.unwrap();
         sink.finish().await.unwrap();
-        let digests = vec![Hasher::digest(DigestAlgorithm::Sha1, b"new")];
-        let seen = Inspection { digests, disk: None };
-        let proof = Verified::check(&name(text), 3, &seen, None, None, Verification::Off).unwrap();
-        (sink, proof)
+        (sink, proof(text, b"new"))
+    }
+
+    fn proof(text: &str, bytes: &[u8]) -> Verified {
+        let digests = vec![Hasher::digest(DigestAlgorithm::Sha1, bytes)];
+        let (seen, len) = (Inspection { digests, disk: None }, bytes.len() as u64);
+        Verified::check(&name(text), len, &seen, None, None, Verification::Off).unwrap()
+    }
+
+    /// Two packages whose disks have the same name, as those of all OVAs here.
+    #[tokio::test]
+    async fn packages_in_one_folder_keep_their_own_bytes() {
+        for existing in [Existing::Keep, Existing::Replace] {
+            for is_first_ahead in [true, false] {
+                let temp = tempfile::tempdir().unwrap();
+                let disk = name("disk");
+                let mut packages = Vec::new();
+                for (base, bytes) in [("x", b"of x"), ("y", b"of y")] {
+                    let folder = temp.path().to_owned();
+                    let package = PackageFolder::create(folder, base.to_owned(), existing, vec![]);
+                    let package = package.await.unwrap();
+                    package.check(vec![disk.clone()]).await.unwrap();
+                    let (path, partial) = (package.path(&disk), package.partial(&disk));
+                    let to = FileDestination::new(path, partial, existing);
+                    packages.push((base, bytes, to.create().await.unwrap(), package));
+                }
+                for (_, bytes, sink, _) in &mut packages {
+                    sink.write(vec![Bytes::from_static(&bytes[..2])]).await.unwrap();
+                }
+                for (_, bytes, sink, _) in &mut packages {
+                    sink.write(vec![Bytes::from_static(&bytes[2..])]).await.unwrap();
+                    sink.finish().await.unwrap();
+                }
+                if !is_first_ahead {
+                    packages.reverse();
+                }
+                let mut done = Vec::new();
+                for (base, bytes, sink, mut package) in packages {
+                    let text = format!(
+                        r#"<Envelope xmlns="{NAMESPACE}" xmlns:o="{NAMESPACE}"><References>
+                           <File o:id="f" o:href="disk"/></References>
+                           <VirtualSystem o:id="v"><Info/></VirtualSystem></Envelope>"#
+                    );
+                    let descriptor = name(&format!("{base}.ovf"));
+                    let papers = Papers::new(descriptor, text.into_bytes(), b"mf".to_vec());
+                    package.stage(papers.unwrap()).await.unwrap();
+                    let outcome = async {
+                        package.make_way(vec![disk.clone()]).await?;
+                        package.commit(sink, &proof("disk", bytes)).await?;
+                        package.publish().await
+                    };
+                    match outcome.await {
+                        Ok(_) => done.push(bytes),
+                        Err(_) => package.discard().await,
+                    }
+                }
+                let [bytes] = done[..] else { panic!("{done:?}") };
+                assert_eq!(fs::read(temp.path().join("disk")).unwrap(), bytes, "{existing:?}");
+            }
+        }
     }
 
     #[tokio::test]
@@ -471,8 +549,8 @@ mod tests {
             let (temp, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
             let target = elsewhere.path().join("theirs");
             fs::write(&target, b"precious").unwrap();
-            for file in ["x.ovf", "x.mf", "a"] {
-                plant(&target, &partial_path(&temp.path().join(file))).unwrap();
+            for file in ["x.ovf", "x.mf", "a"].map(|file| temp.path().join(file)) {
+                plant(&target, &partial_of(&file, &temp.path().join("x.ovf"))).unwrap();
             }
             let mut package = create(temp.path(), Existing::Keep).await.unwrap();
             let (sink, proof) = written(&package, "a").await;
@@ -508,7 +586,7 @@ mod tests {
         let mut package = create(temp.path(), Existing::Keep).await.unwrap();
         let (first, second) = (written(&package, "a").await, written(&package, "b").await);
         fs::write(temp.path().join("b"), b"theirs").unwrap();
-        package.make_way().await.unwrap();
+        package.make_way(vec![name("a"), name("b")]).await.unwrap();
         package.commit(first.0, &first.1).await.unwrap();
         let error = package.commit(second.0, &second.1).await.unwrap_err();
         assert!(error.chain().contains("exists"), "{}", error.chain());
@@ -528,7 +606,7 @@ mod tests {
         let (first, second) = (written(&package, "a").await, written(&package, "b").await);
         package.stage(papers()).await.unwrap();
         assert_eq!(fs::read(temp.path().join("x.ovf")).unwrap(), b"old");
-        package.make_way().await.unwrap();
+        package.make_way(vec![name("a"), name("b")]).await.unwrap();
         package.commit(first.0, &first.1).await.unwrap();
         fs::create_dir(temp.path().join("b")).unwrap();
         package.commit(second.0, &second.1).await.unwrap_err();

@@ -145,9 +145,9 @@ async fn a_killed_export_goes_on_with_what_was_proven() {
             names(&left),
             [
                 ".web.ovf.ovftransfer-journal",
-                "web-disk-0.vmdk.partial",
-                "web-disk-1.vmdk.partial",
-                "web-disk-2.vmdk.partial",
+                "web-disk-0.vmdk.75d62126db0f5614.partial",
+                "web-disk-1.vmdk.75d62126db0f5614.partial",
+                "web-disk-2.vmdk.75d62126db0f5614.partial",
                 "web.ovf.partial"
             ]
         );
@@ -189,7 +189,7 @@ async fn what_is_not_the_same_any_more_is_fetched_again() {
         match change {
             "configuration" => world.simulator.touch("web"),
             "file" => {
-                let partial = folder.join("web-disk-1.vmdk.partial");
+                let partial = folder.join("web-disk-1.vmdk.75d62126db0f5614.partial");
                 let mut bytes = fs::read(&partial).unwrap();
                 bytes[70_000] ^= 1;
                 fs::write(&partial, bytes).unwrap();
@@ -252,7 +252,11 @@ async fn an_export_that_was_killed_while_it_gave_names_goes_on() {
     let folder = world.folder.path().join("web");
     // As if it had come further: the record is there, and one name was given.
     append(&folder.join(".web.ovf.ovftransfer-journal"), r#"{"is":"publishing"}"#);
-    fs::rename(folder.join("web-disk-1.vmdk.partial"), folder.join("web-disk-1.vmdk")).unwrap();
+    fs::rename(
+        folder.join("web-disk-1.vmdk.75d62126db0f5614.partial"),
+        folder.join("web-disk-1.vmdk"),
+    )
+    .unwrap();
     let server = connect(&world, Wire::Auto).await;
     let report = export().plan(&server).await.unwrap().start(options()).finish().await.unwrap();
     assert_eq!(kept(&report), ["web-disk-1.vmdk", "web-disk-2.vmdk"]);
