@@ -57,7 +57,7 @@ impl Collect for Kept {
 /// Writes one file into a spool: a temporary file without a name, which is gone with the process
 /// however that ends.
 ///
-/// It is never synced: what is proven is written once more, at its place.
+/// It need not be durable: what is proven is written once more, at its place.
 #[derive(Debug)]
 pub(crate) struct SpoolSink<C> {
     file: FileName,

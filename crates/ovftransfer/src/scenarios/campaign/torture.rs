@@ -97,7 +97,7 @@ fn ends(script: &Script, operation: &str) -> Vec<End> {
                 false => fatal(ErrorKind::Network),
             }
         }
-        "open the package" | "read the package" | "create" | "write" | "sync"
+        "open the package" | "read the package" | "create" | "write" | "sync" | "sync a spool"
         | "create a folder" | "lock" => fatal(ErrorKind::LocalFile),
         "commit" | "rename" | "write the pipe" => vec![End::Unnamed(ErrorKind::LocalFile)],
         // A folder that was made, or the names in it.

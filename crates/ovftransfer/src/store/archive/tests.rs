@@ -5,6 +5,7 @@ use ovftransfer_ovf::ReadAt;
 use ovftransfer_ovf::ova::Ova;
 
 use super::*;
+use crate::store::faulty;
 
 fn name(text: &str) -> FileName {
     FileName::new(text).unwrap()
@@ -127,4 +128,20 @@ async fn discarding_leaves_nothing_and_the_name_is_free_again() {
     first.discard().await;
     assert!(!temp.path().join("new").exists());
     archive(&path, &["a"]).await.discard().await;
+}
+
+/// The system writes into a spool on its own time, and tells of trouble when it is asked.
+#[tokio::test]
+async fn a_spool_that_the_disk_did_not_take_is_no_file_of_a_package() {
+    let temp = tempfile::tempdir().unwrap();
+    let _watch = faulty::Watch::new(temp.path(), |operation, _| operation == "sync a spool");
+    let archive = archive(&temp.path().join("x.ova"), &["a", "bb"]).await;
+    let mut placed = archive.destination(&name("a")).create().await.unwrap();
+    let mut spooled = archive.destination(&name("bb")).create().await.unwrap();
+    placed.write(vec![content("a")]).await.unwrap();
+    spooled.write(vec![content("bb")]).await.unwrap();
+    spooled.finish().await.unwrap();
+    placed.finish().await.unwrap();
+    archive.order().await.unwrap_err();
+    archive.discard().await;
 }
