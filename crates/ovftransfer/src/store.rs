@@ -16,6 +16,7 @@ pub(crate) mod file;
 pub(crate) mod folder;
 pub(crate) mod gzip;
 pub(crate) mod in_order;
+pub(crate) mod inode;
 pub(crate) mod local;
 pub(crate) mod lock;
 pub(crate) mod lookup;

@@ -607,7 +607,13 @@ fn rename_no_replace(_from: &Path, _to: &Path) -> io::Result<()> {
 /// The way for systems, and network file systems, whose rename always replaces.
 fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
-        Ok(()) => fs::remove_file(from),
+        // With both names it would be neither given nor not.
+        Ok(()) => match faulty::point("unlink", from).and_then(|()| fs::remove_file(from)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                fs::remove_file(to).and(Err(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        },
         Err(error) if is_final(&error) => Err(error),
         // Nor are there links, as on FAT: what is left is to look first.
         Err(_) if fs::symlink_metadata(to).is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
@@ -750,6 +756,17 @@ mod tests {
         let taken = allocated_bytes(&File::open(&partial).unwrap());
         assert!(taken.is_none_or(|bytes| bytes < 1 << 19), "{taken:?}");
         Box::new(sink).abort().await.unwrap();
+    }
+
+    #[test]
+    fn a_name_that_is_given_by_half_is_not_given() {
+        let temp = tempfile::tempdir().unwrap();
+        let (partial, path) = (temp.path().join("x.partial"), temp.path().join("x"));
+        fs::write(&partial, b"new").unwrap();
+        let watch = faulty::Watch::new(temp.path(), |operation, _| operation == "unlink");
+        link_and_unlink(&partial, &path).unwrap_err();
+        drop(watch);
+        assert!(partial.exists() && !path.exists());
     }
 
     #[test]

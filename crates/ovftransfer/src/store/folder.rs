@@ -21,6 +21,7 @@ use crate::store::file::give_name;
 use crate::store::file::partial_path;
 use crate::store::file::sync_folder;
 use crate::store::file::write_partial;
+use crate::store::inode::is_one;
 use crate::store::lock::PackageLock;
 use crate::store::neighbours;
 use crate::store::neighbours::partial_of;
@@ -138,6 +139,11 @@ impl PackageFolder {
     /// What becomes of files that are there already.
     pub(crate) const fn existing(&self) -> Existing {
         self.existing
+    }
+
+    /// The descriptor under its present name.
+    pub(crate) fn partial(&self) -> PathBuf {
+        self.lock.path().to_owned()
     }
 
     /// The final path of a file.
@@ -272,7 +278,12 @@ impl PackageFolder {
 fn take_back(descriptor: &Path, early: &[PathBuf]) -> Result<(), Error> {
     for path in early {
         let partial = partial_of(path, descriptor);
-        give_name(path, &partial, Existing::Keep).map_err(naming(&partial))?;
+        let given = match is_one(path, &partial) {
+            // It had been given by a link.
+            true => fs::remove_file(path),
+            false => give_name(path, &partial, Existing::Keep),
+        };
+        given.map_err(naming(&partial))?;
     }
     let folder = descriptor.parent().unwrap_or(Path::new("."));
     if early.is_empty() { Ok(()) } else { sync_folder(folder).map_err(writing(folder)) }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::store::faulty;
+use crate::store::inode::has_other_names;
 
 /// The `.partial` file of a descriptor: there, and locked, while its package is being written.
 ///
@@ -148,16 +149,6 @@ fn is_at(file: &Metadata, path: &Path) -> bool {
 
     fs::symlink_metadata(path)
         .is_ok_and(|found| (found.dev(), found.ino()) == (file.dev(), file.ino()))
-}
-
-#[cfg(unix)]
-fn has_other_names(file: &Metadata) -> bool {
-    std::os::unix::fs::MetadataExt::nlink(file) > 1
-}
-
-#[cfg(not(unix))]
-fn has_other_names(_file: &Metadata) -> bool {
-    false
 }
 
 #[cfg(not(unix))]
