@@ -21,6 +21,7 @@ use crate::store::file::blocking;
 use crate::store::folder::PackageFolder;
 use crate::store::folder::check_name;
 use crate::store::folder::safe_base;
+use crate::store::inode::stamp;
 use crate::store::papers::Papers;
 use crate::store::pipe::PackagePipe;
 use crate::store::pipe::Pipe;
@@ -367,6 +368,16 @@ impl Artefact {
                 store.publish(files).await.map(|()| None)
             }
         }
+    }
+
+    /// Which file leads to the package once all is staged, whatever its name; none if no file does.
+    pub(crate) async fn stamp(&self) -> Option<String> {
+        let partial = match self {
+            Self::Archive(archive) => archive.partial(),
+            Self::Folder(folder) => folder.descriptor(),
+            Self::Pipe(_) | Self::Store(_) => return None,
+        };
+        blocking(move || stamp(&partial)).await
     }
 
     /// Removes what was made.

@@ -2,6 +2,8 @@
 
 mod describe;
 #[cfg(test)]
+mod finished;
+#[cfg(test)]
 mod power;
 mod preflight;
 mod resume;
@@ -75,6 +77,8 @@ pub struct Export {
     /// Into a folder, disks that the run had proven are not fetched again if the source is provably
     /// the same: the same snapshot, or a machine that is off and has not changed.  They are read
     /// again and compared.  An archive begins from the start, and so does everything without this.
+    /// A package that the run had finished counts as exported only if, besides, it was wished for in
+    /// the same way and [`overwrite`](Self::overwrite) is not set; any other is one that exists.
     /// An export that fails or is cancelled is not such a run: it removes what it has written, what
     /// it had proven too, and the next one begins from the start.
     pub resume: bool,
@@ -119,11 +123,16 @@ impl Export {
         let place = Place::resolve(self.destination.clone(), subject.name());
         // A journal knows of disks as they came, not as raw ones.
         self.resume &= self.disk_format != DiskFormat::Raw;
-        let earlier = Earlier::look(&place, server, &subject, self.resume).await?;
+        let earlier = Earlier::look(&place, server, &subject, &self).await?;
         // Names that a killed run has given are taken back, and looked at then.
-        if !earlier.as_ref().is_some_and(Earlier::is_publishing) {
-            place.check(self.existing()).await?;
-        }
+        let checked = match &earlier {
+            Some(earlier) if earlier.makes_room() => Ok(()),
+            Some(earlier) => {
+                place.check(self.existing()).await.map_err(|error| earlier.explain(error))
+            }
+            None => place.check(self.existing()).await,
+        };
+        checked?;
         let is_held = earlier.as_ref().is_some_and(Earlier::may_hold);
         let mut findings =
             preflight::look(server, &subject, &place, is_held, self.disk_format).await?;

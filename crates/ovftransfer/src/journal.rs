@@ -13,6 +13,9 @@
 //! for a snapshot before the snapshot is made, a disk as proven after its bytes were synced.  A tail
 //! that was cut by a crash does not pass its length or its CRC, and does not count.
 //!
+//! Later programs add records and fields, which earlier ones pass over.  Whoever reads takes one that is
+//! missing for what is not known, and does nothing that would need it.
+//!
 //! Nothing in it is secret: no password, no session, no device URL, and of the lease only the part
 //! of its id that may be shown.
 
@@ -71,6 +74,8 @@ struct Open {
 struct Standing {
     lease: LeaseStanding,
     has_snapshot: bool,
+    /// Whether there is a snapshot that could not be removed.
+    has_left: bool,
     /// Whether files of an earlier run are there, which have not been taken over yet.
     has_files: bool,
 }
@@ -94,10 +99,12 @@ impl Journal {
     /// Those of the file system.
     pub(crate) async fn begin(path: PathBuf, records: Vec<Record>) -> Result<Self, Error> {
         let at = path.clone();
+        let mut standing = Standing::default();
+        records.iter().for_each(|record| standing.take(record));
         let made = blocking(move || create(&path, &records).map(|file| (path, file))).await;
         let (path, file) =
             made.map_err(|source| Error::Local { action: "write", path: at, source })?;
-        let standing = Mutex::new(Standing::default());
+        let standing = Mutex::new(standing);
         Ok(Self(Some(Arc::new(Open { path, file: Mutex::new(Some(file)), standing }))))
     }
 
@@ -158,13 +165,6 @@ impl Journal {
         }
     }
 
-    /// The snapshot of an earlier run is the one of this.
-    pub(crate) fn has_snapshot(&self) {
-        if let Some(open) = &self.0 {
-            open.standing().has_snapshot = true;
-        }
-    }
-
     /// Files of an earlier run are there, to be taken over under the lease, or not any more.
     pub(crate) fn has_files(&self, has_files: bool) {
         if let Some(open) = &self.0 {
@@ -196,7 +196,7 @@ impl Journal {
             (LeaseStanding::Held, Some(_)) => false,
         };
         let path = open.path.display();
-        if lease_is_over && !standing.has_snapshot {
+        if lease_is_over && !standing.has_snapshot && !standing.has_left {
             if standing.has_files {
                 return Some(format!("what was proven before stays for the next run ({path})"));
             }
@@ -237,11 +237,12 @@ impl Standing {
             Record::LeaseEnded => self.lease = LeaseStanding::None,
             Record::SnapshotWanted { .. } => self.has_snapshot = true,
             Record::SnapshotGone => self.has_snapshot = false,
+            Record::SnapshotLeft { .. } => self.has_left = true,
             Record::Begin(_)
             | Record::Completing
             | Record::Entity { .. }
             | Record::Proven(_)
-            | Record::Publishing
+            | Record::Publishing { .. }
             | Record::Snapshot { .. }
             | Record::SnapshotTask { .. }
             | Record::Source { .. }

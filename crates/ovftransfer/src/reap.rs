@@ -288,8 +288,8 @@ impl Remains {
 
     /// Whether the server must be asked: nothing but files is left otherwise.
     #[must_use]
-    pub const fn needs_server(&self) -> bool {
-        self.history.lease.is_some() || self.history.snapshot.is_some()
+    pub fn needs_server(&self) -> bool {
+        self.history.lease.is_some() || self.history.snapshots().next().is_some()
     }
 
     /// Says what is left, and what would become of it.  Changes nothing.

@@ -113,6 +113,10 @@ async fn answer(vcenter: &Arc<Vcenter>, caller: &Caller, call: &Call) -> Result<
             check_target(&world, &call.this, receiver, &call.method)?;
         }
         rights::check(&world, call)?;
+        if let Some(place) = world.refused.iter().position(|method| *method == call.method) {
+            world.refused.swap_remove(place);
+            return Err(Fault::new("GenericVmConfigFault", "It does not go now."));
+        }
         who
     };
     match call.method.as_str() {

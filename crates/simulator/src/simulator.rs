@@ -257,6 +257,11 @@ impl Simulator {
         }
     }
 
+    /// Lets the next call of this method fail.
+    pub fn refuse_once(&self, method: &str) {
+        lock(&self.vcenter.world).refused.push(method.to_owned());
+    }
+
     /// Closes every session, as a vCenter that restarts does.  Leases go on until they time out.
     pub fn drop_sessions(&self) {
         let mut world = lock(&self.vcenter.world);

@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub(crate) script: Arc<Script>,
     /// Machines whose guests begin to start: they report an address in a while.
     pub(crate) booting: Vec<Moref>,
+    /// Methods whose next call fails.
+    pub(crate) refused: Vec<String>,
     /// Folder where uploads are stored.
     pub(crate) store: PathBuf,
     next_id: u32,
@@ -242,6 +244,7 @@ impl World {
             tickets,
             script,
             booting: Vec::new(),
+            refused: Vec::new(),
             store,
             next_id: FIRST_ID,
         }

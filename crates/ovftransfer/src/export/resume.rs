@@ -15,11 +15,13 @@ use ovftransfer_vim::value::MoRef;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Export;
 use super::ExportPlan;
 use super::running::Running;
 use super::source::identity;
 use super::subject::Subject;
 use super::temporary::TemporarySnapshot;
+use super::temporary::left;
 use crate::artefact::Artefact;
 use crate::artefact::Place;
 use crate::clock::since_1970;
@@ -31,6 +33,7 @@ use crate::inspect::Position;
 use crate::journal;
 use crate::journal::Journal;
 use crate::journal::history::History;
+use crate::journal::history::sha256_of;
 use crate::journal::process::Life;
 use crate::journal::process::Process;
 use crate::journal::record;
@@ -51,6 +54,8 @@ use crate::settle::remove_snapshot;
 use crate::store::file::FileSource;
 use crate::store::file::blocking;
 use crate::store::file::partial_path;
+use crate::store::file::sync_folder;
+use crate::store::inode::is_one;
 use crate::store::neighbours::partial_of;
 use crate::transfer::Moved;
 use crate::verify::Verified;
@@ -62,6 +67,9 @@ pub(super) struct Earlier {
     history: History,
     /// Whether it was an export of the same thing from the same server.
     is_ours: bool,
+    /// Whether a package that it has finished would be the one that is asked for, if the source is
+    /// still the same.
+    is_wanted: bool,
 }
 
 impl Earlier {
@@ -75,7 +83,7 @@ impl Earlier {
         place: &Place,
         server: &Server,
         subject: &Subject,
-        resume: bool,
+        request: &Export,
     ) -> Result<Option<Self>, Error> {
         let Some(package) = place.path() else { return Ok(None) };
         let path = journal::path_of(&package);
@@ -96,7 +104,7 @@ impl Earlier {
         let is_ours = begin.kind == Kind::Export
             && begin.server.is(&server.note())
             && begin.subject.moref() == *subject.entity();
-        if !is_ours && resume {
+        if !is_ours && request.resume {
             let (path, name, server) = (path.display(), &begin.name, &begin.server.endpoint);
             let problem = format!(
                 "{path} is what a killed export of {name} from {server} has left; ovftransfer reap \
@@ -104,8 +112,12 @@ impl Earlier {
             );
             return Err(Error::Refused { problem });
         }
+        let is_wanted = is_ours
+            && request.resume
+            && !request.overwrite
+            && begin.wishes == Some(wishes_of(request));
         let folder = journal::folder_of(&path).to_owned();
-        Ok(Some(Self { folder, history, is_ours }))
+        Ok(Some(Self { folder, history, is_ours, is_wanted }))
     }
 
     /// Whether the server may still hold the machine for the run.
@@ -113,14 +125,31 @@ impl Earlier {
         self.is_ours && self.history.lease.as_ref().is_some_and(|lease| !lease.is_over)
     }
 
-    /// Whether final names may have been given.
-    pub(super) const fn is_publishing(&self) -> bool {
-        self.history.is_publishing
+    /// Whether names that it has given are in nobody's way: they are taken back, or the package
+    /// has all of them and is the one that is asked for.
+    pub(super) fn makes_room(&self) -> bool {
+        self.is_finished() || self.history.is_publishing && !self.history.has_package(&self.folder)
     }
 
-    /// Whether the package has all its names.
-    pub(super) fn is_published(&self) -> bool {
-        self.history.is_published(&self.folder)
+    /// Whether it has finished the package that is asked for, if the source is still the same.
+    fn is_finished(&self) -> bool {
+        self.is_wanted && self.history.is_published(&self.folder)
+    }
+
+    /// Why a place is taken, where it had finished a package.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        let package = self.history.package(&self.folder);
+        let Some(package) = package.filter(|_| self.history.is_published(&self.folder)) else {
+            return error;
+        };
+        let Error::Refused { problem } = error else { return error };
+        let journal = journal::path_of(&package);
+        let journal = journal.display();
+        let problem = format!(
+            "{problem} (an earlier run has finished it; ovftransfer reap {journal} removes what else \
+             it has left)"
+        );
+        Error::Refused { problem }
     }
 
     /// Final names that the run gave before it was killed.
@@ -130,6 +159,9 @@ impl Earlier {
 
     /// Words for a plan.
     pub(super) fn told(&self) -> String {
+        if self.history.is_published(&self.folder) {
+            return "where an earlier run has finished a package".to_owned();
+        }
         let count = self.history.proven.len();
         format!("goes on where a run was killed that had proven {count} of the files")
     }
@@ -154,13 +186,18 @@ pub(super) async fn prepare(
     let plan = &running.plan;
     let (mut kept, mut snapshot, mut identity) = (Vec::new(), None, None);
     let mut records = Vec::new();
+    let session = plan.server.session();
     if let Some(earlier) = &plan.earlier {
-        let settled = cancel.run_until_cancelled(settle(running, earlier)).await;
-        let found = settled.ok_or(Error::Cancelled)??;
+        // That of a run which has published is of another time.
+        let is_of_use = matches!(plan.subject, Subject::Live(_))
+            && plan.request.resume
+            && !(earlier.history.is_publishing && earlier.history.has_package(&earlier.folder));
+        let settled = cancel.run_until_cancelled(settle(running, earlier, is_of_use)).await;
+        let Settled { snapshot: found, left } = settled.ok_or(Error::Cancelled)??;
+        records.extend(left);
         if let (Some(moref), Some(note)) = (&found, earlier.history.snapshot.clone()) {
             records.push(Record::SnapshotWanted { vm: (&note.vm).into(), name: note.name.clone() });
             records.push(Record::Snapshot { snapshot: moref.into() });
-            let session = plan.server.session();
             snapshot = Some(TemporarySnapshot::found(session, note, moref.clone()));
         }
         (identity, kept) =
@@ -179,36 +216,48 @@ pub(super) async fn prepare(
         }
         (None, None) => Journal::default(),
     };
-    if snapshot.is_some() {
-        journal.has_snapshot();
-    }
     journal.has_files(!kept.is_empty());
     Ok(Prepared { journal, kept, identity, snapshot })
 }
 
-/// Ends the lease of the killed run.  Returns its snapshot, if that is of use; any other is removed.
-async fn settle(running: &Running, earlier: &Earlier) -> Result<Option<MoRef>, Error> {
+/// What a killed run still has on the server once that is settled.
+#[derive(Default)]
+struct Settled {
+    /// Its snapshot, if that is of use.
+    snapshot: Option<MoRef>,
+    /// Of every other one that could not be removed, what is to be written down.
+    left: Vec<Record>,
+}
+
+/// Ends the lease of the killed run, and removes its snapshots; but the one that it worked with stays
+/// if it is of use.
+async fn settle(running: &Running, earlier: &Earlier, is_of_use: bool) -> Result<Settled, Error> {
     let (plan, options) = (&running.plan, &running.options);
+    let mut settled = Settled::default();
     if !earlier.is_ours {
-        return Ok(None);
+        return Ok(settled);
     }
-    let session = plan.server.session();
-    if let Some(lease) = &earlier.history.lease {
+    let (session, history) = (plan.server.session(), &earlier.history);
+    if let Some(lease) = &history.lease {
         end_lease(session, lease, LEASE_WAIT, &*options.observer).await?;
     }
-    let Some(note) = &earlier.history.snapshot else { return Ok(None) };
-    let Some(found) = find_snapshot(session, note, &*options.observer).await? else {
-        return Ok(None);
-    };
-    let is_live = matches!(plan.subject, Subject::Live(_)) && plan.request.resume;
-    if is_live && !earlier.is_published() {
-        return Ok(Some(found));
+    for note in history.snapshots() {
+        let found = find_snapshot(session, note, &*options.observer).await?;
+        let Some(found) = found else { continue };
+        let is_own = history.snapshot.as_ref().is_some_and(|own| own.name == note.name);
+        if is_of_use && is_own {
+            settled.snapshot = Some(found);
+            continue;
+        }
+        if let Err(reason) = remove_snapshot(session, &found).await {
+            let name = &note.name;
+            let message =
+                format!("the snapshot {name:?} of an earlier run is still there: {reason}");
+            warn(options, message);
+            settled.left.push(left(&note.vm, name, &found));
+        }
     }
-    if let Err(reason) = remove_snapshot(session, &found).await {
-        let name = &note.name;
-        warn(options, format!("the snapshot {name:?} of a killed run is still there: {reason}"));
-    }
-    Ok(None)
+    Ok(settled)
 }
 
 /// Reads again what the killed run had proven, where the source is the same; removes the rest.
@@ -327,35 +376,62 @@ fn open(path: &Path, bytes: u64) -> io::Result<FileSource> {
     Ok(FileSource::new(Arc::new(File::open(path)?), 0, bytes))
 }
 
-/// Ends an export whose package had all its names when it was killed.
+/// Ends an export that was killed when its package had all its names, if the package is the one that
+/// is asked for: of a source that is still the same.
 pub(super) async fn finish(
     running: &Running,
     earlier: &Earlier,
     started: Instant,
-) -> Result<Report, Error> {
-    let plan = &running.plan;
-    settle(running, earlier).await?;
-    let (folder, package) = (earlier.folder.clone(), plan.place.path());
-    let made_durable = blocking(move || crate::store::file::sync_folder(&folder)).await;
-    let path = earlier.folder.clone();
-    made_durable.map_err(|source| Error::Local { action: "write", path, source })?;
-    if let Some(path) = package.as_deref().map(journal::path_of) {
-        blocking(move || journal::remove(&path)).await;
+) -> Result<Option<Report>, Error> {
+    let (plan, history) = (&running.plan, &earlier.history);
+    let Some(package) = plan.place.path().filter(|_| earlier.is_finished()) else {
+        return Ok(None);
+    };
+    let found = match &history.snapshot {
+        Some(note) => {
+            find_snapshot(plan.server.session(), note, &*running.options.observer).await?
+        }
+        None => None,
+    };
+    let snapshot = found.as_ref().or_else(|| plan.subject.snapshot());
+    let now = identity(&plan.server, &plan.subject, snapshot).await;
+    if now.is_none() || now != history.source {
+        return Ok(None);
     }
-    let lease = earlier.history.lease.as_ref().and_then(|lease| lease.name.clone());
-    Ok(Report {
+    let Settled { left, .. } = settle(running, earlier, false).await?;
+    let (folder, leading) = (earlier.folder.clone(), package.clone());
+    let made_durable = blocking(move || {
+        let partial = partial_path(&leading);
+        // The package was given its name by a link.
+        if is_one(&leading, &partial) {
+            log_removal(&partial);
+        }
+        sync_folder(&folder)
+    });
+    let path = earlier.folder.clone();
+    made_durable.await.map_err(|source| Error::Local { action: "write", path, source })?;
+    let path = journal::path_of(&package);
+    if left.is_empty() {
+        blocking(move || journal::remove(&path)).await;
+    } else {
+        // The package is nothing to go on with any more.
+        let begin = Record::Begin(Box::new(history.begin.clone()));
+        Journal::begin(path, std::iter::once(begin).chain(left).collect()).await?;
+    }
+    let lease = history.lease.as_ref().and_then(|lease| lease.name.clone());
+    Ok(Some(Report {
         name: plan.subject.name().to_owned(),
         entity: plan.subject.entity().clone(),
         lease: lease.unwrap_or_default(),
-        package,
+        package: Some(package),
         verification: running.options.verification,
-        files: earlier.history.proven.iter().filter_map(reported).collect(),
+        files: history.proven.iter().filter_map(reported).collect(),
         after: After::default(),
         network: Vec::new(),
         beats: 0,
         streamed: Duration::ZERO,
         took: started.elapsed(),
-    })
+    }))
 }
 
 fn reported(proven: &record::Proven) -> Option<FileReport> {
@@ -392,5 +468,15 @@ fn begin(plan: &ExportPlan, artefact: &Artefact) -> Begin {
         name: plan.subject.name().to_owned(),
         package: package.map(|name| name.to_string_lossy().into_owned()),
         made: earlier.chain(made).collect(),
+        wishes: Some(wishes_of(&plan.request)),
     }
+}
+
+/// What tells wishes that decide on the bytes of a package from others; not what is exported.
+fn wishes_of(request: &Export) -> String {
+    let Export { algorithm, nvram, images, options, disk_format, .. } = request;
+    let key = request.signing_key.as_ref().map(|key| key.fingerprint().to_string());
+    sha256_of(
+        format!("{algorithm} {nvram} {images} {options:?} {disk_format:?} {key:?}").as_bytes(),
+    )
 }

@@ -81,8 +81,10 @@ impl Running {
         let started = Instant::now();
         self.plan.check()?;
         warn_of(&self.options, self.plan.findings());
-        if let Some(earlier) = self.plan.earlier.as_ref().filter(|one| one.is_published()) {
-            return resume::finish(&self, earlier, started).await;
+        if let Some(earlier) = &self.plan.earlier
+            && let Some(report) = resume::finish(&self, earlier, started).await?
+        {
+            return Ok(report);
         }
         let artefact = self.take_place().await?;
         let prepared = match resume::prepare(&self, &artefact, &cancel).await {
@@ -106,7 +108,8 @@ impl Running {
             }
         };
         let files = report::files(&moved, &self.meter);
-        self.journal.note(Record::Publishing).await;
+        let leading = artefact.stamp().await;
+        self.journal.note(Record::Publishing { leading }).await;
         let published = artefact.publish(moved.into_iter().map(Into::into).collect()).await;
         let package = match published {
             Ok(package) => package,
@@ -137,7 +140,11 @@ impl Running {
     async fn take_place(&self) -> Result<Artefact, Error> {
         let (plan, request) = (&self.plan, &self.plan.request);
         let early = plan.earlier.as_ref().map(Earlier::published_early).unwrap_or_default();
-        plan.place.create_again(request.existing(), request.spool_dir.clone(), early).await
+        let taken = plan.place.create_again(request.existing(), request.spool_dir.clone(), early);
+        taken.await.map_err(|error| match &plan.earlier {
+            Some(earlier) => earlier.explain(error),
+            None => error,
+        })
     }
 
     /// Removes the journal, unless there is something that it must tell.
@@ -330,14 +337,15 @@ impl Running {
     }
 
     /// Takes over the files that an earlier run has proven, if the machine is still what it was now
-    /// that the lease holds it; and writes down what the other files will be of.
+    /// that the lease holds it; and writes down what the other files, or the archive, will be of.
     async fn adopt(
         &self,
         exporting: &mut Exporting,
         snapshot: Option<&MoRef>,
         lease: &Arc<dyn LeaseApi>,
     ) {
-        if !self.plan.place.keeps_files() {
+        // Nothing of what goes elsewhere is gone on with.
+        if self.plan.place.path().is_none() {
             return;
         }
         let now = identity(&self.plan.server, &self.plan.subject, snapshot).await;
@@ -347,8 +355,10 @@ impl Running {
         if !is_same || kept.is_empty() {
             self.journal.note(Record::Source { identity: now }).await;
         }
-        let files = exporting.chosen.iter().map(|one| one.file.to_string()).collect();
-        self.journal.note(Record::Writing { files }).await;
+        if self.plan.place.keeps_files() {
+            let files = exporting.chosen.iter().map(|one| one.file.to_string()).collect();
+            self.journal.note(Record::Writing { files }).await;
+        }
         let said = match kept.is_empty() {
             true => Vec::new(),
             // What it does not say before the files move, it does not contradict.

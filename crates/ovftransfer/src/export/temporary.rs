@@ -23,6 +23,7 @@ use crate::settle::remove_snapshot;
 #[derive(Debug)]
 pub(super) struct TemporarySnapshot {
     session: Session,
+    vm: MoRef,
     name: String,
     moref: MoRef,
 }
@@ -97,7 +98,7 @@ impl TemporarySnapshot {
             return Err(Error::Refused { problem });
         };
         journal.note(Record::Snapshot { snapshot: (&moref).into() }).await;
-        let this = Self { session: session.clone(), name, moref };
+        let this = Self { session: session.clone(), vm: vm.clone(), name, moref };
         if !cancel.is_cancelled() {
             return Ok(this);
         }
@@ -114,10 +115,11 @@ impl TemporarySnapshot {
 
     /// The snapshot that a killed run of the same export has made.
     pub(super) fn found(session: &Session, note: SnapshotNote, moref: MoRef) -> Self {
-        Self { session: session.clone(), name: note.name, moref }
+        Self { session: session.clone(), vm: note.vm, name: note.name, moref }
     }
 
-    /// Removes it; waits until the disks are consolidated.
+    /// Removes it; waits until the disks are consolidated.  What cannot be removed is written down
+    /// as that: no other run goes on with it.
     ///
     /// The error is a sentence that says what is left and what to do.
     pub(super) async fn remove(self, machine: &str, journal: &Journal) -> Result<(), String> {
@@ -128,10 +130,16 @@ impl TemporarySnapshot {
             }
             Err(reason) => {
                 let name = &self.name;
+                journal.note(left(&self.vm, name, &self.moref)).await;
                 Err(format!("{machine} may still have the snapshot {name:?} ({reason}); remove it"))
             }
         }
     }
+}
+
+/// What is written down of a snapshot that could not be removed.
+pub(super) fn left(vm: &MoRef, name: &str, snapshot: &MoRef) -> Record {
+    Record::SnapshotLeft { vm: vm.into(), name: name.to_owned(), snapshot: snapshot.into() }
 }
 
 /// A name that no other snapshot has: whoever cleans up after a killed run knows it by that.

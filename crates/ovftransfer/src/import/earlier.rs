@@ -125,6 +125,7 @@ fn record(plan: &ImportPlan) -> Begin {
         name: plan.name(),
         package: None,
         made: Vec::new(),
+        wishes: None,
     }
 }
 

@@ -80,7 +80,7 @@ mod tests {
         vec![
             Record::Writing { files: vec!["büro-disk-0.vmdk".to_owned()] },
             Record::Source { identity: Some("00ff".to_owned()) },
-            Record::Publishing,
+            Record::Publishing { leading: None },
         ]
     }
 
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_line_looks_as_it_is_documented() {
         assert_eq!(
-            line(&Record::Publishing).unwrap(),
+            line(&Record::Publishing { leading: None }).unwrap(),
             "00000013 87623dc1 {\"is\":\"publishing\"}\n"
         );
     }

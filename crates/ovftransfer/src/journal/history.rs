@@ -13,6 +13,8 @@ use crate::journal::record::Proven;
 use crate::journal::record::Record;
 use crate::journal::record::VERSION;
 use crate::store::file::partial_path;
+use crate::store::inode::is_one;
+use crate::store::inode::stamp;
 use crate::store::neighbours::partial_of;
 
 /// How far a run had come.
@@ -25,6 +27,8 @@ pub(crate) struct History {
     pub(crate) entity: Option<EntityNote>,
     /// The snapshot that was made for the export, unless it is gone.
     pub(crate) snapshot: Option<SnapshotNote>,
+    /// Snapshots that could not be removed when they were to be.
+    pub(crate) left: Vec<SnapshotNote>,
     /// What the proven files are of.
     pub(crate) source: Option<String>,
     pub(crate) proven: Vec<Proven>,
@@ -34,6 +38,8 @@ pub(crate) struct History {
     pub(crate) staged: Vec<(String, String)>,
     /// Whether files may have got their final names.
     pub(crate) is_publishing: bool,
+    /// Which file it is that leads to the package, once it has its last byte.
+    leading: Option<String>,
 }
 
 /// A lease that was asked for.
@@ -84,11 +90,13 @@ impl History {
             lease: None,
             entity: None,
             snapshot: None,
+            left: Vec::new(),
             source: None,
             proven: Vec::new(),
             writing: Vec::new(),
             staged: Vec::new(),
             is_publishing: false,
+            leading: None,
         };
         records.for_each(|record| this.take(record));
         Ok(Some(this))
@@ -134,6 +142,11 @@ impl History {
                 }
             }
             Record::SnapshotGone => self.snapshot = None,
+            Record::SnapshotLeft { vm, name, snapshot } => {
+                self.snapshot.take_if(|note| note.name == name);
+                let (vm, snapshot) = (vm.moref(), Some(snapshot.moref()));
+                self.left.push(SnapshotNote { vm, name, task: None, snapshot });
+            }
             Record::Source { identity } => {
                 if self.source != identity || identity.is_none() {
                     self.proven.clear();
@@ -146,7 +159,7 @@ impl History {
             }
             Record::Writing { files } => self.writing.extend(files),
             Record::Staged { papers } => self.staged = papers,
-            Record::Publishing => self.is_publishing = true,
+            Record::Publishing { leading } => (self.is_publishing, self.leading) = (true, leading),
             Record::Begin(_) | Record::Unknown => {}
         }
     }
@@ -156,13 +169,30 @@ impl History {
         plain(self.begin.package.as_deref()?).map(|name| folder.join(name))
     }
 
-    /// Whether the package had all its names when the run was killed: its last file has given up
-    /// the name that it had until then.
+    /// Every snapshot that may still be there.
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = &SnapshotNote> {
+        self.left.iter().chain(&self.snapshot)
+    }
+
+    /// Whether the package had all its names when the run was killed: its last file, and no other
+    /// one, has the last of them.
     pub(crate) fn is_published(&self, folder: &Path) -> bool {
         let Some(package) = self.package(folder).filter(|_| self.is_publishing) else {
             return false;
         };
-        is_there(&package) && !is_there(&partial_path(&package))
+        match &self.leading {
+            Some(leading) => stamp(&package).as_ref() == Some(leading),
+            // What a journal of before does not tell, two names of one file do.
+            None => is_one(&package, &partial_path(&package)),
+        }
+    }
+
+    /// Whether there is a package, of this run or of somebody else.
+    ///
+    /// Its descriptor, or archive, goes before the first of the new names is given and comes last:
+    /// as long as it is there, none of them leads to half a package.
+    pub(crate) fn has_package(&self, folder: &Path) -> bool {
+        self.package(folder).is_some_and(|package| is_there(&package))
     }
 
     /// Final names that the run has given before it was killed, while the one that leads to the
@@ -170,10 +200,12 @@ impl History {
     ///
     /// Only what is what it was then: a file of somebody else keeps its name.
     pub(crate) fn published_early(&self, folder: &Path) -> Vec<PathBuf> {
-        if !self.is_publishing || self.is_published(folder) {
+        if !self.is_publishing || self.has_package(folder) {
             return Vec::new();
         }
-        let disks = self.proven.iter().filter_map(|proven| {
+        // The files of an archive never have names.
+        let named = self.proven.iter().filter(|proven| self.writing.contains(&proven.file));
+        let disks = named.filter_map(|proven| {
             let path = folder.join(plain(&proven.file)?);
             let found = fs::symlink_metadata(&path).ok()?;
             (found.is_file() && found.len() == proven.bytes).then_some(path)
@@ -187,7 +219,12 @@ impl History {
         });
         let Some(leading) = self.package(folder) else { return Vec::new() };
         let given = disks.chain(papers).filter(|path| *path != leading);
-        given.filter(|path| !is_there(&partial_of(path, &leading))).collect()
+        // One that was given by a link may still have its other name.
+        let is_given = |path: &PathBuf| {
+            let partial = partial_of(path, &leading);
+            !is_there(&partial) || is_one(path, &partial)
+        };
+        given.filter(is_given).collect()
     }
 
     /// Every `.partial` file that the run may have left.

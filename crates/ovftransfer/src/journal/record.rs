@@ -26,11 +26,18 @@ pub(crate) enum Record {
     /// A file whose bytes are durable under its `.partial` name, and proven.
     Proven(Box<Proven>),
     /// Files are about to get their final names.
-    Publishing,
+    Publishing {
+        /// Which file it is that leads to the package, whatever its name; `None` in journals of
+        /// before, and where no file does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leading: Option<String>,
+    },
     /// The snapshot is there.
     Snapshot { snapshot: Reference },
     /// The snapshot is gone.
     SnapshotGone,
+    /// A snapshot that was to be removed and is still there.  It is of no use any more.
+    SnapshotLeft { vm: Reference, name: String, snapshot: Reference },
     /// The task that makes the snapshot.
     SnapshotTask { task: Reference },
     /// A snapshot with this name is about to be made, which no other has.
@@ -69,6 +76,9 @@ pub(crate) struct Begin {
     pub(crate) package: Option<String>,
     /// Folders that were made for the package, the outermost first.
     pub(crate) made: Vec<String>,
+    /// What tells the wishes of an export that decide on the bytes of its package from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) wishes: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -24,16 +24,20 @@ pub(crate) fn begin() -> Record {
             instance_uuid: None,
             user: "u".to_owned(),
         },
-        subject: Reference::from(&ovftransfer_vim::value::MoRef::new("VirtualMachine", "vm-7")),
+        subject: of(),
         name: "web".to_owned(),
         package: Some("web.ovf".to_owned()),
         made: Vec::new(),
+        wishes: None,
     }))
 }
 
+fn of() -> Reference {
+    Reference::from(&ovftransfer_vim::value::MoRef::new("VirtualMachine", "vm-7"))
+}
+
 fn lease() -> Record {
-    let on = ovftransfer_vim::value::MoRef::new("VirtualMachine", "vm-7");
-    Record::Lease { on: (&on).into(), known: vec!["task-1".to_owned()] }
+    Record::Lease { on: of(), known: vec!["task-1".to_owned()] }
 }
 
 async fn fresh(folder: &Path) -> Journal {
@@ -48,7 +52,7 @@ async fn what_is_noted_is_read() {
     assert_eq!(path.file_name().unwrap(), ".web.ovf.ovftransfer-journal");
     assert!(is_journal(&path));
     journal.note(lease()).await;
-    journal.note(Record::Publishing).await;
+    journal.note(Record::Publishing { leading: None }).await;
     let history = read(&path).unwrap().unwrap();
     assert!(history.is_publishing && !history.lease.unwrap().is_over);
     assert_eq!(history.begin.subject.moref().id(), "vm-7");
@@ -175,6 +179,30 @@ async fn a_snapshot_that_stays_is_told_of() {
     assert!(journal.close(None).await.is_none());
 }
 
+/// It is not the one that the next run goes on with, and the one that is made then does not take its
+/// place.
+#[tokio::test]
+async fn a_snapshot_that_could_not_be_removed_is_told_of_beside_the_next() {
+    let temp = tempfile::tempdir().unwrap();
+    let journal = fresh(temp.path()).await;
+    let path = journal.path().unwrap().to_owned();
+    let names = || -> Vec<String> {
+        let history = read(&path).unwrap().unwrap();
+        history.snapshots().map(|note| note.name.clone()).collect()
+    };
+    let wanted = |name: &str| Record::SnapshotWanted { vm: of(), name: name.to_owned() };
+    journal.note(wanted("first")).await;
+    journal.note(Record::Snapshot { snapshot: of() }).await;
+    let left = Record::SnapshotLeft { vm: of(), name: "first".to_owned(), snapshot: of() };
+    journal.note(left).await;
+    assert!(read(&path).unwrap().unwrap().snapshot.is_none());
+    journal.note(wanted("second")).await;
+    assert_eq!(names(), ["first", "second"]);
+    journal.note(Record::SnapshotGone).await;
+    assert_eq!(names(), ["first"]);
+    assert!(journal.close(None).await.unwrap().contains("reap"));
+}
+
 #[test]
 fn no_name_leaves_the_folder() {
     let temp = tempfile::tempdir().unwrap();
@@ -207,8 +235,9 @@ fn some_record() -> impl Strategy<Value = Record> {
     prop_oneof![
         Just(lease()),
         Just(Record::Completing),
-        Just(Record::Publishing),
+        proptest::option::of(".{0,9}").prop_map(|leading| Record::Publishing { leading }),
         Just(Record::SnapshotGone),
+        ".{0,9}".prop_map(|name| Record::SnapshotLeft { vm: of(), name, snapshot: of() }),
         proptest::option::of(".{0,9}").prop_map(|identity| Record::Source { identity }),
         proptest::collection::vec(".{0,9}", 0..3).prop_map(|files| Record::Writing { files }),
         (".{0,9}", "[0-9a-f]{0,9}").prop_map(|(file, hex)| proven(file, hex)),

@@ -35,10 +35,8 @@ pub(super) async fn look(session: &Session, history: &History) -> Result<Vec<Rem
     if let Some(note) = &history.entity {
         found.extend(judge(session, note, end).await?.0);
     }
-    if let Some(note) = &history.snapshot
-        && let Some(remnant) = look_at_snapshot(session, note).await?
-    {
-        found.push(remnant);
+    for note in history.snapshots() {
+        found.extend(look_at_snapshot(session, note).await?);
     }
     Ok(found)
 }
@@ -69,7 +67,7 @@ pub(super) async fn remove(
     if let Some(note) = &history.entity {
         done.extend(remove_machine(session, note, end).await?);
     }
-    if let Some(note) = &history.snapshot {
+    for note in history.snapshots() {
         done.extend(remove_noted(session, note, options).await?);
     }
     Ok(done)

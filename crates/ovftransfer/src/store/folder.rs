@@ -142,7 +142,7 @@ impl PackageFolder {
     }
 
     /// The descriptor under its present name.
-    pub(crate) fn partial(&self) -> PathBuf {
+    pub(crate) fn descriptor(&self) -> PathBuf {
         self.lock.path().to_owned()
     }
 
