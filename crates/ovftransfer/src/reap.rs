@@ -66,7 +66,10 @@ pub struct Remains {
     options: ReapOptions,
     /// Keeps others out.
     _journal: File,
+    /// Keeps exports out of the package.
     package: Option<PackageLock>,
+    /// Whether its file was made for that.
+    is_made: bool,
 }
 
 /// One thing that a killed run has left, or may have.
@@ -234,12 +237,14 @@ impl Remains {
             Life::Alive | Life::Dead | Life::Elsewhere => {}
         }
         let folder = journal::folder_of(path);
+        let mut is_made = false;
         let package = match history.package(folder) {
             Some(package) => {
                 let partial = partial_path(&package);
-                let taken = partial.exists().then(|| PackageLock::take(partial.clone()));
-                match taken.transpose() {
-                    Ok(lock) => lock,
+                // Also if it is not there: an export that was planned before could begin meanwhile.
+                is_made = !partial.exists();
+                match PackageLock::take(partial) {
+                    Ok(lock) => Some(lock),
                     // Where there are no locks, the journal's process was asked for.
                     Err(source) if source.kind() == io::ErrorKind::AlreadyExists => None,
                     Err(source) if source.kind() == io::ErrorKind::WouldBlock => {
@@ -251,7 +256,8 @@ impl Remains {
             }
             None => None,
         };
-        Ok(Self { path: path.to_owned(), history, options, _journal: held, package })
+        is_made &= package.is_some();
+        Ok(Self { path: path.to_owned(), history, options, _journal: held, package, is_made })
     }
 
     /// The journal.
@@ -304,7 +310,9 @@ impl Remains {
         };
         let (history, folder) = (self.history.clone(), self.folder());
         let leading = self.leading();
-        found.extend(blocking(move || local::look(&history, &folder, leading)).await);
+        found.extend(blocking(move || local::look(&history, &folder, leading.as_deref())).await);
+        let last = self.leading().filter(|_| !self.is_made);
+        found.extend(last.map(|leading| local::remnant(&leading, Ok(()))));
         let name = self.path.display().to_string();
         found.push(Remnant::new(RemnantKind::Journal, name, Fate::Removed));
         Ok(found)
@@ -317,28 +325,37 @@ impl Remains {
     /// # Errors
     ///
     /// Those of [`look`](Self::look).
-    pub async fn remove(self, server: Option<&Server>) -> Result<Vec<Remnant>, Error> {
+    pub async fn remove(mut self, server: Option<&Server>) -> Result<Vec<Remnant>, Error> {
         let mut done = match self.session(server)? {
             Some(session) => remote::remove(session, &self.history, &self.options).await?,
             None => Vec::new(),
         };
         let (history, folder) = (self.history.clone(), self.folder());
         let leading = self.leading();
-        done.extend(blocking(move || local::remove(&history, &folder, leading)).await);
+        done.extend(blocking(move || local::remove(&history, &folder, leading.as_deref())).await);
+        let is_left = done.iter().any(Remnant::is_left);
+        let (path, is_made) = (self.path.clone(), self.is_made);
+        let (made, lock) = (self.history.begin.made.clone(), self.package.take());
+        let last = blocking(move || {
+            if !is_left {
+                journal::remove(&path);
+            }
+            // As long as it is there nobody else begins a journal.
+            let last = lock.map(|lock| local::remove_one(lock.path()));
+            if !is_left {
+                local::remove_folders(&made, &path);
+            }
+            last.filter(|_| !is_made)
+        });
+        done.extend(last.await);
         let name = self.path.display().to_string();
-        if done.iter().any(Remnant::is_left) {
-            let reason = "it tells of what is left; remove it when that is gone";
-            done.push(Remnant::stays(RemnantKind::Journal, name, reason));
-            return Ok(done);
-        }
-        let made = self.history.begin.made.clone();
-        let path = self.path.clone();
-        blocking(move || {
-            journal::remove(&path);
-            local::remove_folders(&made, &path);
-        })
-        .await;
-        done.push(Remnant::new(RemnantKind::Journal, name, Fate::Removed));
+        done.push(match is_left {
+            true => {
+                let reason = "it tells of what is left; remove it when that is gone";
+                Remnant::stays(RemnantKind::Journal, name, reason)
+            }
+            false => Remnant::new(RemnantKind::Journal, name, Fate::Removed),
+        });
         Ok(done)
     }
 
@@ -367,6 +384,17 @@ impl Remains {
                 let problem = format!("{path} is about another server, {endpoint}");
                 Err(Error::Refused { problem })
             }
+        }
+    }
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        if let Some(leading) = self.leading().filter(|_| self.is_made) {
+            let removed = fs::remove_file(&leading);
+            removed.unwrap_or_else(|error| {
+                tracing::warn!(path = %leading.display(), %error, "could not be removed");
+            });
         }
     }
 }

@@ -299,6 +299,54 @@ async fn a_package_with_two_names_is_whole() {
     }
 }
 
+/// After a lease that was lost nothing but a journal may be left, and an export may have been planned.
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_begins_while_reap_cleans_up() {
+    for place in PLACES {
+        let world = World::new(false).await;
+        world.finished(place).await;
+        clear_but_journals(world.folder.path());
+        let mut export = Export::new("/DC0/vm/web", world.path(place));
+        export.overwrite = true;
+        let plan = async || export.clone().plan(&world.server).await.unwrap();
+        let (one, other) = (plan().await, plan().await);
+        let remains = Remains::open(&path_of(&world.path(place)), ReapOptions::default()).unwrap();
+        let started = one.start(Options::default()).finish().await;
+        assert_eq!(kind_of(started), ErrorKind::Refused, "{place}");
+        let shown = remains.look(Some(&world.server)).await.unwrap();
+        assert_eq!(shown, remains.remove(Some(&world.server)).await.unwrap(), "{place}");
+        assert_eq!(fs::read_dir(world.folder.path()).unwrap().count(), 0, "{place}");
+        other.start(Options::default()).finish().await.unwrap();
+        world.verify(place).await;
+    }
+}
+
+/// To look changes nothing.
+#[tokio::test]
+async fn what_is_only_looked_at_is_as_it_was() {
+    let world = World::new(false).await;
+    let files = world.finished("web.ovf").await;
+    let remains = Remains::open(&path_of(&world.path("web.ovf")), ReapOptions::default()).unwrap();
+    remains.look(Some(&world.server)).await.unwrap();
+    drop(remains);
+    assert_eq!(world.files(), files);
+    assert!(path_of(&world.path("web.ovf")).exists());
+}
+
+/// A file that was extracted from an older archive has the bytes that this one has.
+#[tokio::test]
+async fn what_lies_beside_an_archive_is_not_of_it() {
+    let world = World::new(false).await;
+    world.export("other.ovf", |_| {}).await.unwrap();
+    fs::rename(world.path("other-disk-0.vmdk"), world.path("disk-0.vmdk")).unwrap();
+    let mut files = world.finished("web.ova").await;
+    fs::rename(world.path("web.ova"), world.path("web.ova.partial")).unwrap();
+    world.reap("web.ova").await;
+    files.remove("web.ova");
+    assert_eq!(world.files(), files);
+}
+
 /// A disk that had both names is taken back, or removed with them.
 #[cfg(unix)]
 #[tokio::test]
@@ -323,6 +371,12 @@ async fn a_disk_with_two_names_is_in_nobodys_way() {
         assert!(report.files.iter().any(|file| file.kept));
         assert_eq!(world.files(), files);
     }
+}
+
+#[cfg(unix)]
+fn clear_but_journals(folder: &Path) {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| !is_journal(path)).for_each(|path| fs::remove_file(path).unwrap());
 }
 
 #[cfg(unix)]

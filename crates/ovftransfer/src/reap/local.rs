@@ -18,27 +18,28 @@ use crate::journal::record::Proven;
 use crate::store::file::FileSource;
 use crate::store::file::sync_folder;
 
-/// What would be removed: files under `.partial` names, the one at `leading`, by which the package
-/// was locked, last; and files of a package that has not got all its names.
-pub(super) fn look(history: &History, folder: &Path, leading: Option<PathBuf>) -> Vec<Remnant> {
+/// What would be removed: files under `.partial` names but the one at `leading`, by which the package
+/// is locked and which goes last; and files of a package that has not got all its names.
+pub(super) fn look(history: &History, folder: &Path, leading: Option<&Path>) -> Vec<Remnant> {
     paths(history, folder, leading).into_iter().map(|path| remnant(&path, Ok(()))).collect()
 }
 
-pub(super) fn remove(history: &History, folder: &Path, leading: Option<PathBuf>) -> Vec<Remnant> {
-    let mut done = Vec::new();
-    for path in paths(history, folder, leading) {
-        let removed = match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        };
-        done.push(remnant(&path, removed));
-    }
+pub(super) fn remove(history: &History, folder: &Path, leading: Option<&Path>) -> Vec<Remnant> {
+    let paths = paths(history, folder, leading);
+    let done: Vec<_> = paths.into_iter().map(|path| remove_one(&path)).collect();
     if !done.is_empty()
         && let Err(error) = sync_folder(folder)
     {
         tracing::debug!(%error, "the folder could not be synced");
     }
     done
+}
+
+pub(super) fn remove_one(path: &Path) -> Remnant {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => remnant(path, Ok(())),
+        removed => remnant(path, removed),
+    }
 }
 
 /// Removes folders that were made for the package, if nothing is in them and the package lay there.
@@ -54,7 +55,7 @@ pub(super) fn remove_folders(made: &[String], journal: &Path) {
     }
 }
 
-fn paths(history: &History, folder: &Path, leading: Option<PathBuf>) -> Vec<PathBuf> {
+fn paths(history: &History, folder: &Path, leading: Option<&Path>) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for path in history.published_early(folder) {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -64,9 +65,7 @@ fn paths(history: &History, folder: &Path, leading: Option<PathBuf>) -> Vec<Path
             paths.push(path);
         }
     }
-    paths
-        .extend(history.partials(folder).into_iter().filter(|path| Some(path) != leading.as_ref()));
-    paths.extend(leading);
+    paths.extend(history.partials(folder).into_iter().filter(|path| Some(&**path) != leading));
     paths
 }
 
@@ -93,7 +92,7 @@ fn digest_of(path: &Path, bytes: u64, like: &Digest) -> io::Result<Digest> {
     Ok(hasher.finish())
 }
 
-fn remnant(path: &Path, removed: io::Result<()>) -> Remnant {
+pub(super) fn remnant(path: &Path, removed: io::Result<()>) -> Remnant {
     let name = path.display().to_string();
     match removed {
         Ok(()) => Remnant::new(RemnantKind::File, name, Fate::Removed),
