@@ -249,6 +249,7 @@ impl Standing {
             | Record::Staged { .. }
             | Record::Task { .. }
             | Record::Writing { .. }
+            | Record::Written { .. }
             | Record::Unknown => {}
         }
     }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Export;
 use crate::check::check_package;
+use crate::disk::DiskFormat;
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::journal::format;
@@ -37,6 +38,7 @@ use crate::server::Server;
 use crate::signature::SignaturePolicy;
 use crate::store::faulty::Watch;
 use crate::store::file::partial_path;
+use crate::store::neighbours::partial_of;
 use crate::store::package::Package;
 
 /// Two machines of one disk each, the first running or not, and a folder for their packages.
@@ -347,6 +349,31 @@ async fn what_lies_beside_an_archive_is_not_of_it() {
     assert_eq!(world.files(), files);
 }
 
+/// Nothing of it is kept, and nothing is in the way.
+#[tokio::test]
+async fn raw_disks_that_had_their_names_are_taken_back() {
+    for is_reaped in [false, true] {
+        let world = World::new(false).await;
+        let raw = |export: &mut Export| export.disk_format = DiskFormat::Raw;
+        let watch = Watch::new(world.folder.path(), |operation, _| operation == "remove");
+        world.export("web.ovf", raw).await.unwrap();
+        drop(watch);
+        let files = world.files();
+        for name in ["web.ovf", "web.mf"] {
+            fs::rename(world.path(name), partial_path(&world.path(name))).unwrap();
+        }
+        if is_reaped {
+            world.reap("web.ovf").await;
+            let left: Vec<_> = world.files().into_keys().collect();
+            assert_eq!(left, [""; 0]);
+            continue;
+        }
+        let report = world.export("web.ovf", raw).await.unwrap();
+        assert!(report.files.iter().all(|file| !file.kept));
+        assert_eq!(world.files(), files);
+    }
+}
+
 /// A disk that had both names is taken back, or removed with them.
 #[cfg(unix)]
 #[tokio::test]
@@ -356,7 +383,7 @@ async fn a_disk_with_two_names_is_in_nobodys_way() {
         let files = world.finished("web.ovf").await;
         for (name, is_given) in [("web.ovf", false), ("web.mf", false), ("web-disk-0.vmdk", true)] {
             let path = world.path(name);
-            fs::hard_link(&path, partial_path(&path)).unwrap();
+            fs::hard_link(&path, partial_of(&path, &world.path("web.ovf"))).unwrap();
             if !is_given {
                 fs::remove_file(path).unwrap();
             }

@@ -41,6 +41,7 @@ use crate::inspect::Position;
 use crate::journal::Journal;
 use crate::journal::history::sha256_of;
 use crate::journal::record::Record;
+use crate::journal::record::WrittenDisk;
 use crate::lease::Lease;
 use crate::lease::LeaseApi;
 use crate::meter::FileMeter;
@@ -108,6 +109,10 @@ impl Running {
             }
         };
         let files = report::files(&moved, &self.meter);
+        let disks: Vec<_> = moved.iter().filter_map(written).collect();
+        if !disks.is_empty() {
+            self.journal.note(Record::Written { disks }).await;
+        }
         let leading = artefact.stamp().await;
         self.journal.note(Record::Publishing { leading }).await;
         let published = artefact.publish(moved.into_iter().map(Into::into).collect()).await;
@@ -499,6 +504,13 @@ impl Running {
         }
         artefact.stage(papers).await
     }
+}
+
+/// What is written down of a disk that was written in another format than it came in.
+fn written(moved: &Moved) -> Option<WrittenDisk> {
+    let (bytes, digest) = moved.written?;
+    let digest = (digest.algorithm().label().to_owned(), digest.hex());
+    Some(WrittenDisk { file: moved.proof.file().to_string(), bytes, digest })
 }
 
 /// Whether the manifest of a lease, as far as it says anything, agrees with a file of an earlier run.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
+use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_vim::value::MoRef;
 
@@ -12,6 +13,7 @@ use crate::journal::record::Begin;
 use crate::journal::record::Proven;
 use crate::journal::record::Record;
 use crate::journal::record::VERSION;
+use crate::journal::record::WrittenDisk;
 use crate::store::file::partial_path;
 use crate::store::inode::is_one;
 use crate::store::inode::stamp;
@@ -34,6 +36,8 @@ pub(crate) struct History {
     pub(crate) proven: Vec<Proven>,
     /// Files that may be there under their `.partial` names.
     pub(crate) writing: Vec<String>,
+    /// Disks in another format than they came in.
+    written: Vec<WrittenDisk>,
     /// The small files, with SHA-256.
     pub(crate) staged: Vec<(String, String)>,
     /// Whether files may have got their final names.
@@ -94,6 +98,7 @@ impl History {
             source: None,
             proven: Vec::new(),
             writing: Vec::new(),
+            written: Vec::new(),
             staged: Vec::new(),
             is_publishing: false,
             leading: None,
@@ -158,6 +163,7 @@ impl History {
                 self.proven.push(*proven);
             }
             Record::Writing { files } => self.writing.extend(files),
+            Record::Written { disks } => self.written = disks,
             Record::Staged { papers } => self.staged = papers,
             Record::Publishing { leading } => (self.is_publishing, self.leading) = (true, leading),
             Record::Begin(_) | Record::Unknown => {}
@@ -204,11 +210,13 @@ impl History {
             return Vec::new();
         }
         // The files of an archive never have names.
-        let named = self.proven.iter().filter(|proven| self.writing.contains(&proven.file));
-        let disks = named.filter_map(|proven| {
-            let path = folder.join(plain(&proven.file)?);
+        let written = self.written.iter().map(|disk| (&disk.file, disk.bytes));
+        let proven = self.proven.iter().map(|proven| (&proven.file, proven.bytes)).chain(written);
+        let named = proven.filter(|(file, _)| self.writing.contains(file));
+        let disks = named.filter_map(|(file, bytes)| {
+            let path = folder.join(plain(file)?);
             let found = fs::symlink_metadata(&path).ok()?;
-            (found.is_file() && found.len() == proven.bytes).then_some(path)
+            (found.is_file() && found.len() == bytes).then_some(path)
         });
         let papers = self.staged.iter().filter_map(|(name, sha256)| {
             let path = folder.join(plain(name)?);
@@ -225,6 +233,18 @@ impl History {
             !is_there(&partial) || is_one(path, &partial)
         };
         given.filter(is_given).collect()
+    }
+
+    /// Size and digest that a file must have which is one of the run's, unless it is a small one.
+    pub(crate) fn promised(&self, file: &str) -> Option<(u64, Option<Digest>)> {
+        if let Some(proven) = self.proven.iter().find(|proven| proven.file == file) {
+            let digests = proven.digests();
+            return Some((proven.bytes, digests.and_then(|digests| digests.first().copied())));
+        }
+        let WrittenDisk { bytes, digest: (label, hex), .. } =
+            self.written.iter().find(|disk| disk.file == file)?;
+        let algorithm = label.parse().ok();
+        Some((*bytes, algorithm.and_then(|algorithm| Digest::from_hex(algorithm, hex).ok())))
     }
 
     /// Every `.partial` file that the run may have left.

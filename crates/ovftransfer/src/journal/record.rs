@@ -51,6 +51,9 @@ pub(crate) enum Record {
     Task { task: Reference, lease: String },
     /// Files that may be there under their `.partial` names.
     Writing { files: Vec<String> },
+    /// Disks that were written in another format than they came in, and are about to get their
+    /// names.
+    Written { disks: Vec<WrittenDisk> },
     /// A record of a later version.
     #[serde(other)]
     Unknown,
@@ -168,6 +171,15 @@ impl Proven {
             .with_some("populatedSize", entry.populated_bytes);
         LeaseManifestEntry::from_value(&value.into())
     }
+}
+
+/// A disk as it was written.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct WrittenDisk {
+    pub(crate) file: String,
+    pub(crate) bytes: u64,
+    /// Algorithm and hex.
+    pub(crate) digest: (String, String),
 }
 
 /// Digests as a journal has them.

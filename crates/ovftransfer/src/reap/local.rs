@@ -14,7 +14,6 @@ use super::Remnant;
 use super::RemnantKind;
 use crate::inspect::Hasher;
 use crate::journal::history::History;
-use crate::journal::record::Proven;
 use crate::store::file::FileSource;
 use crate::store::file::sync_folder;
 
@@ -59,9 +58,9 @@ fn paths(history: &History, folder: &Path, leading: Option<&Path>) -> Vec<PathBu
     let mut paths = Vec::new();
     for path in history.published_early(folder) {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let proven = history.proven.iter().find(|proven| Some(&proven.file) == name.as_ref());
+        let promised = history.promised(&name.unwrap_or_default());
         // Of the small files the digest has been compared already.
-        if proven.is_none_or(|proven| has_bytes_of(&path, proven)) {
+        if promised.is_none_or(|(bytes, digest)| has_bytes_of(&path, bytes, digest)) {
             paths.push(path);
         }
     }
@@ -69,12 +68,10 @@ fn paths(history: &History, folder: &Path, leading: Option<&Path>) -> Vec<PathBu
     paths
 }
 
-/// Whether a file is, to the byte, what the run had proven.
-fn has_bytes_of(path: &Path, proven: &Proven) -> bool {
-    let Some(promised) = proven.digests().and_then(|digests| digests.first().copied()) else {
-        return false;
-    };
-    match digest_of(path, proven.bytes, &promised) {
+/// Whether a file is, to the byte, what the run had proven or written.
+fn has_bytes_of(path: &Path, bytes: u64, promised: Option<Digest>) -> bool {
+    let Some(promised) = promised else { return false };
+    match digest_of(path, bytes, &promised) {
         Ok(digest) => digest == promised,
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "could not be read");
