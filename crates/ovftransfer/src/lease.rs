@@ -86,8 +86,10 @@ pub(crate) struct Ready {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
 pub(crate) enum Aborted {
-    /// The server took the abort, or the lease had ended by itself.
+    /// The server took the abort.
     Confirmed,
+    /// The lease had ended before, in one way or another.
+    Ended,
     /// No answer: the server will clean up when the lease times out.
     Unconfirmed,
 }
@@ -233,7 +235,7 @@ impl Lease<Ready> {
                     return Ok(());
                 }
                 Ok(Err(error)) if lease_is_lost(&error) => {
-                    if unsure && self.is_done().await {
+                    if unsure && matches!(self.how_it_ended().await, Some(LeaseState::Done)) {
                         self.observer.observe(&Event::LeaseComplete);
                         return Ok(());
                     }
@@ -245,17 +247,23 @@ impl Lease<Ready> {
             unsure = true;
             self.beating(&mut ticks, tokio::time::sleep(WATCH_PAUSE)).await;
         }
-        // The last call may have gone through as well as any other.
-        let is_told = !sabotage::on(Defect::LostAnswerIsFailure);
-        if is_told && self.has_ended().await && self.is_done().await {
-            self.observer.observe(&Event::LeaseComplete);
-            return Ok(());
-        }
         let lease = self.api.name();
         let reason = "the server did not confirm its completion".to_owned();
         let error = Error::LeaseLost { lease, reason, source: None };
-        // If one of the calls went through after all, this does no harm.
-        let _gone_either_way = self.abort(&error).await;
+        let mut aborted = self.give_up(&error).await;
+        if aborted == Aborted::Ended && !sabotage::on(Defect::LostAnswerIsFailure) {
+            // One of the calls may have gone through after all; then nothing was undone.
+            match self.how_it_ended().await {
+                Some(LeaseState::Done) => {
+                    self.observer.observe(&Event::LeaseComplete);
+                    return Ok(());
+                }
+                Some(LeaseState::Error(_)) => {}
+                // It may stand complete on the server: whoever reads the journal finds out.
+                _ => aborted = Aborted::Unconfirmed,
+            }
+        }
+        self.tell_aborted(&error, aborted);
         Err(error)
     }
 
@@ -276,8 +284,9 @@ impl Lease<Ready> {
         }
     }
 
-    /// Whether the lease ended as `done`; earlier states that are still queued are passed over.
-    async fn is_done(&self) -> bool {
+    /// The last state of a lease that has ended, unless it is not to be found out; earlier states
+    /// that are still queued are passed over.
+    async fn how_it_ended(&self) -> Option<LeaseState> {
         let settled = async {
             loop {
                 match self.api.next_state().await {
@@ -286,49 +295,51 @@ impl Lease<Ready> {
                     Err(error) if !lease_is_lost(&error) => {
                         tokio::time::sleep(WATCH_PAUSE).await;
                     }
-                    state => return matches!(state, Ok(LeaseState::Done)),
+                    Ok(LeaseState::Unknown(_)) | Err(_) => return None,
+                    Ok(state) => return Some(state),
                 }
             }
         };
-        tokio::time::timeout(CALL_DEADLINE, settled).await.unwrap_or(false)
-    }
-
-    /// Whether the lease cannot be renewed any more, because it has ended in one way or another.
-    async fn has_ended(&self) -> bool {
-        let renewal = tokio::time::timeout(LAST_WORD, self.api.progress(100)).await;
-        matches!(renewal, Ok(Err(error)) if lease_is_lost(&error))
+        tokio::time::timeout(CALL_DEADLINE, settled).await.unwrap_or_default()
     }
 }
 
-impl<S> Lease<S> {
+impl<S: Sync> Lease<S> {
     /// Gives the lease up, with the cause for the server's task.
     ///
     /// Best effort within a deadline of its own: it does not look at any cancellation, because a
     /// cancelled transfer must clean up too.
     pub(crate) async fn abort(self, cause: &Error) -> Aborted {
+        let aborted = self.give_up(cause).await;
+        self.tell_aborted(cause, aborted);
+        aborted
+    }
+
+    /// The same without telling anybody.
+    async fn give_up(&self, cause: &Error) -> Aborted {
         let reason = cause.chain();
         // Somebody who cancels waits for us; everybody else is better served by insisting.
         let is_cancelled = matches!(cause, Error::Cancelled | Error::CancelledUnclean { .. });
         let limit = if is_cancelled { CANCEL_DEADLINE } else { ABORT_DEADLINE };
         let deadline = Instant::now() + limit;
         loop {
-            let call = tokio::time::timeout_at(deadline, self.api.abort(&reason)).await;
-            let aborted = match call {
-                Ok(Ok(())) => Aborted::Confirmed,
+            match tokio::time::timeout_at(deadline, self.api.abort(&reason)).await {
+                Ok(Ok(())) => return Aborted::Confirmed,
                 // The right to end it went with the session; the lease itself lives on.
-                Ok(Err(error)) if is_session_lost(&error) => Aborted::Unconfirmed,
-                Ok(Err(error)) if lease_is_lost(&error) => Aborted::Confirmed,
+                Ok(Err(error)) if is_session_lost(&error) => return Aborted::Unconfirmed,
+                Ok(Err(error)) if lease_is_lost(&error) => return Aborted::Ended,
                 Ok(Err(error)) if Instant::now() + WATCH_PAUSE < deadline => {
                     tracing::warn!(%error, "the lease could not be aborted yet");
                     tokio::time::sleep(WATCH_PAUSE).await;
-                    continue;
                 }
-                Ok(Err(_)) | Err(_) => Aborted::Unconfirmed,
-            };
-            let confirmed = aborted == Aborted::Confirmed;
-            self.observer.observe(&Event::LeaseAborted { reason, confirmed });
-            return aborted;
+                Ok(Err(_)) | Err(_) => return Aborted::Unconfirmed,
+            }
         }
+    }
+
+    fn tell_aborted(&self, cause: &Error, aborted: Aborted) {
+        let confirmed = aborted != Aborted::Unconfirmed;
+        self.observer.observe(&Event::LeaseAborted { reason: cause.chain(), confirmed });
     }
 }
 
