@@ -215,45 +215,69 @@ impl Lease<Ready> {
     /// Tells the server that everything is right.  From here on the lease is gone.
     ///
     /// If the answer is lost the call is repeated; a lease that is then found `done` was completed
-    /// by the first call.  The lease is renewed meanwhile, and given up if all tries fail.
-    pub(crate) async fn complete(self) -> Result<(), Error> {
+    /// by one of the calls.  A server that is away is waited for as long as the lease may live, one
+    /// that refuses is asked three times; the lease is renewed meanwhile.  If all tries fail, or the
+    /// caller cancels after the first, the lease is given up.
+    pub(crate) async fn complete(self, cancel: &CancellationToken) -> Result<(), Error> {
         // The last word on the percentage belongs to us, not to the next beat.
         let beat = beat_of(self.info());
+        // Not put off by the beats beside it: a server may answer those, and never this call.
+        let deadline = Instant::now() + deadline_of(self.info());
         let _told = tokio::time::timeout(LAST_WORD.min(beat), self.api.progress(100)).await;
-        let mut unsure = false;
         let mut ticks = tokio::time::interval_at(Instant::now() + beat, beat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for _ in 0..COMPLETE_TRIES {
-            // A server may take its time to finish a machine.
-            let call = tokio::time::timeout(CALL_DEADLINE, self.api.complete());
-            match self.beating(&mut ticks, call).await {
-                Ok(Ok(())) => {
+        let (mut tries, mut refused) = (0, 0);
+        let mut pause = Duration::ZERO;
+        let error = loop {
+            let attempt = self.beating(&mut ticks, async {
+                tokio::time::sleep(pause).await;
+                // A server may take its time to finish a machine.
+                tokio::time::timeout(CALL_DEADLINE, self.api.complete()).await
+            });
+            let answer = match tries {
+                0 => Some(attempt.await),
+                _ => cancel.run_until_cancelled(attempt).await,
+            };
+            let error = match answer {
+                Some(Ok(Ok(()))) => {
                     if sabotage::on(Defect::CompleteTwice) {
                         let _again = self.api.complete().await;
                     }
                     self.observer.observe(&Event::LeaseComplete);
                     return Ok(());
                 }
-                Ok(Err(error)) if lease_is_lost(&error) => {
-                    if unsure && matches!(self.how_it_ended().await, Some(LeaseState::Done)) {
+                Some(Ok(Err(error))) if lease_is_lost(&error) => {
+                    let until = Instant::now() + CALL_DEADLINE;
+                    let is_unsure = tries > 0;
+                    if is_unsure && matches!(self.ending(until).await, Some(LeaseState::Done)) {
                         self.observer.observe(&Event::LeaseComplete);
                         return Ok(());
                     }
                     return Err(lost(&*self.api, error));
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "the lease could not be completed yet"),
-                Err(_) => tracing::warn!("no answer to the completion of the lease"),
+                Some(Ok(Err(error))) => Some(error),
+                Some(Err(_)) => None,
+                None => break Error::Cancelled,
+            };
+            tries += 1;
+            pause = (pause * 2).clamp(WATCH_PAUSE, COMPLETE_PAUSE_MAX);
+            let is_away = error.as_ref().is_none_or(|e| e.kind() == VimErrorKind::Network);
+            refused += u32::from(!is_away);
+            let goes_on = match is_away {
+                true => tries < COMPLETE_TRIES || Instant::now() + pause < deadline,
+                false => refused < COMPLETE_TRIES,
+            };
+            if !goes_on {
+                break not_completed(&*self.api, error);
             }
-            unsure = true;
-            self.beating(&mut ticks, tokio::time::sleep(WATCH_PAUSE)).await;
-        }
-        let lease = self.api.name();
-        let reason = "the server did not confirm its completion".to_owned();
-        let error = Error::LeaseLost { lease, reason, source: None };
-        let mut aborted = self.give_up(&error).await;
+            let reason = error.map_or_else(|| "no answer".to_owned(), |e| Error::from(e).chain());
+            tracing::warn!(reason, "the lease could not be completed yet");
+        };
+        let until = abort_deadline(&error);
+        let mut aborted = self.give_up(&error, until).await;
         if aborted == Aborted::Ended && !sabotage::on(Defect::LostAnswerIsFailure) {
             // One of the calls may have gone through after all; then nothing was undone.
-            match self.how_it_ended().await {
+            match self.ending(until).await {
                 Some(LeaseState::Done) => {
                     self.observer.observe(&Event::LeaseComplete);
                     return Ok(());
@@ -264,7 +288,7 @@ impl Lease<Ready> {
             }
         }
         self.tell_aborted(&error, aborted);
-        Err(error)
+        Err(after_abort(error, aborted))
     }
 
     /// Does something with heartbeats beside it.
@@ -284,9 +308,9 @@ impl Lease<Ready> {
         }
     }
 
-    /// The last state of a lease that has ended, unless it is not to be found out; earlier states
-    /// that are still queued are passed over.
-    async fn how_it_ended(&self) -> Option<LeaseState> {
+    /// The last state of a lease that has ended, unless it is not to be found out in time; earlier
+    /// states that are still queued are passed over.
+    async fn ending(&self, until: Instant) -> Option<LeaseState> {
         let settled = async {
             loop {
                 match self.api.next_state().await {
@@ -300,7 +324,7 @@ impl Lease<Ready> {
                 }
             }
         };
-        tokio::time::timeout(CALL_DEADLINE, settled).await.unwrap_or_default()
+        tokio::time::timeout_at(until, settled).await.unwrap_or_default()
     }
 }
 
@@ -310,18 +334,14 @@ impl<S: Sync> Lease<S> {
     /// Best effort within a deadline of its own: it does not look at any cancellation, because a
     /// cancelled transfer must clean up too.
     pub(crate) async fn abort(self, cause: &Error) -> Aborted {
-        let aborted = self.give_up(cause).await;
+        let aborted = self.give_up(cause, abort_deadline(cause)).await;
         self.tell_aborted(cause, aborted);
         aborted
     }
 
     /// The same without telling anybody.
-    async fn give_up(&self, cause: &Error) -> Aborted {
+    async fn give_up(&self, cause: &Error, deadline: Instant) -> Aborted {
         let reason = cause.chain();
-        // Somebody who cancels waits for us; everybody else is better served by insisting.
-        let is_cancelled = matches!(cause, Error::Cancelled | Error::CancelledUnclean { .. });
-        let limit = if is_cancelled { CANCEL_DEADLINE } else { ABORT_DEADLINE };
-        let deadline = Instant::now() + limit;
         loop {
             match tokio::time::timeout_at(deadline, self.api.abort(&reason)).await {
                 Ok(Ok(())) => return Aborted::Confirmed,
@@ -373,6 +393,13 @@ fn deadline_of(info: &LeaseInfo) -> Duration {
     timeout_of(info).clamp(BEAT_MIN * BEATS_PER_TIMEOUT, DEADLINE_MAX)
 }
 
+/// When an abort for this cause is left to the server.
+fn abort_deadline(cause: &Error) -> Instant {
+    // Somebody who cancels waits for us; everybody else is better served by insisting.
+    let is_cancelled = matches!(cause, Error::Cancelled | Error::CancelledUnclean { .. });
+    Instant::now() + if is_cancelled { CANCEL_DEADLINE } else { ABORT_DEADLINE }
+}
+
 /// The session is gone, and with it the right to end the lease.
 fn is_session_lost(error: &VimError) -> bool {
     error.kind() == VimErrorKind::SessionLost
@@ -415,6 +442,13 @@ pub(crate) fn lost(api: &dyn LeaseApi, error: VimError) -> Error {
     Error::LeaseLost { lease: api.name(), reason: reason.to_owned(), source }
 }
 
+/// The error for a lease that was held to the end, and that the server has not taken back.
+fn not_completed(api: &dyn LeaseApi, error: Option<VimError>) -> Error {
+    let reason = "the server did not confirm its completion".to_owned();
+    let source = error.map(|error| Box::new(Error::from(error)));
+    Error::LeaseLost { lease: api.name(), reason, source }
+}
+
 fn not_renewed(api: &dyn LeaseApi, timeout: Duration, error: Option<VimError>) -> Error {
     let reason = format!("it could not be renewed within its {} seconds", timeout.as_secs());
     let source = error.map(|error| Box::new(Error::from(error)));
@@ -452,6 +486,9 @@ const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the completion is tried: the bytes are all there, so it is worth insisting.
 const COMPLETE_TRIES: u32 = 3;
+
+/// The longest pause before it is tried again; the pauses double.
+const COMPLETE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

@@ -190,7 +190,7 @@ where
         }
     };
     match outcome {
-        Ok(moved) => match lease.complete().await {
+        Ok(moved) => match lease.complete(cancel).await {
             Ok(()) => Ok(moved),
             Err(error) => {
                 discard(moved).await;

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use futures::FutureExt;
 use ovftransfer_vim::Endpoint;
 use ovftransfer_vim::fault::Fault;
+use ovftransfer_vim::transport::TransportError;
 use ovftransfer_vim::value::Object;
 use ovftransfer_vim::value::Value;
 
@@ -22,6 +23,8 @@ enum Act {
     Silence,
     /// It answers after so many seconds.
     Slow(u64),
+    /// Nobody is reached.
+    Away,
 }
 
 /// A lease whose calls go by lists; what is beyond the end of one is answered.
@@ -88,6 +91,7 @@ impl Listed {
         let act = list.lock().unwrap().pop_front().unwrap_or(Act::Answer);
         match act {
             Act::Answer => Ok(()),
+            Act::Away => Err(away(call)),
             Act::Fault(name) => Err(refused(name)),
             Act::LoseSession => Err(session_lost(call)),
             Act::Silence => std::future::pending().await,
@@ -106,6 +110,12 @@ fn fault(name: &'static str) -> Fault {
 fn refused(name: &'static str) -> VimError {
     let (host, call) = ("vc:443".to_owned(), "a call".to_owned());
     VimError::Fault { host, call, fault: Box::new(fault(name)) }
+}
+
+fn away(call: &str) -> VimError {
+    let (host, reason) = ("vc:443".to_owned(), "connection refused".to_owned());
+    let source = TransportError::Connect { host: host.clone(), reason };
+    VimError::Transport { host, call: call.to_owned(), source }
 }
 
 fn session_lost(call: &str) -> VimError {
@@ -301,7 +311,7 @@ async fn a_watch_ends_with_the_lease_and_not_before() {
 /// Completes a lease of a minute; the outcome, and all that happened.
 async fn completed(listed: Listed) -> (Result<(), ErrorKind>, Vec<String>) {
     let (listed, lease) = held(60, listed).await;
-    let outcome = lease.complete().await.map_err(|error| error.kind());
+    let outcome = lease.complete(&CancellationToken::new()).await.map_err(|error| error.kind());
     (outcome, listed.log())
 }
 
@@ -328,7 +338,7 @@ async fn what_the_server_has_completed_is_complete() {
         let aborts = iter::repeat_n(trouble, away).chain([lost]);
         let (outcome, log) = completed(done().complete([trouble; 3]).abort(aborts)).await;
         assert_eq!(outcome, Ok(()));
-        assert_eq!(log[2..4], ["1 complete", "2 complete"]);
+        assert_eq!(log[2..4], ["1 complete", "3 complete"]);
         assert_eq!(log[4..].len(), away + 2, "{log:?}");
         assert_eq!(log.last().unwrap(), &format!("{} told: complete", away + 4));
     }
@@ -353,11 +363,14 @@ async fn what_the_server_has_not_completed_is_lost() {
     // Nobody waits for news of a lease that is not there.
     let vanished = Listed::new().states([Err(gone())]).complete([trouble, lost]);
     let (vanished, lease) = held(60, vanished).await;
-    assert_eq!(lease.complete().await.unwrap_err().kind(), ErrorKind::LeaseLost);
+    assert_eq!(
+        lease.complete(&CancellationToken::new()).await.unwrap_err().kind(),
+        ErrorKind::LeaseLost
+    );
     assert_eq!(vanished.start.elapsed(), S);
 
     // It lives: it is aborted.
-    let tries = ["1 complete", "2 complete", "3 abort", "3 told: aborted, true"];
+    let tries = ["1 complete", "3 complete", "3 abort", "3 told: aborted, true"];
     let (outcome, log) = completed(done().complete([trouble; 3])).await;
     assert_eq!(outcome, Err(ErrorKind::LeaseLost));
     assert_eq!(log[2..], tries);
@@ -382,26 +395,84 @@ async fn what_the_server_has_not_completed_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn a_completion_that_takes_its_time_has_heartbeats_beside_it() {
     let (listed, lease) = held(60, Listed::new().complete([Act::Slow(35)])).await;
-    lease.complete().await.unwrap();
+    lease.complete(&CancellationToken::new()).await.unwrap();
     assert_eq!(listed.seconds("progress"), [0, 10, 20, 30]);
     assert_eq!(listed.seconds("complete"), [0]);
 
     // None of three calls is answered, nor any heartbeat: a minute each, and a second between.
     let silent = Listed::new().complete([Act::Silence; 3]).progress([Act::Silence; 40]);
     let (listed, lease) = held(60, silent.abort([Act::Silence; 9])).await;
-    assert_eq!(lease.complete().await.unwrap_err().kind(), ErrorKind::LeaseLost);
-    assert_eq!(listed.seconds("complete"), [2, 63, 124]);
+    assert_eq!(
+        lease.complete(&CancellationToken::new()).await.unwrap_err().kind(),
+        ErrorKind::LeaseLost
+    );
+    assert_eq!(listed.seconds("complete"), [2, 63, 125]);
     let beats: Vec<u64> = (12..=182).step_by(10).collect();
     assert_eq!(listed.seconds("progress"), [&[0][..], &beats].concat());
     assert_eq!(listed.seconds("abort"), [185]);
     assert_eq!(listed.start.elapsed(), 215 * S);
 }
 
+/// The bytes are all there: a server that is away for less than the lease lives costs nothing.
+#[tokio::test(start_paused = true)]
+async fn a_completion_waits_for_a_server_that_is_away() {
+    let away_for = |calls| Listed::new().complete(iter::repeat_n(Act::Away, calls));
+    let (listed, lease) = held(300, away_for(30).progress([Act::Away; 15])).await;
+    lease.complete(&CancellationToken::new()).await.unwrap();
+    let tries = listed.seconds("complete");
+    assert_eq!(tries[..7], [0, 1, 3, 7, 15, 25, 35]);
+    assert_eq!((tries.len(), tries.last()), (31, Some(&275)));
+    assert_eq!(listed.log().last().unwrap(), "275 told: complete");
+
+    // What the server has done before it went away is found out when it is back.
+    let states = [Ok(LeaseState::Done)];
+    let listed = away_for(5).states(states).complete([Act::Fault("InvalidState")]);
+    let (outcome, log) = completed(listed).await;
+    assert_eq!((outcome, &**log.last().unwrap()), (Ok(()), "25 told: complete"));
+
+    // A server that comes back and is not ready yet is asked as often as any other.
+    let listed = away_for(4).complete([Act::Fault("SystemError"); 2]);
+    assert_eq!(completed(listed).await.0, Ok(()));
+    let listed = away_for(4).complete([Act::Fault("SystemError"); 3]);
+    assert_eq!(completed(listed).await.0, Err(ErrorKind::LeaseLost));
+
+    // Longer than the lease lives, though the heartbeats are answered.
+    let (listed, lease) = held(60, away_for(99)).await;
+    let error = lease.complete(&CancellationToken::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseLost);
+    assert!(error.chain().contains("connection refused"), "{}", error.chain());
+    assert_eq!(listed.seconds("complete"), [0, 1, 3, 7, 15, 25, 35, 45, 55]);
+    assert_eq!(listed.seconds("abort"), [55]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_cancels_does_not_wait_for_a_server_that_is_away() {
+    let lost = Act::Fault("InvalidState");
+    let cases: [(Vec<Act>, Vec<Act>, _, u64); 4] = [
+        (vec![Act::Away; 99], vec![], Err(ErrorKind::Cancelled), 5),
+        (vec![Act::Away; 99], vec![Act::Away; 99], Err(ErrorKind::CancelledUnclean), 8),
+        (vec![Act::Away, Act::Silence], vec![lost], Ok(()), 5),
+        // The first call is waited for: it is the one that counts.
+        (vec![Act::Slow(30)], vec![], Ok(()), 30),
+    ];
+    for (completes, aborts, expected, took_s) in cases {
+        let listed = Listed::new().states([Ok(LeaseState::Done)]);
+        let (listed, lease) = held(300, listed.complete(completes).abort(aborts)).await;
+        let cancel = CancellationToken::new();
+        let (outcome, ()) = tokio::join!(lease.complete(&cancel), async {
+            tokio::time::sleep(5 * S).await;
+            cancel.cancel();
+        });
+        assert_eq!(outcome.map_err(|error| error.kind()), expected);
+        assert_eq!(listed.start.elapsed().as_secs(), took_s, "{:?}", listed.log());
+    }
+}
+
 /// The last percentage is a courtesy; it takes no longer than a beat.
 #[tokio::test(start_paused = true)]
 async fn the_last_percentage_is_not_waited_for_longer_than_a_beat() {
     let (listed, lease) = held(6, Listed::new().progress([Act::Silence])).await;
-    lease.complete().await.unwrap();
+    lease.complete(&CancellationToken::new()).await.unwrap();
     assert_eq!(listed.seconds("complete"), [1]);
 }
 

@@ -169,7 +169,7 @@ fn seeds() {
 }
 
 /// What can strike; a campaign that never has one of them strike is none.
-const KINDS: [&str; 54] = [
+const KINDS: [&str; 55] = [
     "abort refused",
     "abort unanswered",
     "another status",
@@ -180,6 +180,7 @@ const KINDS: [&str; 54] = [
     "completion refused",
     "completion slow",
     "completion unanswered",
+    "completion unreachable",
     "connection refused",
     "connection reset",
     "done by another",

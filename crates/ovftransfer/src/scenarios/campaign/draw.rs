@@ -363,6 +363,8 @@ fn cause(script: &mut Script, dice: &mut Dice) {
                     &[Completion::Fault, Completion::Fault, Completion::Fault][..],
                     &[Completion::TooLate][..],
                     &[Completion::Fault, Completion::TooLate][..],
+                    // As long as half a minute, which some leases live through.
+                    &[Completion::Away; 6][..],
                 ])
                 .to_vec();
         }
@@ -484,7 +486,9 @@ const PIECES_MAX: u64 = 8;
 const REST_MS: u64 = 45_000;
 
 /// Completions that go well in the end.
-const COMPLETIONS: [&[Completion]; 7] = [
+const COMPLETIONS: [&[Completion]; 9] = [
+    &[Completion::Away, Completion::Fault],
+    &[Completion::Away, Completion::AnswerLost],
     &[Completion::Fault],
     &[Completion::Fault, Completion::Fault],
     &[Completion::AnswerLost],

@@ -272,6 +272,10 @@ impl ScriptedLease {
         }
         let planned = world.script.lease.complete.get(number).copied();
         match planned {
+            Some(Completion::Away) => {
+                world.hit("completion unreachable");
+                return Err(unreachable(CALL));
+            }
             Some(Completion::Fault) => {
                 world.hit("completion refused");
                 return Err(refused(CALL, "SystemError"));

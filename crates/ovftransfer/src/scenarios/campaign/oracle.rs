@@ -52,6 +52,12 @@ impl Script {
         let mut is_certain = false;
         if let Some(cancel) = self.cancel {
             ends.extend(self.cancelled().map(End::Failed));
+            // It cannot be found out in four seconds that a lease was completed.
+            let is_quiet =
+                |one: &Completion| matches!(one, Completion::AnswerLost | Completion::Mute);
+            if self.lease.watch_fails > 0 && self.lease.complete.iter().any(is_quiet) {
+                ends.push(End::Unnamed(ErrorKind::CancelledUnclean));
+            }
             is_certain |= cancel.is_midway;
         }
         if self.lease.start == Start::Ready
@@ -237,14 +243,21 @@ fn start(start: Start) -> Option<ErrorKind> {
 }
 
 fn completes(lease: &LeasePlan) -> bool {
-    for completion in lease.complete.iter().take(TRIES) {
+    let mut refused = 0;
+    for (completion, tries) in lease.complete.iter().zip(1..) {
         match completion {
-            Completion::Fault => {}
+            // Those that are drawn are over within a minute.
+            Completion::Away if tries >= TRIES && lease.timeout_s < 60 => return false,
+            Completion::Away => {}
+            Completion::Fault => refused += 1,
             Completion::TooLate => return false,
             Completion::AnswerLost | Completion::Mute | Completion::Slow(_) => return true,
         }
+        if refused == TRIES {
+            return false;
+        }
     }
-    lease.complete.len() < TRIES
+    true
 }
 
 /// Longest time from the lease to the first stream, if every host is reached in the end.

@@ -275,6 +275,8 @@ pub(super) enum CallTrouble {
 /// What one call for completion does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Completion {
+    /// Nobody is reached.
+    Away,
     Fault,
     /// It is done, but the answer is lost.
     AnswerLost,
