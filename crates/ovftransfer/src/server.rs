@@ -30,6 +30,7 @@ use ovftransfer_vim::transport::Transport;
 use ovftransfer_vim::updates::LeaseWatch;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -336,6 +337,28 @@ async fn again<T, F: Future<Output = Result<T, VimError>>>(
     call().await
 }
 
+/// The same for a call on which everything hangs that was done before it.
+///
+/// Beside it the lease is renewed, so a server that stays away for too long ends it anyway.
+pub(crate) async fn insist<T, F: Future<Output = Result<T, VimError>>>(
+    call: impl Fn() -> F,
+) -> Result<T, VimError> {
+    let deadline = Instant::now() + INSIST_LIMIT;
+    let mut pause = INSIST_PAUSE_MIN;
+    loop {
+        match call().await {
+            Err(error)
+                if error.kind() == VimErrorKind::Network && Instant::now() + pause < deadline =>
+            {
+                tracing::debug!(%error, "tried again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(INSIST_PAUSE_MAX);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// A lease of a real session.
 #[derive(Debug)]
 struct ServerLease {
@@ -397,5 +420,47 @@ const GIVE_BACK_DEADLINE: Duration = Duration::from_secs(30);
 /// Pauses before a call is repeated.
 const AGAIN_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
+/// How long a call is repeated that is worth it: as long as a server commonly keeps a lease.
+const INSIST_LIMIT: Duration = Duration::from_secs(300);
+
+/// The first pause before such a call is repeated; the pauses double.
+const INSIST_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// The longest.
+const INSIST_PAUSE_MAX: Duration = Duration::from_secs(10);
+
 /// The default of [`Options::stall`].
 const STALL_DEFAULT: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// The outcome of a call that fails so often in this way, and when it was made.
+    async fn insisted(status: u16, times: usize) -> (bool, Vec<u64>) {
+        let begin = Instant::now();
+        let at_s = Mutex::new(Vec::new());
+        let outcome = insist(|| async {
+            let mut made = at_s.lock().unwrap();
+            made.push(begin.elapsed().as_secs());
+            let (host, call) = ("vc:443".to_owned(), "CreateDescriptor".to_owned());
+            let snippet = String::new();
+            match made.len() > times {
+                true => Ok(()),
+                false => Err(VimError::Status { host, call, status, snippet }),
+            }
+        });
+        (outcome.await.is_ok(), at_s.into_inner().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_insisted_on_a_server_that_may_come_back_and_not_for_ever() {
+        assert_eq!(insisted(503, 0).await, (true, vec![0]));
+        assert_eq!(insisted(503, 6).await, (true, vec![0, 1, 3, 7, 15, 25, 35]));
+        assert_eq!(insisted(404, 9).await, (false, vec![0]));
+        let (is_answered, at_s) = insisted(503, usize::MAX).await;
+        assert_eq!((is_answered, at_s.last()), (false, Some(&295)));
+    }
+}

@@ -49,6 +49,7 @@ use crate::meter::Meter;
 use crate::report;
 use crate::report::Report;
 use crate::server::Options;
+use crate::server::insist;
 use crate::server::server_algorithm;
 use crate::server::warn;
 use crate::server::warn_of;
@@ -474,7 +475,9 @@ impl Running {
             snapshot: snapshot.cloned(),
             ..DescriptorParams::default()
         };
-        let call = plan.server.session().create_descriptor(plan.subject.entity(), &params);
+        let (session, entity) = (plan.server.session(), plan.subject.entity());
+        // It changes nothing, and the files have all come.
+        let call = insist(|| session.create_descriptor(entity, &params));
         let made = scope.run_until_cancelled(call).await.ok_or(Error::Cancelled)??;
         if let Some(fault) = made.errors.first() {
             return Err(Error::Refused {

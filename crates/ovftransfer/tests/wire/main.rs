@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
 
 mod afterwards;
+mod away;
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "most kinds of fault need nothing at any one place"
