@@ -12,6 +12,7 @@ use futures::Stream;
 use futures::StreamExt;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::FileName;
+use ovftransfer_vim::VimError;
 use ovftransfer_vim::lease::DeviceKey;
 use ovftransfer_vim::lease::LeaseManifestEntry;
 use ovftransfer_vim::nfc::lease_is_lost;
@@ -246,7 +247,7 @@ async fn under_lease(
 /// the broken stream is only how we heard of it.
 async fn blame_lease(lease: &Lease<Ready>, error: Error) -> Error {
     if let Error::Server(error) = error {
-        return if lease_is_lost(&error) {
+        return if lease_is_lost(&error) && !is_of_another(&error) {
             lost(&*lease.shared_api(), *error)
         } else {
             Error::Server(error)
@@ -259,6 +260,11 @@ async fn blame_lease(lease: &Lease<Ready>, error: Error) -> Error {
         Ok(lost) => lost,
         Err(_) => error,
     }
+}
+
+/// Whether a call on another object than a lease was refused: such have states of their own.
+fn is_of_another(error: &VimError) -> bool {
+    matches!(error, VimError::Fault { call, .. } if !call.starts_with("HttpNfcLease"))
 }
 
 /// Moves and proves all files; returns when none is left under way.

@@ -22,6 +22,7 @@ use super::world::Call;
 use super::world::File;
 use super::world::Step;
 use super::world::World;
+use super::world::fault;
 use super::world::play;
 use crate::error::ErrorKind;
 use crate::event::Event;
@@ -160,6 +161,29 @@ async fn cancelling_does_not_wait_for_a_call_that_hangs() {
     });
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Cancelled);
     assert!(begin.elapsed() < 5 * S, "{:?}", begin.elapsed());
+}
+
+/// What is asked beside the lease has states of its own, and a session that it shares.
+#[tokio::test(start_paused = true)]
+async fn the_lease_is_not_blamed_for_the_state_of_something_else() {
+    let (host, session) =
+        ("vc", VimError::SessionLost { host: "vc".to_owned(), call: "x".to_owned() });
+    let refused = |call: &str| VimError::Fault {
+        host: host.to_owned(),
+        call: call.to_owned(),
+        fault: Box::new(fault("InvalidState")),
+    };
+    for (error, kind) in [
+        (refused("CreateDescriptor"), ErrorKind::Refused),
+        (refused("HttpNfcLeaseGetManifest"), ErrorKind::LeaseLost),
+        (session, ErrorKind::LeaseLost),
+    ] {
+        let cancel = CancellationToken::new();
+        let lease = Lease::new(Arc::new(Odd::ready()), Arc::new(())).ready(&cancel).await.unwrap();
+        let work = |_, _| async { Err(error.into()) };
+        let failed = run(lease, &Meter::default(), &cancel, work).await.unwrap_err();
+        assert_eq!(failed.kind(), kind, "{}", failed.chain());
+    }
 }
 
 /// Somebody's observer that has a defect.
