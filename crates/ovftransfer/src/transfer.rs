@@ -12,6 +12,7 @@ use futures::Stream;
 use futures::StreamExt;
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::FileName;
+use ovftransfer_vim::ErrorKind as VimErrorKind;
 use ovftransfer_vim::VimError;
 use ovftransfer_vim::lease::DeviceKey;
 use ovftransfer_vim::lease::LeaseManifestEntry;
@@ -535,7 +536,8 @@ impl Job {
     /// Asks for the server's manifest until it proves the file, or it is clear that it does not.
     ///
     /// The host adds an entry when it has seen the last byte, which may be a moment later than we
-    /// have; and after a broken try there may be an entry of that one, which is replaced.
+    /// have; and after a broken try there may be an entry of that one, which is replaced.  A server
+    /// that is away has not said that it has none: the heartbeat is the judge of it.
     async fn proof(
         &self,
         bytes: u64,
@@ -559,15 +561,21 @@ impl Job {
         if level == Verification::Off {
             return Ok((check(None)?, None));
         }
-        let deadline = Instant::now() + MANIFEST_WAIT;
+        let mut deadline = Instant::now() + MANIFEST_WAIT;
+        let away_deadline = Instant::now() + AWAY_WAIT;
         loop {
             let call = tokio::time::timeout(MANIFEST_CALL, lease.manifest());
             let Some(answer) = scope.run_until_cancelled(call).await else {
                 return Err(Error::Cancelled);
             };
+            let answer = answer.unwrap_or_else(|_| Err(no_manifest(lease)));
+            let is_away = matches!(&answer, Err(error) if error.kind() == VimErrorKind::Network);
+            if is_away {
+                deadline = (Instant::now() + MANIFEST_WAIT).min(away_deadline);
+            }
             let is_last = Instant::now() + MANIFEST_PAUSE >= deadline;
             match answer {
-                Ok(Ok(entries)) => {
+                Ok(entries) => {
                     let mut mine = entries.into_iter().filter(|entry| {
                         entry.key == self.key || sabotage::on(Defect::AnyManifestEntry)
                     });
@@ -584,23 +592,31 @@ impl Job {
                         Some((Err(_), _)) | None => {}
                     }
                 }
-                Ok(Err(error)) if lease_is_lost(&error) => return Err(Error::from(error)),
-                answer if is_last => {
-                    let reason = match answer {
-                        Ok(Err(error)) => Error::from(error).chain(),
-                        Ok(Ok(_)) | Err(_) => "no answer".to_owned(),
+                Err(error) if lease_is_lost(&error) => return Err(Error::from(error)),
+                Err(error) if is_last => {
+                    let error = Error::from(error);
+                    let reason = error.chain();
+                    let proof = match check(None) {
+                        Err(Error::Unproven { .. }) if is_away => return Err(error),
+                        proof => proof,
                     };
                     let message = format!("{}: no manifest from the server: {reason}", self.file);
                     shared.observer.observe(&Event::Warning { message });
-                    return Ok((check(None)?, None));
+                    return Ok((proof?, None));
                 }
-                Ok(Err(_)) | Err(_) => {}
+                Err(_) => {}
             }
             if scope.run_until_cancelled(tokio::time::sleep(MANIFEST_PAUSE)).await.is_none() {
                 return Err(Error::Cancelled);
             }
         }
     }
+}
+
+/// The error for a manifest that does not come.
+fn no_manifest(lease: &dyn LeaseApi) -> VimError {
+    let call = "HttpNfcLeaseGetManifest".to_owned();
+    VimError::TimedOut { host: lease.name(), call, after: MANIFEST_CALL }
 }
 
 /// What a journal says of a file that is proven.
@@ -697,6 +713,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a file may be missing in the server's manifest after its last byte.
 const MANIFEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a file waits for a server that does not answer: as long as one commonly keeps a lease.
+const AWAY_WAIT: Duration = Duration::from_secs(300);
 
 /// How long one call for the manifest may take.
 const MANIFEST_CALL: Duration = Duration::from_secs(10);

@@ -313,10 +313,13 @@ async fn an_upload_that_was_repeated_is_proven_by_the_server_or_not_at_all() {
     let both = || Ok(vec![entry(MINE, b"of a try that broke"), entry(MINE, CONTENT)]);
     let turned = || Ok(vec![entry(MINE, CONTENT), entry(MINE, b"of a try that broke")]);
     let other = || Ok(vec![entry("/vm-1/other", CONTENT)]);
+    let away = || Err("HostCommunication");
     let (require, prefer, off) = (Verification::Require, Verification::Prefer, Verification::Off);
     let (now, soon) = (Duration::ZERO, Duration::from_secs(1));
     // Asked twice in a second for half a minute, and not again where that would be too late.
     let (late, unproven) = (Duration::from_millis(29_500), Err(ErrorKind::DigestMismatch));
+    let (fifty, later) = (Duration::from_secs(50), Duration::from_secs(79));
+    let minutes = Duration::from_millis(299_500);
     for (answers, attempts, level, expected) in [
         (vec![right()], 1, require, (Ok(true), 1, now)),
         (vec![both()], 1, require, (Ok(true), 1, now)),
@@ -326,6 +329,12 @@ async fn an_upload_that_was_repeated_is_proven_by_the_server_or_not_at_all() {
         (vec![wrong(), right()], 1, prefer, (unproven, 1, now)),
         (vec![other()], 1, prefer, (Ok(false), 60, late)),
         (vec![Err("SystemError")], 1, prefer, (Ok(false), 60, late)),
+        (vec![Err("SystemError")], 1, require, (unproven, 60, late)),
+        // A server that is not reached has not said that it cannot prove it.
+        (vec![away()], 1, prefer, (Ok(false), 600, minutes)),
+        (vec![away()], 1, require, (Err(ErrorKind::Network), 600, minutes)),
+        ([vec![away(); 100], vec![right()]].concat(), 1, require, (Ok(true), 101, fifty)),
+        ([vec![away(); 100], vec![other()]].concat(), 1, require, (unproven, 159, later)),
         (vec![Err("InvalidState")], 1, prefer, (Err(ErrorKind::Refused), 1, now)),
         (vec![right()], 1, off, (Ok(false), 0, now)),
         // The entry of the first try may still be there, and no level does without one.
