@@ -13,10 +13,13 @@
 //! What *we* may do is a type ([`Lease<Initializing>`], [`Lease<Ready>`]); what the *server* says
 //! is an enum, [`LeaseState`].  `Done` and `Error` are the absence of the value.
 
+use std::any::Any;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use ovftransfer_vim::ErrorKind as VimErrorKind;
 use ovftransfer_vim::VimError;
@@ -82,6 +85,15 @@ pub(crate) struct Ready {
     info: LeaseInfo,
 }
 
+/// What came of waiting for a lease.
+enum Begun {
+    Ready(LeaseInfo),
+    /// It has ended by itself.
+    Over(Error),
+    /// It may live.
+    Stopped(Error),
+}
+
 /// What is known about the server after an abort.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
@@ -106,8 +118,24 @@ impl Lease<Initializing> {
     /// would drop the lease without ending it.  There is no time limit: large machines on slow
     /// datastores take their time.
     pub(crate) async fn ready(self, cancel: &CancellationToken) -> Result<Lease<Ready>, Error> {
+        let begun = AssertUnwindSafe(self.begin(cancel)).catch_unwind().await;
+        match begun {
+            Ok(Begun::Ready(info)) => {
+                let Self { api, observer, state: Initializing } = self;
+                Ok(Lease { api, observer, state: Ready { info } })
+            }
+            Ok(Begun::Over(error)) => Err(error),
+            Ok(Begun::Stopped(error)) => {
+                let aborted = self.abort(&error).await;
+                Err(after_abort(error, aborted))
+            }
+            Err(panic) => self.abort_before(panic).await,
+        }
+    }
+
+    async fn begin(&self, cancel: &CancellationToken) -> Begun {
         let mut told = None;
-        let error = loop {
+        loop {
             match cancel.run_until_cancelled(self.api.next_state()).await {
                 Some(Ok(LeaseState::Initializing { percent })) => {
                     if told != Some(percent) {
@@ -116,24 +144,23 @@ impl Lease<Initializing> {
                     }
                 }
                 Some(Ok(LeaseState::Ready(info))) => {
-                    let (api, observer) = (self.api, self.observer);
                     let (timeout, beat) = (timeout_of(&info), beat_of(&info));
-                    let event = Event::LeaseReady { timeout, beat };
-                    observer.observe(&event);
-                    return Ok(Lease { api, observer, state: Ready { info } });
+                    self.observer.observe(&Event::LeaseReady { timeout, beat });
+                    return Begun::Ready(info);
                 }
                 // Not a lease that was lost but one that was never had: the fault says why.
                 Some(Ok(LeaseState::Error(fault))) => {
-                    return Err(Error::LeaseFault(Box::new(fault)));
+                    return Begun::Over(Error::LeaseFault(Box::new(fault)));
                 }
-                Some(Ok(state)) => return Err(ended(&*self.api, state)),
-                Some(Err(error)) if lease_is_lost(&error) => return Err(lost(&*self.api, error)),
-                Some(Err(error)) => break Error::from(error),
-                None => break Error::Cancelled,
+                Some(Ok(state @ LeaseState::Done)) => return Begun::Over(ended(&*self.api, state)),
+                Some(Ok(state)) => return Begun::Stopped(ended(&*self.api, state)),
+                Some(Err(error)) if lease_is_lost(&error) => {
+                    return Begun::Over(lost(&*self.api, error));
+                }
+                Some(Err(error)) => return Begun::Stopped(Error::from(error)),
+                None => return Begun::Stopped(Error::Cancelled),
             }
-        };
-        let aborted = self.abort(&error).await;
-        Err(after_abort(error, aborted))
+        }
     }
 }
 
@@ -339,7 +366,14 @@ impl<S: Sync> Lease<S> {
         aborted
     }
 
-    /// The same without telling anybody.
+    /// Gives the lease up, and lets a panic of the work or of somebody's observer go on.
+    pub(crate) async fn abort_before(self, panic: Box<dyn Any + Send>) -> ! {
+        let cause = Error::Refused { problem: "the client failed (a defect)".to_owned() };
+        let _best_effort = self.abort(&cause).await;
+        std::panic::resume_unwind(panic)
+    }
+
+    /// Aborts it without telling anybody.
     async fn give_up(&self, cause: &Error, deadline: Instant) -> Aborted {
         let reason = cause.chain();
         loop {

@@ -186,9 +186,7 @@ where
         Ok(outcome) => outcome,
         Err(panic) => {
             scope.cancel();
-            let cause = Error::Refused { problem: "the client failed (a defect)".to_owned() };
-            let _best_effort = lease.abort(&cause).await;
-            std::panic::resume_unwind(panic)
+            lease.abort_before(panic).await
         }
     };
     match outcome {

@@ -1,8 +1,9 @@
 use std::collections::VecDeque;
 use std::iter;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
-use futures::FutureExt;
 use ovftransfer_vim::Endpoint;
 use ovftransfer_vim::fault::Fault;
 use ovftransfer_vim::transport::TransportError;
@@ -243,7 +244,7 @@ async fn a_lease_that_is_not_to_be_had_is_ended_if_it_may_live() {
     for (state, says, kind, is_aborted) in [
         (Ok(LeaseState::Done), "somebody completed it", ErrorKind::LeaseLost, false),
         (Ok(LeaseState::Error(fault("NoDiskSpace"))), "", ErrorKind::NoSpace, false),
-        (Ok(unknown), "its state is \"paused\"", ErrorKind::LeaseLost, false),
+        (Ok(unknown), "its state is \"paused\"", ErrorKind::LeaseLost, true),
         (Err(gone()), "the server says that it has ended", ErrorKind::LeaseLost, false),
         (Err(session_lost("x")), "its session ended", ErrorKind::LeaseLost, false),
         (Err(refused("SystemError")), "SystemError", ErrorKind::Refused, true),
@@ -253,6 +254,30 @@ async fn a_lease_that_is_not_to_be_had_is_ended_if_it_may_live() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.chain().contains(says), "{}", error.chain());
         assert_eq!(!listed.seconds("abort").is_empty(), is_aborted, "{error}");
+    }
+}
+
+/// An observer that has a defect, once.
+#[derive(Debug)]
+struct Defective(AtomicBool);
+
+impl Observer for Defective {
+    fn observe(&self, event: &Event) {
+        let is_first = self.0.swap(false, Ordering::Relaxed);
+        assert!(!is_first, "a defect in an observer: {event:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_ended_before_a_panic_of_whoever_hears_of_it_goes_on() {
+    for state in [Ok(LeaseState::Initializing { percent: 0 }), ready(60)] {
+        let listed = Arc::new(Listed::new().states([state]));
+        let observer = Arc::new(Defective(AtomicBool::new(true)));
+        let lease = Lease::new(Arc::new(Api(Arc::clone(&listed))), observer);
+        let cancel = CancellationToken::new();
+        let held = AssertUnwindSafe(lease.ready(&cancel)).catch_unwind().await;
+        assert!(held.is_err(), "the panic was swallowed");
+        assert_eq!(listed.log(), ["0 abort"]);
     }
 }
 
