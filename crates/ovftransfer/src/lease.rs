@@ -244,13 +244,14 @@ impl Lease<Ready> {
     /// If the answer is lost the call is repeated; a lease that is then found `done` was completed
     /// by one of the calls.  A server that is away is waited for as long as the lease may live, one
     /// that refuses is asked three times; the lease is renewed meanwhile.  If all tries fail, or the
-    /// caller cancels after the first, the lease is given up.
+    /// caller cancels, the lease is given up, unless a call has gone through all the same.
     pub(crate) async fn complete(self, cancel: &CancellationToken) -> Result<(), Error> {
         // The last word on the percentage belongs to us, not to the next beat.
         let beat = beat_of(self.info());
         // Not put off by the beats beside it: a server may answer those, and never this call.
         let deadline = Instant::now() + deadline_of(self.info());
-        let _told = tokio::time::timeout(LAST_WORD.min(beat), self.api.progress(100)).await;
+        let last_word = tokio::time::timeout(LAST_WORD.min(beat), self.api.progress(100));
+        let _told = cancel.run_until_cancelled(last_word).await;
         let mut ticks = tokio::time::interval_at(Instant::now() + beat, beat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut tries, mut refused) = (0, 0);
@@ -261,11 +262,7 @@ impl Lease<Ready> {
                 // A server may take its time to finish a machine.
                 tokio::time::timeout(CALL_DEADLINE, self.api.complete()).await
             });
-            let answer = match tries {
-                0 => Some(attempt.await),
-                _ => cancel.run_until_cancelled(attempt).await,
-            };
-            let error = match answer {
+            let error = match cancel.run_until_cancelled(attempt).await {
                 Some(Ok(Ok(()))) => {
                     if sabotage::on(Defect::CompleteTwice) {
                         let _again = self.api.complete().await;

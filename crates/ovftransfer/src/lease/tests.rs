@@ -471,14 +471,14 @@ async fn a_completion_waits_for_a_server_that_is_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_cancels_does_not_wait_for_a_server_that_is_away() {
+async fn whoever_cancels_does_not_wait_for_a_completion() {
     let lost = Act::Fault("InvalidState");
-    let cases: [(Vec<Act>, Vec<Act>, _, u64); 4] = [
+    let cases: [(Vec<Act>, Vec<Act>, _, u64); 5] = [
         (vec![Act::Away; 99], vec![], Err(ErrorKind::Cancelled), 5),
         (vec![Act::Away; 99], vec![Act::Away; 99], Err(ErrorKind::CancelledUnclean), 8),
         (vec![Act::Away, Act::Silence], vec![lost], Ok(()), 5),
-        // The first call is waited for: it is the one that counts.
-        (vec![Act::Slow(30)], vec![], Ok(()), 30),
+        (vec![Act::Silence], vec![lost], Ok(()), 5),
+        (vec![Act::Slow(30)], vec![], Err(ErrorKind::Cancelled), 5),
     ];
     for (completes, aborts, expected, took_s) in cases {
         let listed = Listed::new().states([Ok(LeaseState::Done)]);
@@ -491,6 +491,13 @@ async fn whoever_cancels_does_not_wait_for_a_server_that_is_away() {
         assert_eq!(outcome.map_err(|error| error.kind()), expected);
         assert_eq!(listed.start.elapsed().as_secs(), took_s, "{:?}", listed.log());
     }
+
+    // Nor for the last percentage.
+    let (listed, lease) = held(300, Listed::new().progress([Act::Silence])).await;
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    assert_eq!(lease.complete(&cancel).await.unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(listed.start.elapsed(), Duration::ZERO);
 }
 
 /// The last percentage is a courtesy; it takes no longer than a beat.
