@@ -226,6 +226,9 @@ async fn only_a_file_that_is_itself_is_written_down_as_proven() {
     }
 }
 
+/// In place of a fault: no answer comes.
+const SILENCE: &str = "";
+
 /// What the server's manifest says, call by call; the last answer stays.
 #[derive(Debug)]
 struct Manifests {
@@ -259,6 +262,9 @@ impl LeaseApi for Manifests {
         let mut answers = self.answers.lock().unwrap();
         let answer =
             if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() };
+        if answer == Err(SILENCE) {
+            return std::future::pending().boxed();
+        }
         let (host, call) = ("vc:443".to_owned(), "HttpNfcLeaseGetManifest".to_owned());
         let answer = answer.map_err(|name| VimError::Fault {
             host,
@@ -319,7 +325,7 @@ async fn an_upload_that_was_repeated_is_proven_by_the_server_or_not_at_all() {
     // Asked twice in a second for half a minute, and not again where that would be too late.
     let (late, unproven) = (Duration::from_millis(29_500), Err(ErrorKind::DigestMismatch));
     let (fifty, later) = (Duration::from_secs(50), Duration::from_secs(79));
-    let minutes = Duration::from_millis(299_500);
+    let (minutes, silent) = (Duration::from_millis(299_500), Duration::from_secs(304));
     for (answers, attempts, level, expected) in [
         (vec![right()], 1, require, (Ok(true), 1, now)),
         (vec![both()], 1, require, (Ok(true), 1, now)),
@@ -333,6 +339,7 @@ async fn an_upload_that_was_repeated_is_proven_by_the_server_or_not_at_all() {
         // A server that is not reached has not said that it cannot prove it.
         (vec![away()], 1, prefer, (Ok(false), 600, minutes)),
         (vec![away()], 1, require, (Err(ErrorKind::Network), 600, minutes)),
+        (vec![Err(SILENCE)], 1, require, (Err(ErrorKind::Network), 29, silent)),
         ([vec![away(); 100], vec![right()]].concat(), 1, require, (Ok(true), 101, fifty)),
         ([vec![away(); 100], vec![other()]].concat(), 1, require, (unproven, 159, later)),
         (vec![Err("InvalidState")], 1, prefer, (Err(ErrorKind::Refused), 1, now)),
