@@ -58,6 +58,8 @@ pub(crate) struct Content {
     stored: Vec<Stored>,
     /// What the manifest says about all chunks together.
     whole: Option<Digest>,
+    /// Whether there may be something to say about them together.
+    is_cut: bool,
     packing: Packing,
     /// Digests to compute of stored files beside those that are promised.
     algorithms: Vec<DigestAlgorithm>,
@@ -67,12 +69,12 @@ pub(crate) struct Content {
 impl Content {
     pub(crate) fn new(file: FileName, stored: Vec<Stored>, packing: Packing) -> Self {
         let (whole, algorithms, seen) = (None, Vec::new(), Seen::default());
-        Self { file, stored, whole, packing, algorithms, seen }
+        Self { file, stored, whole, is_cut: false, packing, algorithms, seen }
     }
 
-    /// Compares all chunks together with a digest, too.
-    pub(crate) fn with_whole(self, whole: Option<Digest>) -> Self {
-        Self { whole, ..self }
+    /// The stored files are chunks, of which the manifest may say something together, too.
+    pub(crate) fn of_chunks(self, whole: Option<Digest>) -> Self {
+        Self { whole, is_cut: true, ..self }
     }
 
     /// The same content with a record of its own, into which digests by `algorithms` come too.
@@ -99,7 +101,7 @@ impl Source for Content {
         let recipe = Recipe {
             file: self.file.clone(),
             packing: self.packing,
-            is_cut: false,
+            is_cut: self.is_cut,
             whole: self.whole,
             algorithms: self.algorithms.clone(),
         };
@@ -411,16 +413,24 @@ impl OpenPart {
     }
 }
 
-/// Compares a stored file with the manifest.  A digest that was not computed is not compared.
+/// Compares a stored file with the manifest.
+///
+/// # Errors
+///
+/// [`Error::DigestMismatch`]; [`Error::Unproven`] if the digest was not computed.
 pub(crate) fn check(name: &FileName, digests: &[Digest], expected: &Digest) -> Result<(), Error> {
     match digests.iter().find(|digest| digest.algorithm() == expected.algorithm()) {
-        Some(computed) if computed != expected => Err(Error::DigestMismatch {
+        Some(computed) if computed == expected => Ok(()),
+        Some(computed) => Err(Error::DigestMismatch {
             file: name.clone(),
             against: "the package's manifest",
             expected: Box::new(*expected),
             computed: Box::new(*computed),
         }),
-        _ => Ok(()),
+        None => Err(Error::Unproven {
+            file: name.clone(),
+            reason: "was not asked, and the package's digest was not computed",
+        }),
     }
 }
 

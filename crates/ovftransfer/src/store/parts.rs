@@ -230,9 +230,11 @@ impl Finder<'_> {
         };
         let whole = promised_whole(self.manifest, reference);
         let href = reference.href().clone();
+        let content = || Content::new(href.clone(), stored.clone(), packing);
         let content = match (&*stored, packing, chunk_bytes) {
             ([_], Packing::Plain, None) => None,
-            _ => Some(Content::new(href.clone(), stored.clone(), packing).with_whole(whole)),
+            (_, _, None) => Some(content()),
+            (_, _, Some(_)) => Some(content().of_chunks(whole)),
         };
         let source = match (&content, &*stored) {
             (None, [part]) => Arc::clone(&part.source),

@@ -8,6 +8,8 @@ use ovftransfer::ErrorKind;
 use ovftransfer::FetchOptions;
 use ovftransfer::Package;
 use ovftransfer::Trust;
+use sha2::Digest;
+use sha2::Sha256;
 
 use super::World;
 use super::check;
@@ -172,6 +174,50 @@ async fn what_is_wrong_with_files_elsewhere_is_named() {
         for place in PLACES {
             let error = shelf.open(place).await.map(drop).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Package, "{href}: {}", error.chain());
+        }
+    }
+}
+
+/// All chunks together may be promised by their address, also when the promise comes at the end; and
+/// then it must hold.
+#[tokio::test]
+async fn all_chunks_elsewhere_together_are_compared_with_a_late_manifest() {
+    let world = World::new().await;
+    let host = Host::tls();
+    // With both disks elsewhere the manifest would be the next, and not late.
+    let shelf = host.take(Shelf::plain().packed(1, true, Some(100_000)), 1);
+    let shelf = Shelf { late_manifest: true, ..shelf };
+    let url = shelf.envelope().references()[1].url().unwrap().to_owned();
+    let path = url.split_once("/far/").unwrap().1;
+    let whole: Vec<u8> = {
+        let files = host.files.lock().unwrap();
+        let chunks = files.iter().filter(|(name, _)| name.contains(&format!("{path}.0")));
+        chunks.flat_map(|(_, bytes)| bytes.clone()).collect()
+    };
+    let right: String = Sha256::digest(&whole).iter().map(|byte| format!("{byte:02x}")).collect();
+    let manifest = String::from_utf8(shelf.files[1].1.clone()).unwrap();
+    let others = manifest.lines().filter(|line| !line.contains(&format!("{url}.0")));
+    let others: String = others.map(|line| format!("{line}\n")).collect();
+    let cases = [(&others, true), (&others, false), (&manifest, true), (&manifest, false)];
+    for (number, (before, is_right)) in (1..).zip(cases) {
+        let digest = if is_right { right.clone() } else { "0".repeat(64) };
+        let mut shelf = shelf.clone();
+        shelf.files[1].1 = format!("{before}SHA256({url})= {digest}\n").into_bytes();
+        let open = async || {
+            let mut opened = shelf.open(Place::Pipe).await.unwrap();
+            opened.package.fetch_references(&trusting(&[&host])).await.unwrap();
+            opened
+        };
+        let checked = check(open().await.package).await;
+        let imported = world.import(open().await.package, &format!("whole {number}")).await;
+        if is_right {
+            assert!(checked.unwrap().iter().all(|file| file.in_manifest));
+            assert!(imported.unwrap().files.iter().all(|file| file.by_package));
+        } else {
+            for error in [checked.unwrap_err(), imported.unwrap_err()] {
+                assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{}", error.chain());
+                assert!(error.to_string().contains(path), "{error}");
+            }
         }
     }
 }
