@@ -177,6 +177,7 @@ impl<'a, 'input> Reader<'a, 'input> {
         let names: HashSet<FileName> =
             names.filter_map(|name| FileName::from_relative(name).ok()).collect();
         let mut references = References::default();
+        let mut remote = 0;
         for node in self.file_nodes() {
             let id = self.required(node, "File", "id")?;
             let found = self.required(node, "File", "href")?;
@@ -188,7 +189,8 @@ impl<'a, 'input> Reader<'a, 'input> {
                 Ok(href) => href,
                 Err(_) if outside == Outside::Remote && is_web(found) => {
                     url = Some(found.to_owned());
-                    name_for(found, |name| !names.contains(name) && !hrefs.contains(name))
+                    let is_free = |name: &FileName| !names.contains(name) && !hrefs.contains(name);
+                    name_for(found, &mut remote, is_free)
                 }
                 Err(_) if outside == Outside::Aside => {
                     references.outside.push(shown(found));
@@ -444,15 +446,17 @@ fn is_web(href: &str) -> bool {
 
 /// A name for a file on a web server: the last part of its address, if that is one that no other
 /// file has.
-fn name_for(url: &str, is_free: impl Fn(&FileName) -> bool) -> FileName {
+///
+/// `number` is that of the last one without such a name: to count from 1 each time would cost the
+/// square of their number.
+fn name_for(url: &str, number: &mut usize, is_free: impl Fn(&FileName) -> bool) -> FileName {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let last = path.rsplit('/').next().unwrap_or_default();
     let mut name = FileName::new(last);
-    let mut number = 0_usize;
     loop {
         match name {
             Ok(name) if is_free(&name) => return name,
-            Ok(_) | Err(_) => number += 1,
+            Ok(_) | Err(_) => *number += 1,
         }
         name = FileName::new(format!("remote-{number}"));
     }

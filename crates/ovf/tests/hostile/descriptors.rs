@@ -30,6 +30,14 @@ pub(crate) fn descriptors() -> Vec<Case> {
         });
         with("<Info>", &format!("<Info{attributes}>"))
     };
+    let many_files = |href: &str, count: usize| {
+        let files = (0..count).fold(String::new(), |mut text, number| {
+            let _infallible = write!(text, "<File ovf:id=\"{number}\" ovf:href=\"{href}\"/>");
+            text
+        });
+        let last = "<File ovf:id=\"last\" ovf:href=\"../../etc/passwd\"/></References>";
+        with("</References>", &format!("{files}{last}"))
+    };
     let utf16 = |order: fn(u16) -> [u8; 2], mark: bool| {
         let units = mark.then_some(0xFEFF).into_iter().chain(text.encode_utf16());
         units.flat_map(order).collect::<Vec<u8>>()
@@ -43,6 +51,11 @@ pub(crate) fn descriptors() -> Vec<Case> {
         Case::refused("100,000 levels", nested(100_000), "nested"),
         Case::refused("300 attributes", many_attributes(300), "attributes"),
         Case::refused("40,000 attributes", many_attributes(40_000), "attributes"),
+        Case::refused(
+            "100,000 addresses without a name",
+            many_files("http://", 100_000),
+            "the name",
+        ),
         Case::refused("5 MiB", [&text, &" ".repeat(5 << 20)[..]].concat().into_bytes(), "limit"),
         Case::refused("utf-16", utf16(u16::to_le_bytes, true), "UTF-16"),
         Case::refused("utf-16, big end first", utf16(u16::to_be_bytes, true), "UTF-16"),
