@@ -469,6 +469,8 @@ fn manifest_repairs(
         repairs.push(Repair::Manifest { algorithms });
     }
     let is_unlisted = |reference: &&FileRef| match package.file(reference.href()) {
+        // What lies elsewhere is refused if a manifest at the end leaves it out.
+        Some(_) if package.is_promised_later() => false,
         Some(file) => !file.is_promised(),
         // How many chunks there are is not known before all have come.
         None if reference.chunk_size_bytes().is_some() => false,

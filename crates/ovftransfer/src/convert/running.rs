@@ -198,6 +198,8 @@ impl Running {
     }
 
     /// Moves a file that can be read at any time.
+    ///
+    /// Returns what went by of the files that it is made of, if the manifest is still to come.
     async fn move_known(
         &self,
         planned: &PlannedFile,
@@ -205,14 +207,16 @@ impl Running {
         artefact: &Artefact,
         moved: &mut Vec<Moved>,
         scope: &CancellationToken,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Seen>, Error> {
         let package = &self.plan.request.source;
         let lost = || package.wrong(format!("{} is not there", planned.source()));
         let file = package.file(planned.source()).ok_or_else(lost)?;
+        let (is_late, rehash) = (package.is_promised_later(), self.plan.request.rehash);
         // The files behind a content are compared while they go by, unless they may differ.
-        let content = file.content().map(|content| match self.plan.request.rehash {
-            true => content.unpromised(ALL_ALGORITHMS.to_vec()),
-            false => content.recording(Vec::new()),
+        let content = file.content().map(|content| match (rehash, is_late) {
+            (true, _) => content.unpromised(ALL_ALGORITHMS.to_vec()),
+            (false, true) => content.recording(ALL_ALGORITHMS.to_vec()),
+            (false, false) => content.recording(Vec::new()),
         });
         let seen = content.as_ref().map(|content| content.seen().clone());
         let source = match content {
@@ -220,19 +224,27 @@ impl Running {
             None => Arc::clone(file.source()),
         };
         let promised = package.promised(&planned.reference);
-        let algorithms = promised.iter().map(Digest::algorithm).collect();
+        let algorithms = match is_late && seen.is_none() {
+            true => ALL_ALGORITHMS.to_vec(),
+            false => promised.iter().map(Digest::algorithm).collect(),
+        };
         let copied = self.copy(planned, &*source, meter, algorithms, artefact, scope).await?;
         let mut done = self.prove(copied, promised.as_ref()).await?;
-        if seen.is_some() && file.is_promised() {
+        let is_proven = match (&seen, package.manifest()) {
+            (Some(seen), Some(manifest)) if rehash => {
+                check_late(&planned.reference, seen, manifest)
+            }
+            (Some(_), Some(_)) => Ok(file.is_promised()),
+            (Some(_), None) | (None, _) => Ok(false),
+        };
+        if let Ok(true) = is_proven {
             done.proof.confirm_parts();
         }
-        let late = seen.zip(package.manifest()).filter(|_| self.plan.request.rehash);
-        let checked = late.map(|(seen, manifest)| check_late(&planned.reference, &seen, manifest));
         moved.push(done);
-        match checked {
-            Some(Err(error)) => self.take_as_it_is(planned.source(), error),
-            Some(Ok(_)) | None => Ok(()),
+        if let Err(error) = is_proven {
+            self.take_as_it_is(planned.source(), error)?;
         }
+        Ok(seen.filter(|_| is_late))
     }
 
     /// Moves the files as they come; what only the end of the archive tells is compared at the end.
@@ -271,7 +283,8 @@ impl Running {
         // What lies elsewhere comes last: the stream does not wait.
         for (planned, meter) in self.plan.files.iter().zip(&meters) {
             if package.file(planned.source()).is_some() {
-                self.move_known(planned, meter, artefact, moved, scope).await?;
+                let seen = self.move_known(planned, meter, artefact, moved, scope).await?;
+                parts.extend(seen.map(|seen| (planned.source().clone(), seen)));
             }
         }
         let end = scope.run_until_cancelled(in_order.end()).await;

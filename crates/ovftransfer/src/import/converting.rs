@@ -127,7 +127,6 @@ impl<'o> Origin<'o> {
     /// A file that has been found.
     pub(super) fn of(package: &Package, file: &'o FileName, found: &'o PackageFile) -> Self {
         let is_packed = found.content().is_some();
-        let is_promised_later = package.is_in_order() && package.manifest().is_none();
         Self {
             file,
             source: &**found.source(),
@@ -139,7 +138,7 @@ impl<'o> Origin<'o> {
                 .filter(|_| !is_packed)
                 .and_then(|part| part.promised.as_ref()),
             is_proven_by_parts: is_packed && found.is_promised(),
-            algorithms: match is_promised_later {
+            algorithms: match package.is_promised_later() {
                 true => &ALL_ALGORITHMS,
                 false => &[DigestAlgorithm::Sha256],
             },

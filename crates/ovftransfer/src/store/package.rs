@@ -149,9 +149,9 @@ impl Package {
             remote::fetch(&self.parts.location, &self.parts.envelope, self.manifest(), options)
                 .await?;
         // The manifest of a stream may come later.
-        let late = match self.manifest() {
-            None if self.is_in_order() => ALL_ALGORITHMS.to_vec(),
-            _ => Vec::new(),
+        let late = match self.is_promised_later() {
+            true => ALL_ALGORITHMS.to_vec(),
+            false => Vec::new(),
         };
         let found = found.into_iter();
         self.parts.files.extend(found.map(|(name, file)| (name, file.recording(late.clone()))));
@@ -223,6 +223,11 @@ impl Package {
     pub(crate) const fn may_be_signed_later(&self) -> bool {
         self.parts.in_order.is_some()
             && (self.parts.manifest.is_none() || self.parts.certificate.is_none())
+    }
+
+    /// Whether only the end of a stream tells what the manifest says.
+    pub(crate) const fn is_promised_later(&self) -> bool {
+        self.parts.in_order.is_some() && self.parts.manifest.is_none()
     }
 
     /// The certificate that has come.

@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use ovftransfer::CheckedFile;
+use ovftransfer::Convert;
+use ovftransfer::Converted;
+use ovftransfer::Error;
 use ovftransfer::ErrorKind;
 use ovftransfer::FetchOptions;
 use ovftransfer::Package;
+use ovftransfer::Repair;
 use ovftransfer::Trust;
 use sha2::Digest;
 use sha2::Sha256;
+use sha2::Sha512;
 
 use super::World;
 use super::check;
@@ -218,6 +224,72 @@ async fn all_chunks_elsewhere_together_are_compared_with_a_late_manifest() {
                 assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{}", error.chain());
                 assert!(error.to_string().contains(path), "{error}");
             }
+        }
+    }
+}
+
+/// Converts a package, and checks what has become of it.
+async fn convert(
+    shelf: &Shelf,
+    host: &Host,
+    place: Place,
+    rehash: bool,
+) -> Result<(Converted, Vec<CheckedFile>), Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("x.ova");
+    let mut opened = shelf.open(place).await?;
+    opened.package.fetch_references(&trusting(&[host])).await?;
+    let mut convert = Convert::new(opened.package, &out);
+    convert.rehash = rehash;
+    let report = convert.plan().await?.start(Default::default()).finish().await?;
+    Ok((report, check(Package::open(&out)?).await?))
+}
+
+/// What comes from elsewhere while a stream is converted is compared with its manifest, as everything.
+#[tokio::test]
+async fn files_elsewhere_are_converted_with_a_late_manifest() {
+    let host = Host::tls();
+    let plain = check(Shelf::plain().open(Place::Folder).await.unwrap().package).await.unwrap();
+    let shapes = [
+        Shelf::plain(),
+        Shelf::plain().packed(1, true, None),
+        Shelf::plain().packed(1, false, Some(100_000)),
+        Shelf::plain().packed(1, true, Some(100_000)),
+    ];
+    for (number, shape) in shapes.into_iter().enumerate() {
+        let mut shelf = Shelf { late_manifest: true, ..host.take(shape, 1) };
+        // The new manifest is by another algorithm.
+        let manifest = String::from_utf8(shelf.files[1].1.clone()).unwrap();
+        let lines = manifest.lines().map(|line| match line.split_once("/far/") {
+            Some((_, rest)) => {
+                let (name, _) = rest.split_once(')').unwrap();
+                let files = host.files.lock().unwrap();
+                let digest = Sha512::digest(&files[&format!("/far/{name}")]);
+                let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+                let (start, _) = line.split_once(")= ").unwrap();
+                format!("{})= {hex}\n", start.replace("SHA256", "SHA512"))
+            }
+            None => format!("{line}\n"),
+        });
+        shelf.files[1].1 = lines.collect::<String>().into_bytes();
+        let (report, checked) = convert(&shelf, &host, Place::Pipe, false).await.unwrap();
+        assert!(report.files.iter().all(|file| file.by_package), "{number}: {report:?}");
+        let is_unlisted = |repair: &Repair| matches!(repair, Repair::Unlisted { .. });
+        assert!(!report.repairs.iter().any(is_unlisted), "{number}: {:?}", report.repairs);
+        let digests = |files: &[CheckedFile]| files.iter().map(|f| f.digest).collect::<Vec<_>>();
+        assert_eq!(digests(&checked), digests(&plain), "{number}");
+
+        // The promise is another one than the bytes.
+        let at = shelf.files[1].1.len() - 2;
+        shelf.files[1].1[at] = if shelf.files[1].1[at] == b'0' { b'1' } else { b'0' };
+        let error = convert(&shelf, &host, Place::Pipe, false).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{number}: {}", error.chain());
+        for place in [Place::Pipe, Place::Folder] {
+            let (report, _) = convert(&shelf, &host, place, true).await.unwrap();
+            let by_package = report.files.iter().map(|file| file.by_package);
+            assert_eq!(by_package.collect::<Vec<_>>(), [true, false], "{number}, {place:?}");
+            let differs = report.repairs.iter().filter(|one| matches!(one, Repair::Digest { .. }));
+            assert_eq!(differs.count(), 1, "{number}, {place:?}: {:?}", report.repairs);
         }
     }
 }
