@@ -1,5 +1,6 @@
 //! Checks a package without a server: digests, and the structure of every disk.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use ovftransfer_ovf::ManifestEntry;
 use ovftransfer_ovf::certificate::Signature;
 use ovftransfer_ovf::envelope::FileRef;
 use ovftransfer_ovf::ova::Member;
-use ovftransfer_ovf::ova::Ova;
 use ovftransfer_vmdk::Summary;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -32,8 +32,8 @@ use crate::signature::SignaturePolicy;
 use crate::store::Source;
 use crate::store::arriving;
 use crate::store::arriving::Arriving;
+use crate::store::arriving::Members;
 use crate::store::arriving::check_late;
-use crate::store::arriving::members;
 use crate::store::content::SeenPart;
 use crate::store::file::FileSource;
 use crate::store::in_order::End;
@@ -177,8 +177,7 @@ async fn check_at_once(
     };
     let cores = Arc::new(Semaphore::new(cores));
     let mut running = JoinSet::new();
-    let mut order = Vec::new();
-    for reference in package.envelope().references() {
+    for (place, reference) in package.envelope().references().iter().enumerate() {
         let Some(file) = package.file(reference.href()) else { continue };
         let promised = package.promised(reference);
         let algorithm = promised.as_ref().map_or(DigestAlgorithm::Sha256, Digest::algorithm);
@@ -204,7 +203,6 @@ async fn check_at_once(
             meter: meter.add_file(reference.href(), file.stored_bytes()),
         };
         let (cores, scope) = (Arc::clone(&cores), scope.clone());
-        order.push(reference.href().clone());
         running.spawn(async move {
             // Closed never: the error cannot come.
             let _core = cores.acquire_owned().await.ok();
@@ -214,7 +212,7 @@ async fn check_at_once(
                 checked.in_manifest = is_promised;
                 checked.stored = seen.parts().into_iter().filter_map(stored_file).collect();
             }
-            Ok(checked)
+            Ok((place, checked))
         });
     }
     let mut checked = Vec::new();
@@ -233,8 +231,8 @@ async fn check_at_once(
             Err(_) => scope.cancel(),
         }
     }
-    checked.sort_by_key(|file: &CheckedFile| order.iter().position(|name| *name == file.file));
-    failed.map_or(Ok(checked), Err)
+    checked.sort_by_key(|(place, _)| *place);
+    failed.map_or_else(|| Ok(checked.into_iter().map(|(_, file)| file).collect()), Err)
 }
 
 /// Checks files as they come; a manifest at the end is compared at the end.
@@ -247,12 +245,11 @@ async fn check_in_order(
     scope: &CancellationToken,
 ) -> Result<CheckedPackage, Error> {
     // All of them from the beginning: a percentage counts what is still to come.
-    let meters: Vec<Arc<FileMeter>> = package
-        .envelope()
-        .references()
-        .iter()
-        .map(|file| meter.add_file(file.href(), file.size_bytes().unwrap_or_default()))
-        .collect();
+    let meters = package.envelope().references().iter().map(|file| {
+        let weight = file.size_bytes().unwrap_or_default();
+        (file.href(), meter.add_file(file.href(), weight))
+    });
+    let meters: BTreeMap<&FileName, Arc<FileMeter>> = meters.collect();
     let elsewhere = package.envelope().references().iter().filter_map(|reference| {
         let file = package.file(reference.href())?;
         let seen = file.content().map(|content| content.seen().clone());
@@ -266,8 +263,7 @@ async fn check_in_order(
         let next = arriving::next(package, in_order, None, |_| true).await?;
         let Some(arriving) = next.or_else(|| elsewhere.next()) else { break };
         let Arriving { reference, source, seen: parts, stored_bytes } = arriving;
-        let meter = meters.iter().find(|meter| meter.name() == reference.href());
-        let Some(meter) = meter.cloned() else { continue };
+        let Some(meter) = meters.get(reference.href()).cloned() else { continue };
         check_size(package, &reference, stored_bytes)?;
         let algorithms = match &parts {
             None => algorithms_in_order(package, &reference),
@@ -325,9 +321,10 @@ pub(crate) fn algorithms_in_order(package: &Package, reference: &FileRef) -> Vec
 /// about the package as a whole.  Returns what was not known before and is only odd.
 pub(crate) fn check_end(package: &Package, end: &End) -> Result<Vec<String>, Error> {
     let references = package.envelope().references();
+    let members = Members::new(&end.ova);
     let mut names = BTreeSet::new();
     for reference in references {
-        let found = members(&end.ova, reference).map_err(|problem| package.wrong(problem))?;
+        let found = members.of(reference).map_err(|problem| package.wrong(problem))?;
         if let Some(twice) = found.into_iter().find(|member| !names.insert(member.name())) {
             return Err(package.wrong(two_for_one(twice.name())));
         }
@@ -350,7 +347,7 @@ pub(crate) fn check_end(package: &Package, end: &End) -> Result<Vec<String>, Err
         warnings.extend(without_use(package, manifest, &missing));
     }
     for reference in references {
-        if let Some(file) = left_out(package, reference, manifest, &end.ova)? {
+        if let Some(file) = left_out(package, reference, manifest, &members)? {
             let text = not_listed(package, file, is_signed || reference.url().is_some())?;
             // How many chunks there are was not known before, the rest was.
             if is_late || reference.chunk_size_bytes().is_some() {
@@ -439,7 +436,7 @@ fn left_out<'o>(
     package: &'o Package,
     reference: &'o FileRef,
     manifest: &Manifest,
-    ova: &'o Ova,
+    members: &Members<'o>,
 ) -> Result<Option<&'o FileName>, Error> {
     if promised_whole(Some(manifest), reference).is_some() {
         return Ok(None);
@@ -457,7 +454,7 @@ fn left_out<'o>(
         });
         return Ok(left_out.map(|(_, part)| &part.name));
     }
-    let members = members(ova, reference).map_err(|problem| package.wrong(problem))?;
+    let members = members.of(reference).map_err(|problem| package.wrong(problem))?;
     let is_listed = |member: &&Member| {
         let piece = piece_of(reference, member.name());
         piece.is_some_and(|piece| {
@@ -471,6 +468,7 @@ fn left_out<'o>(
 /// descriptor if it is not named itself.
 fn without_use(package: &Package, manifest: &Manifest, missing: &[FileName]) -> Vec<String> {
     let files = manifest.entries().iter().map(ManifestEntry::file);
+    let missing: BTreeSet<&FileName> = missing.iter().collect();
     let is_known = |file: &FileName| {
         file == package.descriptor() || package.reference(file).is_some() || missing.contains(file)
     };

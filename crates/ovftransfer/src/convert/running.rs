@@ -1,5 +1,6 @@
 //! A conversion from its first byte to its report.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -149,7 +150,8 @@ impl Running {
         if order != planned {
             self.note(Repair::Order);
         }
-        moved.sort_by_key(|one| order.iter().position(|file| file == &one.planned.file));
+        let places: HashMap<&FileName, usize> = order.iter().zip(0..).collect();
+        moved.sort_by_key(|one| places.get(&one.planned.file));
         let files: Vec<PlannedFile> = moved.iter().map(|one| one.planned.clone()).collect();
         let bytes = plan.described(&files, &order)?;
         let bytes = artefact.fit_to(bytes).await?;

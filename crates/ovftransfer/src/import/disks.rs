@@ -39,6 +39,9 @@ pub(super) struct Disks {
     converted: BTreeMap<FileName, ToConvert>,
     /// Those that are stream-optimized, but the descriptor calls them something else.
     misnamed: BTreeSet<FileName>,
+    /// Names that are given to converted disks, and how far those of each stem are counted.
+    sent: BTreeSet<FileName>,
+    numbers: BTreeMap<String, usize>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -118,19 +121,26 @@ impl Disks {
     }
 
     /// A name for what is sent that says what it is, and that nothing else has.
-    fn sent_as(&self, package: &Package, href: &FileName) -> FileName {
+    fn sent_as(&mut self, package: &Package, href: &FileName) -> FileName {
         let stem = href.as_str().rsplit_once('.').map_or(href.as_str(), |(stem, _)| stem);
-        let numbered = (1..).map(|number| format!("{stem}-{number}.vmdk"));
-        let names = std::iter::once(format!("{stem}.vmdk")).chain(numbered);
-        let is_taken = |name: &FileName| self.converted.values().any(|one| one.sent_as == *name);
+        let last = self.numbers.entry(stem.to_owned()).or_default();
         let is_free = |name: &FileName| {
-            name == href || (package.reference(name).is_none() && !is_taken(name))
+            name == href || (package.reference(name).is_none() && !self.sent.contains(name))
         };
-        names
+        let name_of = |number| match number {
+            0 => FileName::new(format!("{stem}.vmdk")),
+            _ => FileName::new(format!("{stem}-{number}.vmdk")),
+        };
+        // What was not free before is not free now.
+        let numbers = std::iter::once(0).chain(*last + 1..);
+        let found = numbers
             .take(package.envelope().references().len() + 1)
-            .filter_map(|name| FileName::new(name).ok())
-            .find(is_free)
-            .unwrap_or_else(|| href.clone())
+            .filter_map(|number| Some((number, name_of(number).ok()?)))
+            .find(|(_, name)| is_free(name));
+        let (number, name) = found.unwrap_or_else(|| (0, href.clone()));
+        *last = number.max(*last);
+        self.sent.insert(name.clone());
+        name
     }
 
     /// How a disk is converted, if it is.
@@ -359,3 +369,57 @@ pub(super) const SAVE_FIRST: &str = "save the package to a file first";
 
 /// The largest descriptor of a VMDK that is read, as for a disk of its own.
 const EXTENTS_TEXT_MAX: usize = 2 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::fs;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::store::local::at_once;
+
+    /// Names are counted through, and found without a look at every reference.
+    #[test]
+    fn many_disks_of_one_stem_get_names_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut files, mut disks) = (String::new(), String::new());
+        for number in 1..=2_000 {
+            fs::write(folder.path().join(format!("d.{number}")), [0; 512]).unwrap();
+            write!(files, "<File o:id=\"{number}\" o:href=\"d.{number}\"/>").unwrap();
+            write!(
+                disks,
+                "<Disk o:diskId=\"{number}\" o:fileRef=\"{number}\" o:capacity=\"512\"/>"
+            )
+            .unwrap();
+        }
+        // It keeps its name, and nobody else gets it.
+        fs::write(folder.path().join("d-7.vmdk"), [0; 512]).unwrap();
+        files += "<File o:id=\"last\" o:href=\"d-7.vmdk\"/>";
+        disks += "<Disk o:diskId=\"last\" o:fileRef=\"last\" o:capacity=\"512\"/>";
+        let text = format!(
+            "<Envelope xmlns=\"http://schemas.dmtf.org/ovf/envelope/1\" \
+             xmlns:o=\"http://schemas.dmtf.org/ovf/envelope/1\">\
+             <References>{files}</References><DiskSection><Info/>{disks}</DiskSection>\
+             <VirtualSystem o:id=\"vm\"><Info/></VirtualSystem></Envelope>"
+        );
+        let path = folder.path().join("vm.ovf");
+        fs::write(&path, text).unwrap();
+        let package = Package::open(&path).unwrap();
+        let started = Instant::now();
+        let found = at_once(Disks::of(&package)).unwrap();
+        assert!(started.elapsed() < TIME_MAX, "{:?}", started.elapsed());
+        let sent = |href: &str| {
+            found.conversion(&FileName::new(href).unwrap()).unwrap().sent_as.as_str().to_owned()
+        };
+        assert_eq!([sent("d.1"), sent("d.2"), sent("d.7")], ["d.vmdk", "d-1.vmdk", "d-6.vmdk"]);
+        assert_eq!([sent("d.8"), sent("d-7.vmdk")], ["d-8.vmdk", "d-7.vmdk"]);
+        let names: BTreeSet<&FileName> = found.converted.values().map(|one| &one.sent_as).collect();
+        assert_eq!(names.len(), 2_001);
+    }
+
+    /// For one package, in a test build on a busy machine.
+    const TIME_MAX: Duration = Duration::from_secs(5);
+}

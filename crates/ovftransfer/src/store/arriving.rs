@@ -1,5 +1,6 @@
 //! References whose files come in the order of an archive.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::store::reference::Piece;
 use crate::store::reference::check_chunk;
 use crate::store::reference::chunk_bytes;
 use crate::store::reference::chunk_name;
+use crate::store::reference::chunk_of;
 use crate::store::reference::is_packed;
 use crate::store::reference::names;
 use crate::store::reference::packing;
@@ -63,8 +65,8 @@ pub(crate) async fn next(
 ) -> Result<Option<Arriving>, Error> {
     loop {
         let Some(arrived) = in_order.next(stall).await? else { return Ok(None) };
-        let mut references = package.envelope().references().iter();
-        let found = references.find_map(|one| Some((one, piece_of(one, arrived.name())?)));
+        let owner = package.owner(arrived.name());
+        let found = owner.and_then(|one| Some((one, piece_of(one, arrived.name())?)));
         let Some((reference, piece)) = found.filter(|(reference, _)| is_wanted(reference)) else {
             continue;
         };
@@ -114,39 +116,71 @@ pub(crate) fn check_late(
     }
 }
 
-/// What of an archive belongs to a reference: its file, or all of its chunks in their order.
-///
-/// # Errors
-///
-/// What is wrong with them, in words.
-pub(crate) fn members<'o>(ova: &'o Ova, reference: &FileRef) -> Result<Vec<&'o Member>, String> {
-    let pieces = ova.members().iter();
-    let pieces = pieces.filter_map(|one| Some((piece_of(reference, one.name())?, one)));
-    let mut pieces: Vec<(Piece, &Member)> = pieces.collect();
-    let href = reference.href();
-    if reference.url().is_some() {
-        return Ok(Vec::new());
+/// The members of an archive, by what they are called without the number of a chunk.
+#[derive(Debug)]
+pub(crate) struct Members<'o> {
+    ova: &'o Ova,
+    chunks: HashMap<&'o str, Vec<(u32, &'o Member)>>,
+}
+
+impl<'o> Members<'o> {
+    pub(crate) fn new(ova: &'o Ova) -> Self {
+        let mut chunks: HashMap<&str, Vec<(u32, &Member)>> = HashMap::new();
+        for member in ova.members() {
+            if let Some((name, number)) = chunk_of(member.name()) {
+                chunks.entry(name).or_default().push((number, member));
+            }
+        }
+        Self { ova, chunks }
     }
-    let Some(chunk_bytes) = chunk_bytes(reference)? else {
-        return match &*pieces {
-            [] => Err(match names(reference) {
-                (_, Some(Err(problem))) => format!("{href}: {problem}"),
-                _ => format!("the descriptor names {href}, which is not in the OVA"),
-            }),
-            [(_, member)] => Ok(vec![*member]),
-            [(_, one), (_, other), ..] => Err(format!(
-                "the descriptor names {href}, which may be {} or {}: take one of the two away",
-                one.name(),
-                other.name()
-            )),
+
+    /// Those that belong to a reference: its file, or all of its chunks in their order.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, in words.
+    pub(crate) fn of(&self, reference: &FileRef) -> Result<Vec<&'o Member>, String> {
+        if reference.url().is_some() {
+            return Ok(Vec::new());
+        }
+        let (href, resolved) = names(reference);
+        let other = resolved.as_ref().and_then(|name| name.as_ref().ok());
+        let both = [Some(href), other].into_iter().flatten();
+        let Some(chunk_bytes) = chunk_bytes(reference)? else {
+            let found: Vec<&Member> = both.filter_map(|name| self.ova.member(name)).collect();
+            return match &*found {
+                [] => Err(match resolved {
+                    Some(Err(problem)) => format!("{href}: {problem}"),
+                    _ => format!("the descriptor names {href}, which is not in the OVA"),
+                }),
+                [_] => Ok(found),
+                [one, other, ..] => Err(format!(
+                    "the descriptor names {href}, which may be {} or {}: take one of the two away",
+                    one.name(),
+                    other.name()
+                )),
+            };
         };
-    };
-    pieces.sort_by_key(|(piece, _)| *piece);
-    let count = pieces.len().max(1);
+        let chunks = both.filter_map(|name| self.chunks.get(name.as_str()));
+        let mut chunks: Vec<(u32, &Member)> = chunks.flatten().copied().collect();
+        chunks.sort_by_key(|(number, _)| *number);
+        check_chunks(reference, chunk_bytes, &chunks)?;
+        Ok(chunks.into_iter().map(|(_, member)| member).collect())
+    }
+}
+
+/// Compares all chunks of a reference with what the descriptor says about them.
+fn check_chunks(
+    reference: &FileRef,
+    chunk_bytes: u64,
+    chunks: &[(u32, &Member)],
+) -> Result<(), String> {
+    let href = reference.href();
+    let count = chunks.len().max(1);
     let mut sum = 0;
     for number in 0..count {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let found = pieces.get(number as usize).filter(|(piece, _)| *piece == Piece::Chunk(number));
+        let found = chunks.get(number as usize).filter(|(found, _)| *found == number);
         let Some((_, member)) = found else {
             let name = chunk_name(href, number).map_err(|error| error.to_string())?;
             return Err(format!("the package needs {name}, but it is not there"));
@@ -159,7 +193,7 @@ pub(crate) fn members<'o>(ova: &'o Ova, reference: &FileRef) -> Result<Vec<&'o M
         Some(expected) if expected != sum => {
             Err(format!("{href}: the descriptor says {expected} bytes, but the chunks have {sum}"))
         }
-        _ => Ok(pieces.into_iter().map(|(_, member)| member).collect()),
+        _ => Ok(()),
     }
 }
 

@@ -40,6 +40,7 @@ use crate::store::parts::parse_envelope;
 use crate::store::parts::parse_manifest;
 use crate::store::parts::stopped;
 use crate::store::parts::too_large;
+use crate::store::reference::ByName;
 
 /// Reads descriptor and manifest from the beginning of an archive.
 pub(crate) async fn open(
@@ -50,12 +51,14 @@ pub(crate) async fn open(
     let Front { reader, descriptor, bytes, manifest, certificate } =
         front(stream, &location, rules).await?;
     let envelope = parse_envelope(&location, bytes)?;
+    let by_name = ByName::new(envelope.references());
     let in_order = Some(Arc::new(InOrder { reader: Arc::new(Mutex::new(reader)) }));
     let (files, missing, warnings) = (BTreeMap::new(), Vec::new(), Vec::new());
     Ok(Parts {
         location,
         descriptor,
         envelope,
+        by_name,
         manifest,
         certificate,
         files,

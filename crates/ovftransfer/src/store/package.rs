@@ -30,7 +30,6 @@ use crate::store::parts::PackageFile;
 use crate::store::parts::Parts;
 use crate::store::parts::is_disk;
 use crate::store::reference::ALL_ALGORITHMS;
-use crate::store::reference::is_about;
 use crate::store::reference::is_packed;
 use crate::store::reference::promised_by_name;
 use crate::store::remote;
@@ -268,9 +267,12 @@ impl Package {
 
     /// The descriptor's reference that stands for a file, by its name there or the file's own.
     pub(crate) fn reference(&self, name: &FileName) -> Option<&FileRef> {
-        let references = self.parts.envelope.references();
-        let named = references.iter().find(|file| file.href() == name);
-        named.or_else(|| references.iter().find(|file| is_about(file, name)))
+        self.parts.envelope.references().get(self.parts.by_name.subject(name)?)
+    }
+
+    /// The descriptor's reference that a file belongs to.
+    pub(crate) fn owner(&self, file: &FileName) -> Option<&FileRef> {
+        self.parts.envelope.references().get(self.parts.by_name.owner(file)?)
     }
 
     /// The digest that the manifest promises for the content of a reference, if the content is

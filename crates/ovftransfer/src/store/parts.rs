@@ -25,12 +25,12 @@ use crate::store::in_order::InOrder;
 use crate::store::lookup::Entry;
 use crate::store::lookup::Lookup;
 use crate::store::lookup::Want;
+use crate::store::reference::ByName;
 use crate::store::reference::CHUNKS_MAX;
 use crate::store::reference::Piece;
 use crate::store::reference::check_chunk;
 use crate::store::reference::chunk_bytes;
 use crate::store::reference::chunk_name;
-use crate::store::reference::is_about;
 use crate::store::reference::names;
 use crate::store::reference::packing;
 use crate::store::reference::promised;
@@ -113,6 +113,8 @@ pub(crate) struct Parts {
     pub(crate) location: String,
     pub(crate) descriptor: FileName,
     pub(crate) envelope: Envelope,
+    /// The references of the envelope.
+    pub(crate) by_name: ByName,
     pub(crate) manifest: Option<Manifest>,
     pub(crate) certificate: Option<StoredCertificate>,
     /// What the descriptor refers to; empty if it comes in its own order.
@@ -134,11 +136,11 @@ impl Parts {
         let here = |reference: &FileRef| reference.url().is_none();
         let found = find(files, &envelope, manifest.as_ref(), here).await?;
         check_apart(&location, &found)?;
+        let by_name = ByName::new(envelope.references());
         let mut missing = Vec::new();
         for entry in manifest.as_ref().map_or(&[][..], Manifest::entries) {
             let file = entry.file();
-            let is_known = file == descriptor
-                || envelope.references().iter().any(|known| is_about(known, file));
+            let is_known = file == descriptor || by_name.subject(file).is_some();
             if !is_known && files.find(file, Want::Presence).await?.is_none() {
                 missing.push(file.clone());
             }
@@ -149,6 +151,7 @@ impl Parts {
             location,
             descriptor,
             envelope,
+            by_name,
             manifest,
             certificate,
             files,

@@ -1,6 +1,8 @@
 //! What a reference of the descriptor says about the files that the package has for it (DSP0243
 //! 1.1.0 §7.1): their names, their sizes, and how they become what the reference stands for.
 
+use std::collections::HashMap;
+
 use ovftransfer_ovf::Digest;
 use ovftransfer_ovf::DigestAlgorithm;
 use ovftransfer_ovf::Envelope;
@@ -64,9 +66,63 @@ pub(crate) fn piece_of(reference: &FileRef, file: &FileName) -> Option<Piece> {
     if reference.chunk_size_bytes().is_none() {
         return is_name(file.as_str()).then_some(Piece::Whole);
     }
+    let (name, number) = chunk_of(file)?;
+    is_name(name).then_some(Piece::Chunk(number))
+}
+
+/// What a file is a chunk of by its name, and which.
+pub(crate) fn chunk_of(file: &FileName) -> Option<(&str, u32)> {
     let (name, digits) = file.as_str().rsplit_once('.')?;
     let is_number = digits.len() == 9 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    (is_number && is_name(name)).then(|| digits.parse().ok().map(Piece::Chunk)).flatten()
+    is_number.then(|| digits.parse().ok()).flatten().map(|number| (name, number))
+}
+
+/// The references of a descriptor by the names of their files: there may be thousands of both, and
+/// of entries in a manifest.
+#[derive(Debug)]
+pub(crate) struct ByName {
+    /// By what stands in the descriptor.
+    hrefs: HashMap<String, usize>,
+    /// The first one that is the file of a name, by either of its names.
+    whole: HashMap<String, usize>,
+    /// The first one whose chunks are called so.
+    chunked: HashMap<String, usize>,
+}
+
+impl ByName {
+    pub(crate) fn new(references: &[FileRef]) -> Self {
+        let (mut whole, mut chunked) = (HashMap::new(), HashMap::new());
+        for (place, reference) in references.iter().enumerate() {
+            // The package does not have what lies elsewhere.
+            if reference.url().is_some() {
+                continue;
+            }
+            let known = match reference.chunk_size_bytes() {
+                Some(_) => &mut chunked,
+                None => &mut whole,
+            };
+            let (href, resolved) = names(reference);
+            for name in [Some(href.clone()), resolved.and_then(Result::ok)].into_iter().flatten() {
+                known.entry(name.as_str().to_owned()).or_insert(place);
+            }
+        }
+        let hrefs = references.iter().map(|one| one.href().as_str().to_owned());
+        Self { hrefs: hrefs.zip(0..).collect(), whole, chunked }
+    }
+
+    /// The place of the reference that a file belongs to: see [`piece_of`].
+    pub(crate) fn owner(&self, file: &FileName) -> Option<usize> {
+        let chunk = chunk_of(file).and_then(|(name, _)| self.chunked.get(name));
+        self.whole.get(file.as_str()).into_iter().chain(chunk).min().copied()
+    }
+
+    /// The place of the reference that an entry of a manifest is about: of what stands so in the
+    /// descriptor, else of what the file belongs to, or all chunks together.
+    pub(crate) fn subject(&self, entry: &FileName) -> Option<usize> {
+        let named = self.hrefs.get(entry.as_str()).copied();
+        let together = self.chunked.get(entry.as_str()).copied();
+        named.or_else(|| self.owner(entry).into_iter().chain(together).min())
+    }
 }
 
 /// Whether the content of a reference is made of files, and is not one of them.
@@ -161,15 +217,6 @@ pub(crate) fn promised_whole(manifest: Option<&Manifest>, reference: &FileRef) -
     let by_file = || manifest?.digest(&resolved?.ok()?);
     let by_url = || manifest?.digest_of_url(reference.url()?);
     manifest?.digest(href).or_else(by_file).or_else(by_url).copied()
-}
-
-/// Whether a manifest entry of this name is about a reference.
-pub(crate) fn is_about(reference: &FileRef, entry: &FileName) -> bool {
-    if piece_of(reference, entry).is_some() {
-        return true;
-    }
-    let (href, resolved) = names(reference);
-    entry == href || resolved.and_then(Result::ok).is_some_and(|other| other == *entry)
 }
 
 /// What is wrong with two references that have the same file (§7.1).

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
 
 mod elsewhere;
+mod many;
 #[path = "../web/server.rs"]
 mod server;
 mod shelf;
