@@ -116,7 +116,12 @@ impl Tables {
     /// The table just read comes before any grain.  `repeated` if another copy came before it.
     pub(crate) fn promise(&mut self, table: u32, repeated: bool) -> Result<(), Fault> {
         if self.incoming.iter().all(|&entry| entry == 0) {
-            return Ok(());
+            // A copy of zeros is one only where the first copy had no grains.
+            let is_next = |waiting: &Waiting| repeated && waiting.table == table;
+            return match self.waiting.front().is_some_and(is_next) {
+                true => Err(Fault::TableMismatch { table: table.into() }),
+                false => Ok(()),
+            };
         }
         let promised = Waiting { table, fingerprint: self.hash.hash_one(&self.incoming) };
         // The first copy makes a queue, the second goes round it once.

@@ -235,6 +235,20 @@ fn tables_twice() -> Vec<u8> {
     builder.file
 }
 
+/// The second set says the same, table by table: also where it says nothing.
+#[test]
+fn zeros_are_no_copy_of_a_table() {
+    let file = tables_twice();
+    assert_reads(&file);
+    for (tables, first) in [(0..1, 0), (2..3, 2), (3..4, 3), (0..TABLES, 0)] {
+        let mut file = file.clone();
+        let sectors = 39 + 4 * tables.start..39 + 4 * tables.end;
+        file[sectors.start * SECTOR..sectors.end * SECTOR].fill(0);
+        assert_eq!(fault(&file), Fault::TableMismatch { table: first }, "{tables:?}");
+        assert!(deep(&file).is_err());
+    }
+}
+
 /// A file, and the bytes of it that may be damaged: all but the zeros before the first grain.
 type Layout = (Vec<u8>, Vec<Range<usize>>);
 
