@@ -9,20 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ovftransfer_ovf::FileName;
+use ovftransfer_vmdk::AnyImage;
 use ovftransfer_vmdk::ConvertError;
-use ovftransfer_vmdk::DiskImage;
 use ovftransfer_vmdk::Format;
 use ovftransfer_vmdk::Level;
 use ovftransfer_vmdk::Options;
 use ovftransfer_vmdk::Progress;
 use ovftransfer_vmdk::VmdkError;
-use ovftransfer_vmdk::open_image;
+use ovftransfer_vmdk::check_image;
 use ovftransfer_vmdk::to_raw;
 use ovftransfer_vmdk::to_stream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::meter::Leg;
 use crate::meter::Meter;
 use crate::store::file::Existing;
 use crate::store::file::blocking;
@@ -123,7 +124,8 @@ impl ConvertDisk {
         Self { input, output, format, input_format: None, overwrite: false, level }
     }
 
-    /// Converts the disk.
+    /// Converts the disk, once its header and its tables are checked as [`CheckDisk`](crate::CheckDisk)
+    /// checks them.
     ///
     /// # Errors
     ///
@@ -145,12 +147,12 @@ impl ConvertDisk {
     }
 
     fn convert(&self, meter: &Meter, cancel: &CancellationToken) -> Result<ConvertedDisk, Error> {
-        let opened = open_image(&self.input, self.input_format);
+        let opened = AnyImage::open(&self.input, self.input_format);
         let source = opened.map_err(|error| read_error(&self.input, error))?;
         let existing = if self.overwrite { Existing::Replace } else { Existing::Keep };
         check_name(self.output.clone(), existing)?;
         let lock = take(&self.output)?;
-        let made = self.write(&*source, lock.path(), meter, cancel).and_then(|converted| {
+        let made = self.write(&source, lock.path(), meter, cancel).and_then(|converted| {
             let named = give_name(lock.path(), &self.output, existing);
             named.map(|()| converted).map_err(naming(&self.output))
         });
@@ -166,7 +168,7 @@ impl ConvertDisk {
 
     fn write(
         &self,
-        source: &dyn DiskImage,
+        image: &AnyImage,
         partial: &Path,
         meter: &Meter,
         cancel: &CancellationToken,
@@ -175,7 +177,12 @@ impl ConvertDisk {
         file.set_len(0).map_err(writing(partial))?;
         // A name that no file of a package could have is of no use to whoever shows it.
         let name = self.output.file_name().and_then(|name| FileName::new(name.to_str()?).ok());
-        let meter = name.map(|name| meter.add_file(&name, source.capacity_bytes()));
+        let source = image.as_image();
+        let len_bytes = source.capacity_bytes();
+        let meter = name.map(|name| meter.add_file(&name, len_bytes));
+        let begin = |percent, is_sent| {
+            meter.iter().for_each(|meter| meter.begin(Leg { percent, len_bytes, is_sent }));
+        };
         let on_progress = &mut |progress: Progress| {
             if let Some(meter) = &meter {
                 meter.set_position(progress.lba_bytes);
@@ -183,6 +190,10 @@ impl ConvertDisk {
             }
             if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
+        // What is read by position shows grains, and not which of them are missing.
+        begin((0, CHECKED), false);
+        check_image(image, on_progress).map_err(|error| self.error(error))?;
+        begin((CHECKED, 100), true);
         let options = Options::default().level(self.level);
         let (capacity_bytes, populated_bytes, bytes) = match self.format {
             DiskFormat::StreamOptimized => {
@@ -212,6 +223,9 @@ impl ConvertDisk {
         }
     }
 }
+
+/// How far a disk is, in percent, when it has been checked.
+const CHECKED: u8 = 10;
 
 /// Tells a file that cannot be read from a disk that is damaged.
 pub(crate) fn read_error(path: &Path, error: VmdkError) -> Error {

@@ -99,6 +99,29 @@ async fn what_fails_leaves_nothing() {
     assert_eq!(names(folder.path()), ["disk.vmdk", "empty.raw", "in.raw"]);
 }
 
+/// By position a lost table is nothing but zeros.
+#[tokio::test]
+async fn a_disk_without_one_of_its_tables_is_not_converted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("in.raw"), vec![7; 1 << 20]).unwrap();
+    convert(&path("in.raw"), &path("disk.vmdk"), false).await.unwrap();
+    let mut file = fs::read(path("disk.vmdk")).unwrap();
+    let number = |file: &[u8], at: usize| {
+        usize::try_from(u32::from_le_bytes(file[at..at + 4].try_into().unwrap())).unwrap()
+    };
+    // The footer, which leads to the directory and that to the table, stands before the last sector.
+    let directory = number(&file, file.len() - 1024 + 56) * 512;
+    let table = number(&file, directory) * 512;
+    file[table..table + 2048].fill(0);
+    fs::write(path("disk.vmdk"), file).unwrap();
+    for out in ["out.raw", "out.vmdk"] {
+        let error = convert(&path("disk.vmdk"), &path(out), false).await.unwrap_err();
+        assert!(matches!(error, Error::Disk { .. }), "{error}");
+    }
+    assert_eq!(names(folder.path()), ["disk.vmdk", "in.raw"]);
+}
+
 async fn check(path: &Path, deep: bool, meter: &Arc<Meter>) -> Result<CheckedDisk, Error> {
     let mut request = CheckDisk::new(path.to_owned());
     request.deep = deep;

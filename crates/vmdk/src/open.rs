@@ -92,7 +92,7 @@ pub enum AnyImage {
     /// qcow2 of QEMU.
     Qcow2(Qcow2Image),
     /// Byte for byte.
-    Raw(RawImage<FileStorage>),
+    Raw(RawImage<Arc<dyn Storage>>),
     /// Any sub-format of VMDK.
     Vmdk(VmdkImage),
 }
@@ -116,7 +116,7 @@ impl AnyImage {
             None => probe(&storage)?.or_else(|| of_name(path)).unwrap_or(Format::Raw),
         };
         Ok(match format {
-            Format::Raw => Self::Raw(RawImage::new(storage)),
+            Format::Raw => Self::Raw(RawImage::new(Arc::new(storage))),
             Format::Qcow2 => Self::Qcow2(Qcow2Image::open(Arc::new(storage))?),
             Format::Vmdk => {
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -188,26 +188,26 @@ pub fn open_image(path: &Path, format: Option<Format>) -> Result<Box<dyn DiskIma
 ///
 /// ```
 /// use std::sync::Arc;
-/// use ovftransfer_vmdk::{DiskImage, open_storage};
+/// use ovftransfer_vmdk::open_storage;
 ///
 /// let none = &|_: &str| Err(std::io::ErrorKind::NotFound.into());
 /// let image = open_storage(Arc::new(vec![7; 4096]), None, none)?;
-/// assert_eq!(image.capacity_bytes(), 4096);
+/// assert_eq!(image.as_image().capacity_bytes(), 4096);
 /// # Ok::<(), ovftransfer_vmdk::VmdkError>(())
 /// ```
 pub fn open_storage(
     storage: Arc<dyn Storage>,
     format: Option<Format>,
     find_extent: &FindExtent<'_>,
-) -> Result<Box<dyn DiskImage>, VmdkError> {
+) -> Result<AnyImage, VmdkError> {
     let format = match format {
         Some(format) => format,
         None => probe(&*storage)?.unwrap_or(Format::Raw),
     };
     Ok(match format {
-        Format::Raw => Box::new(RawImage::new(storage)),
-        Format::Qcow2 => Box::new(Qcow2Image::open(storage)?),
-        Format::Vmdk => Box::new(VmdkImage::open_with(storage, find_extent)?),
+        Format::Raw => AnyImage::Raw(RawImage::new(storage)),
+        Format::Qcow2 => AnyImage::Qcow2(Qcow2Image::open(storage)?),
+        Format::Vmdk => AnyImage::Vmdk(VmdkImage::open_with(storage, find_extent)?),
     })
 }
 

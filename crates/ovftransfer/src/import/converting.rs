@@ -24,6 +24,7 @@ use ovftransfer_vmdk::Progress;
 use ovftransfer_vmdk::SECTOR_BYTES;
 use ovftransfer_vmdk::Storage;
 use ovftransfer_vmdk::VmdkError;
+use ovftransfer_vmdk::check_image;
 use ovftransfer_vmdk::to_stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -303,19 +304,24 @@ impl Converter<'_> {
             let parts: io::Result<BTreeMap<String, Arc<dyn Storage>>> = parts.collect();
             let (main, parts) = (main.map_err(broken)?, parts.map_err(broken)?);
             let image = disks::open(kind, main, &parts).map_err(ConvertError::Source)?;
-            if image.capacity_bytes() > expected_bytes.next_multiple_of(SECTOR_BYTES) {
-                return Ok(Err(image.capacity_bytes()));
+            let len_bytes = image.as_image().capacity_bytes();
+            if len_bytes > expected_bytes.next_multiple_of(SECTOR_BYTES) {
+                return Ok(Err(len_bytes));
             }
+            let go_on = || {
+                if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            // What was not at hand could not be checked before the lease was taken.
+            check_image(&image, &mut |_| go_on())?;
             let content = tempfile::tempfile_in(folder);
             let content = content
                 .map_err(|source| ConvertError::Target(VmdkError::Io { at_byte: 0, source }))?;
-            let len_bytes = image.capacity_bytes();
             meter.begin(Leg { percent: (HASHED, HALF_WAY), len_bytes, is_sent: false });
             let on_progress = &mut |progress: Progress| {
                 meter.set_position(progress.lba_bytes);
-                if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                go_on()
             };
-            let (_, made) = to_stream(&*image, &content, Options::default(), on_progress)?;
+            let (_, made) = to_stream(image.as_image(), &content, Options::default(), on_progress)?;
             Ok(Ok(FileSource::new(Arc::new(content), 0, made.file_bytes())))
         });
         match written.await {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,11 +13,13 @@ use futures::TryStreamExt;
 use ovftransfer_ovf::FileName;
 use ovftransfer_ovf::envelope::Disk;
 use ovftransfer_ovf::envelope::FileRef;
+use ovftransfer_vmdk::AnyImage;
+use ovftransfer_vmdk::ConvertError;
 use ovftransfer_vmdk::Descriptor;
-use ovftransfer_vmdk::DiskImage;
 use ovftransfer_vmdk::Format;
 use ovftransfer_vmdk::Storage;
 use ovftransfer_vmdk::VmdkError;
+use ovftransfer_vmdk::check_image;
 use ovftransfer_vmdk::open_storage;
 
 use crate::error::Check;
@@ -220,7 +223,7 @@ pub(super) fn open(
     kind: DiskFileFormat,
     main: Arc<dyn Storage>,
     extents: &BTreeMap<String, Arc<dyn Storage>>,
-) -> Result<Box<dyn DiskImage>, VmdkError> {
+) -> Result<AnyImage, VmdkError> {
     let format = match kind {
         DiskFileFormat::Qcow2 => Format::Qcow2,
         DiskFileFormat::Raw => Format::Raw,
@@ -276,10 +279,17 @@ async fn look(package: &Package, file: &FileName, to_convert: &ToConvert) -> Res
         let broken = |source| VmdkError::Io { at_byte: 0, source };
         let parts = parts.into_iter().map(|(name, part)| Ok((name, part.storage()?)));
         let parts = parts.collect::<io::Result<_>>().map_err(broken)?;
-        open(kind, main.storage().map_err(broken)?, &parts).map(|image| image.capacity_bytes())
+        open(kind, main.storage().map_err(broken)?, &parts)
     });
-    let found_bytes = opened.await.map_err(|error| unusable(file, error))?;
-    check_capacity(package, file, found_bytes, capacity_bytes)
+    let image = opened.await.map_err(|error| unusable(file, error))?;
+    check_capacity(package, file, image.as_image().capacity_bytes(), capacity_bytes)?;
+    // Tables that share a grain make many TiB of a few MiB.
+    let checked = blocking(move || check_image(&image, &mut |_| ControlFlow::Continue(())));
+    match checked.await {
+        Err(ConvertError::Source(error)) => Err(unusable(file, error)),
+        // Nothing else ends a check that nobody cancels.
+        _ => Ok(()),
+    }
 }
 
 /// The other files that the descriptor of a VMDK names; they are of the package, too.

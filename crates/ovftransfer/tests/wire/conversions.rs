@@ -20,6 +20,7 @@ use ovftransfer::Observer;
 use ovftransfer::Severity;
 use ovftransfer::SignaturePolicy;
 use ovftransfer::check_package;
+use ovftransfer_vmdk::Header;
 use ovftransfer_vmdk::open_image;
 use ovftransfer_vmdk::to_raw;
 use sha2::Digest as _;
@@ -308,6 +309,35 @@ async fn the_next_disk_is_converted_while_the_last_one_is_sent() {
         let line = |word: &str| place(&format!("{word} web-disk-{disk}.raw"));
         assert!(line("converted") < line("start") && line("start") < line("proven"), "{told:?}");
     }
+}
+
+/// A few MiB can be a disk of many TiB if all its tables lead to one grain.
+#[tokio::test]
+async fn a_disk_whose_grains_overlap_gets_no_lease() {
+    let shop = Shop::new(Wire::Json, 1).await;
+    let mut header = Header::stream_optimized(4 * MIB / 512).unwrap();
+    header.version = 1;
+    header.flags = Header::FLAG_NEW_LINES;
+    header.compress_algorithm = 0;
+    header.gd_offset_sectors = 21;
+    header.overhead_sectors = 26;
+    let mut file = header.encode().to_vec();
+    file.extend_from_slice(b"# Disk DescriptorFile\ncreateType=\"monolithicSparse\"\n");
+    file.resize(21 * 512, 0);
+    file.extend_from_slice(&22_u32.to_le_bytes());
+    file.resize(22 * 512, 0);
+    file.extend((0..64).flat_map(|_| 26_u32.to_le_bytes()));
+    file.resize(26 * 512, 0);
+    file.resize((26 + 128) * 512, 7);
+    fs::write(shop.path("web-disk-0.vmdk"), file).unwrap();
+    shop.refer("web-disk-0.vmdk", "web-disk-0.vmdk");
+    shop.seal();
+    let leases = shop.world.simulator.leases().len();
+    let error = shop.import().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Package, "{}", error.chain());
+    assert!(error.chain().contains("a grain shares its place"), "{}", error.chain());
+    assert_eq!(shop.world.simulator.leases().len(), leases);
+    shop.assert_gone();
 }
 
 #[tokio::test]
