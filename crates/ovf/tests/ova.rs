@@ -321,6 +321,30 @@ fn what_macos_puts_beside_files_is_passed_over() {
 }
 
 #[test]
+fn papers_under_other_names_are_found_beside_those_of_macos() {
+    let index = |names: &[&str]| {
+        let parts: Vec<u8> = names.iter().flat_map(|name| file(name, b"x")).collect();
+        Ova::index(&[&parts[..], &ZEROS].concat()).unwrap()
+    };
+    for extension in ["mf", "cert"] {
+        let of = |stem: &str| format!("{stem}.{extension}");
+        let found = |ova: &Ova| {
+            let member = if extension == "mf" { ova.manifest() } else { ova.certificate() };
+            member.map(|member| member.name().clone())
+        };
+        let ova = index(&["vm.ovf", &of("release"), &of("._release")]);
+        assert_eq!(found(&ova), Some(name(&of("release"))));
+        assert_eq!(found(&index(&["vm.ovf", &of("._vm")])), None);
+        // To choose one of two would be to guess.
+        let ova = index(&["vm.ovf", &of("one"), &of("two")]);
+        assert_eq!(found(&ova), None);
+        let (first, second) = (name(&of("one")), name(&of("two")));
+        assert_eq!(ova.warnings(), [OvaWarning::Several { first, second }]);
+        assert_eq!(index(&["vm.ovf", &of("one"), &of("vm")]).warnings(), []);
+    }
+}
+
+#[test]
 fn wrapped_archives_are_named() {
     for (start, format, command) in [
         (b"\x1F\x8B\x08\0".as_slice(), "gzip", "gunzip"),

@@ -163,6 +163,14 @@ pub enum OvaWarning {
         /// Bytes of zeros after the end.
         bytes: u64,
     },
+    /// There are several manifests, or certificates, and none has the name of the descriptor: none
+    /// is used.
+    Several {
+        /// The first one.
+        first: FileName,
+        /// The second one.
+        second: FileName,
+    },
     /// One zero block ends the archive instead of two.
     SingleEndBlock,
 }
@@ -184,6 +192,10 @@ impl fmt::Display for OvaWarning {
             }
             Self::MissingEnd => f.write_str("the archive has no end blocks"),
             Self::Padding { bytes } => write!(f, "{bytes} zero bytes after the archive's end"),
+            Self::Several { first, second } => write!(
+                f,
+                "neither {first} nor {second} has the name of the descriptor, and none of them is used"
+            ),
             Self::SingleEndBlock => f.write_str("the archive ends with one zero block, not two"),
         }
     }

@@ -82,8 +82,8 @@ impl Ova {
         if let Some(first) = own(&members).next().filter(|first| **first != descriptor) {
             warnings.push(OvaWarning::DescriptorNotFirst { file: first.name.clone() });
         }
-        let manifest = the_only(&members, "mf", &descriptor);
-        let certificate = the_only(&members, "cert", &descriptor);
+        let manifest = the_only(&members, "mf", &descriptor, &mut warnings);
+        let certificate = the_only(&members, "cert", &descriptor, &mut warnings);
         if let Some(Member { name, .. }) = &manifest
             && name.stem() != descriptor.name.stem()
         {
@@ -106,7 +106,8 @@ impl Ova {
         &self.descriptor
     }
 
-    /// The manifest: the `.mf` with the name of the descriptor, else the only `.mf`.
+    /// The manifest: the `.mf` with the name of the descriptor, else the only `.mf`.  Of several
+    /// others none is used, and there is a [warning](Self::warnings).
     #[must_use]
     pub fn manifest(&self) -> Option<&Member> {
         self.manifest.as_ref()
@@ -145,13 +146,23 @@ fn the_descriptor(members: &[Member]) -> Result<Member, OvaError> {
 
 /// A manifest or a certificate under another name is used too: to overlook it would be to verify
 /// nothing.
-fn the_only(members: &[Member], extension: &str, descriptor: &Member) -> Option<Member> {
-    let mut found = members.iter().filter(|member| member.name.has_extension(extension));
+fn the_only(
+    members: &[Member],
+    extension: &str,
+    descriptor: &Member,
+    warnings: &mut Vec<OvaWarning>,
+) -> Option<Member> {
+    let mut found = of_extension(members, extension);
     let named = found.clone().find(|member| member.name.stem() == descriptor.name.stem());
     match (named, found.next(), found.next()) {
         (Some(named), ..) => Some(named.clone()),
         (None, Some(only), None) => Some(only.clone()),
-        _ => None,
+        (None, Some(first), Some(second)) => {
+            let (first, second) = (first.name.clone(), second.name.clone());
+            warnings.push(OvaWarning::Several { first, second });
+            None
+        }
+        (None, None, _) => None,
     }
 }
 
