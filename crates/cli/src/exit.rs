@@ -5,11 +5,13 @@ use std::io;
 use std::process::ExitCode;
 
 use ovftransfer::Check;
+use ovftransfer::DiskFault;
 use ovftransfer::Error;
 use ovftransfer::ErrorKind;
 use ovftransfer::Severity;
 use ovftransfer::TransportError;
 use ovftransfer::VimError;
+use ovftransfer::VmdkError;
 use ovftransfer_simulator::scenario::ScenarioError;
 
 /// How a run ended, for scripts.  The numbers are a promise.
@@ -168,6 +170,19 @@ fn hint_for(error: &Error, code: Code) -> Option<String> {
          reach their port; check name resolution, firewalls, HTTPS_PROXY and NO_PROXY"
     } else if let Error::EmptyDisk { .. } = error {
         "--lease-per-disk takes a lease for each disk"
+    } else if let Error::Disk { source, .. } = error
+        && let VmdkError::Corrupt { fault, .. } = &**source
+    {
+        match fault {
+            DiskFault::NoDisk { .. } => {
+                "a package becomes another one: name an .ova, an .ovf or a folder; unpack what is \
+                 packed; what is a raw disk for all that is taken as one by --input-format raw"
+            }
+            DiskFault::Unsupported { .. } => {
+                "qemu-img convert may make a disk of it that can be read: raw, qcow2 or vmdk"
+            }
+            _ => return None,
+        }
     } else if is_unreached(error) {
         "check the host's name and port, the network between, and HTTPS_PROXY and NO_PROXY"
     } else {

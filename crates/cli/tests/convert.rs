@@ -163,3 +163,38 @@ fn a_disk_becomes_a_stream_and_a_raw_one_again() {
     }
     assert!(!none.exists());
 }
+
+/// What would be a disk that nobody can read, and nobody would notice.
+#[test]
+fn what_is_no_disk_is_not_wrapped_into_one() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = |name: &str| temp.path().join(name);
+    let descriptor = appliance(&[1]).write_folder(temp.path()).unwrap().path().to_owned();
+    appliance(&[1]).write_ova(&path("small.ova")).unwrap();
+    fs::write(path("x.qcow2.gz"), b"\x1f\x8b\x08\0rest").unwrap();
+    let mut fixed = vec![0; 4096];
+    fixed.extend([&b"conectix"[..], &[0; 504]].concat());
+    fs::write(path("fixed.vhd"), &fixed).unwrap();
+    fs::write(path("empty.bin"), []).unwrap();
+    let out = path("x.vmdk");
+    for (input, words) in [
+        (descriptor, &["XML", "--input-format raw"][..]),
+        (path("small.ova"), &["small.ova", "tar archive", ".ovf or a folder"]),
+        (path("x.qcow2.gz"), &["packed with gzip", "unpack"]),
+        (path("fixed.vhd"), &["fixed.vhd", "byte 4096", "VHD", "qemu-img"]),
+        (path("empty.bin"), &["empty.bin"]),
+    ] {
+        run(&["convert", text(&input), text(&out)]).expect(6, words);
+        assert!(!out.exists());
+    }
+
+    // A guest may write what it likes on a raw disk, and who says that it is one is believed.
+    fs::copy(path("small.ova"), path("disk.raw")).unwrap();
+    fs::copy(path("fixed.vhd"), path("disk.img")).unwrap();
+    for (at, input) in ["disk.raw", "disk.img"].iter().enumerate() {
+        let out = path(&format!("{at}.vmdk"));
+        run(&["convert", text(&path(input)), text(&out)]).expect(0, &[]);
+    }
+    let ova = path("small.ova");
+    run(&["convert", text(&ova), text(&out), "--input-format", "raw"]).expect(0, &[]);
+}

@@ -236,10 +236,12 @@ pub use ovftransfer_vim::tls::Thumbprint;
 pub use ovftransfer_vim::tls::Trust;
 pub use ovftransfer_vim::transport::TransportError;
 pub use ovftransfer_vmdk::Descriptor as DiskDescriptor;
+pub use ovftransfer_vmdk::Fault as DiskFault;
 pub use ovftransfer_vmdk::Format as ImageFormat;
 pub use ovftransfer_vmdk::Header as DiskHeader;
 pub use ovftransfer_vmdk::Level as CompressionLevel;
 pub use ovftransfer_vmdk::SECTOR_BYTES;
+pub use ovftransfer_vmdk::VmdkError;
 
 pub use crate::artefact::Output;
 pub use crate::check::CheckedFile;

@@ -268,6 +268,12 @@ pub enum Fault {
     /// The four end-of-line characters were changed, as a text-mode transfer does.
     #[error("end-of-line characters {0:02x?}, expected 0a 20 0d 0a (transferred as text?)")]
     NewLines([u8; 4]),
+    /// The file is something else than a disk, such as a package.
+    #[error("{what}, and no disk")]
+    NoDisk {
+        /// What it is.
+        what: &'static str,
+    },
     /// The file is no descriptor of a VMDK: wrong first line, no extents, or far too long.
     #[error("not a VMDK: neither KDMV nor a disk descriptor")]
     NotADescriptor,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::error::Fault;
 use crate::error::VmdkError;
+use crate::header::SECTOR_BYTES;
+use crate::header::SECTOR_LEN;
 use crate::image::DiskImage;
 use crate::qcow2::Qcow2Image;
 use crate::raw::RawImage;
@@ -101,19 +103,30 @@ impl AnyImage {
     /// Opens the disk at `path`.
     ///
     /// Without a `format`, its first bytes tell; what is none of the known formats is a raw disk,
-    /// unless it is called `.vmdk` or `.qcow2`.  Give [`Format::Raw`] for a raw disk whose first bytes
-    /// somebody else has written, such as a guest: they may look like another format on purpose.
+    /// unless it is called `.vmdk` or `.qcow2`.  What looks like a package, an archive or a disk of
+    /// yet another format is a raw disk only if it is called `.raw` or `.img`.  Give [`Format::Raw`]
+    /// for a raw disk whose first bytes somebody else has written, such as a guest: they may look
+    /// like another format on purpose.
     ///
     /// # Errors
     ///
-    /// [`VmdkError::Io`] if the file cannot be read, otherwise what is wrong with it.
+    /// [`VmdkError::Io`] if the file cannot be read, [`Fault::NoDisk`] for what is something else,
+    /// otherwise what is wrong with it.
     pub fn open(path: &Path, format: Option<Format>) -> Result<Self, VmdkError> {
         let storage =
             FileStorage::open(path).map_err(|source| VmdkError::Io { at_byte: 0, source })?;
         let format = match format {
             Some(format) => format,
             // One that has lost its first bytes must not pass for a raw disk.
-            None => probe(&storage)?.or_else(|| of_name(path)).unwrap_or(Format::Raw),
+            None => match probe(&storage)?.or_else(|| of_name(path)) {
+                Some(format) => format,
+                None if is_called_raw(path) => Format::Raw,
+                // Wrapped into a disk, it would be of no use to anybody, and nobody would notice.
+                None => {
+                    refuse_strangers(&storage)?;
+                    Format::Raw
+                }
+            },
         };
         Ok(match format {
             Format::Raw => Self::Raw(RawImage::new(Arc::new(storage))),
@@ -239,6 +252,39 @@ fn is_flat(stem: &str) -> bool {
     }
 }
 
+/// Refuses what can be told from a raw disk, although it is none of the formats that are read.
+fn refuse_strangers(storage: &dyn Storage) -> Result<(), VmdkError> {
+    let sector = |at_byte, len| {
+        let mut bytes = [0; SECTOR_LEN];
+        let read = storage.read_exact_at(at_byte, &mut bytes[..len]);
+        read.map(|()| bytes).map_err(|source| VmdkError::Io { at_byte, source })
+    };
+    let file_bytes = storage.len_bytes();
+    let start = sector(0, usize::try_from(file_bytes).unwrap_or(SECTOR_LEN).min(SECTOR_LEN))?;
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start).trim_ascii_start();
+    let others: [(&[u8], &[u8], &str); 8] = [
+        (text, b"<?xml", "an XML file, such as the descriptor of a package"),
+        (text, b"<Envelope", "the descriptor of a package"),
+        (&start[TAR_MAGIC_AT..], b"ustar", "a tar archive, such as an OVA"),
+        (&start, b"\x1f\x8b", "a file packed with gzip"),
+        (&start, b"\xfd7zXZ\0", "a file packed with xz"),
+        (&start, b"\x28\xb5\x2f\xfd", "a file packed with zstd"),
+        (&start, b"BZh", "a file packed with bzip2"),
+        (&start, b"PK\x03\x04", "a ZIP archive"),
+    ];
+    let found = others.iter().find(|(bytes, magic, _)| bytes.starts_with(magic));
+    if let Some(&(_, _, what)) = found {
+        return Err(Fault::NoDisk { what }.at(0));
+    }
+    // A fixed VHD is raw but for its footer.
+    match file_bytes.checked_sub(SECTOR_BYTES) {
+        Some(at) if sector(at, SECTOR_LEN)?.starts_with(b"conectix") => {
+            Err(Fault::Unsupported { what: "a VHD disk" }.at(at))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn probe(storage: &dyn Storage) -> Result<Option<Format>, VmdkError> {
     let mut start = [0; PROBE_LEN];
     let len = usize::try_from(storage.len_bytes()).unwrap_or(PROBE_LEN).min(PROBE_LEN);
@@ -249,6 +295,9 @@ fn probe(storage: &dyn Storage) -> Result<Option<Format>, VmdkError> {
 
 /// Longer than every magic.
 const PROBE_LEN: usize = 64;
+
+/// Where a tar archive says that it is one (POSIX.1-1988).
+const TAR_MAGIC_AT: usize = 257;
 
 #[cfg(test)]
 mod tests {
