@@ -12,9 +12,13 @@ use tokio::signal::unix::signal;
 
 use crate::exit::Failure;
 
-/// The requests to stop that reach the process: SIGINT and SIGTERM, or Ctrl-C.
+/// The requests to stop that reach the process: SIGINT, SIGTERM and SIGHUP, or Ctrl-C.
 #[derive(Debug)]
 pub(crate) struct Interrupts {
+    /// The terminal is gone.  Shells say it to a job that the system has told already, so it never
+    /// counts as the second request, which leaves at once.
+    #[cfg(unix)]
+    hangup: Option<Signal>,
     #[cfg(unix)]
     interrupt: Signal,
     #[cfg(unix)]
@@ -32,6 +36,7 @@ impl Interrupts {
         // under way; with somebody listening the write fails instead, for good once it was heard.
         drop(hear(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Self {
+            hangup: if may_hang_up() { Some(hear(SignalKind::hangup())?) } else { None },
             interrupt: hear(SignalKind::interrupt())?,
             terminate: hear(SignalKind::terminate())?,
         })
@@ -46,12 +51,20 @@ impl Interrupts {
     /// Waits for the next request.
     #[cfg(unix)]
     pub(crate) async fn next(&mut self) {
+        let hung_up = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => None,
+            }
+        };
         tokio::select! {
+            Some(()) = hung_up => {}
             Some(()) = self.interrupt.recv() => {}
             Some(()) = self.terminate.recv() => {}
             // The streams of signals never end.
             else => std::future::pending().await,
         }
+        self.hangup = None;
     }
 
     /// Waits for the next request.
@@ -72,4 +85,20 @@ impl Interrupts {
             () = self.next() => Err(Failure::cancelled()),
         }
     }
+}
+
+/// Whether the end of the terminal is to end the process: not below `nohup`, which has it ignored.
+#[cfg(target_os = "linux")]
+fn may_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Who cannot tell leaves it as it is.
+    ignored.is_some_and(|mask| mask & (1 << (rustix::process::Signal::HUP.as_raw() - 1)) == 0)
+}
+
+/// Elsewhere nothing says whether it is ignored, so that it stays as it is.
+#[cfg(all(unix, not(target_os = "linux")))]
+const fn may_hang_up() -> bool {
+    false
 }

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: what was begun is ended, and the exit code says how.
+//! SIGINT, SIGTERM and SIGHUP: what was begun is ended, and the exit code says how.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that fails panics")]
 #![cfg(unix)]
 
@@ -81,7 +81,8 @@ fn stop(child: &Child) {
 
 #[test]
 fn an_interrupted_import_leaves_no_machine() {
-    for kind in [Signal::INT, Signal::TERM] {
+    let hangup = cfg!(target_os = "linux").then_some(Signal::HUP);
+    for kind in [Signal::INT, Signal::TERM].into_iter().chain(hangup) {
         let lab = Lab::new(STUCK);
         let package = lab.package();
         let child = start(&mut lab.command(&import_args(&package, "new")));
@@ -154,6 +155,56 @@ fn interrupt_at(lab: &Lab, package: &Path, name: &str, moment: Duration) {
         Some(10) => assert!(!is_there && state == LeaseState::Error, "{moment:?}: {done:?}"),
         _ => panic!("{moment:?}: {done:?}"),
     }
+}
+
+/// The system tells of a lost terminal, and then the shell does: that is one request, not two.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_lost_terminal_leaves_time_to_clean_up() {
+    let lab = Lab::new(STUCK);
+    let out = lab.path("out");
+    let mut child = start(&mut lab.command(&["export", "/DC0/vm/web", text(&out)]));
+    until("bytes move", || lab.simulator.leases().iter().any(|lease| lease.moved_bytes > 0));
+    signal(&child, Signal::HUP);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(stderr.any(|line| line.unwrap().contains("interrupted")));
+    signal(&child, Signal::HUP);
+    assert_eq!(child.wait().unwrap().code(), Some(10));
+    assert_eq!(files(&out), Vec::<PathBuf>::new());
+    lab.expect_untouched();
+}
+
+/// `nohup` has the signal ignored.
+#[cfg(target_os = "linux")]
+#[test]
+fn nohup_keeps_it_alive() {
+    let lab = Lab::new(SLOW);
+    let package = lab.package();
+    let plain = lab.command(&import_args(&package, "new"));
+    let mut command = std::process::Command::new("nohup");
+    command.arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let child = start(&mut command);
+    until("bytes move", || lab.simulator.leases().iter().any(|lease| lease.moved_bytes > 0));
+    signal(&child, Signal::HUP);
+    done(child).expect(0, &[]);
+    lab.expect_machines(1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_lost_terminal_leaves_no_temporary_folder() {
+    let temp = tempfile::tempdir().unwrap();
+    let child = start(ours().arg("demo").env("TMPDIR", temp.path()));
+    until("something is made", || fs::read_dir(temp.path()).unwrap().count() > 0);
+    signal(&child, Signal::HUP);
+    done(child).expect(10, &[]);
+    assert_eq!(files(temp.path()), Vec::<PathBuf>::new());
 }
 
 #[test]
