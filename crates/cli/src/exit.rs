@@ -161,6 +161,14 @@ fn hint_for(error: &Error, code: Code) -> Option<String> {
         "read what they say with inspect -v PACKAGE, and agree with --accept-eulas"
     } else if let Error::BadNetwork { .. } = error {
         "without --require-network a bad port is a warning; --port puts a card on another one"
+    } else if let Error::Exists { .. } = error {
+        "--overwrite replaces it"
+    } else if let Error::Running { .. } = error {
+        "--live makes the temporary snapshot, --snapshot NAME exports one that is there"
+    } else if let Error::Unproven { .. } = error {
+        "--verify prefer accepts what the server cannot prove"
+    } else if is_unclear_datastore(error) {
+        "name one of them with --datastore"
     } else if stands_against(error, Check::Name) {
         "choose another name with --name; --overwrite replaces a machine that is powered off"
     } else if is_not_vsphere(error) {
@@ -203,6 +211,7 @@ fn is_not_vsphere(error: &Error) -> bool {
         | VimError::LeaseGone { .. }
         | VimError::NotFound { .. }
         | VimError::SessionLost { .. }
+        | VimError::OtherKind { .. }
         | VimError::TimedOut { .. }
         | VimError::Transport { .. }
         | _ => false,
@@ -217,6 +226,12 @@ fn stands_against(error: &Error, check: Check) -> bool {
 }
 
 /// Whether no connection to the server came about.
+/// Whether no datastore was named where there are several.
+fn is_unclear_datastore(error: &Error) -> bool {
+    let Error::Server(error) = error else { return false };
+    matches!(&**error, VimError::Ambiguous { path, .. } if path.ends_with("datastore"))
+}
+
 fn is_unreached(error: &Error) -> bool {
     use std::error::Error as _;
 

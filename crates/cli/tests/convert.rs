@@ -37,7 +37,9 @@ fn a_folder_becomes_an_ova_and_a_folder_again() {
     assert!(done.stdout.contains(&format!("converted to {}", ova.display())), "{}", done.stdout);
     assert!(done.stdout.contains("as in the manifest"), "{}", done.stdout);
     run(&["convert", text(&descriptor), text(&ova)]).expect(12, &["exists", "another name"]);
-    run(&["convert", text(&ova), text(&ova), "--overwrite"]).expect(12, &["the package itself"]);
+    let itself = run(&["convert", text(&ova), text(&ova), "--overwrite"]);
+    itself.expect(12, &["error: ", "the package itself"]);
+    assert!(!itself.stderr.contains("server"), "{}", itself.stderr);
     run(&["verify", text(&ova)]).expect(0, &[]);
 
     let back = run(&["convert", text(&ova), text(&path("out")), "--json"]);
@@ -132,7 +134,7 @@ fn a_disk_becomes_a_stream_and_a_raw_one_again() {
     let done = run(&args);
     done.expect(0, &[]);
     assert!(done.stdout.contains(&format!("converted to {}", stream.display())), "{}", done.stdout);
-    run(&args).expect(12, &["disk.vmdk", "exists"]);
+    run(&args).expect(12, &["error: ", "disk.vmdk exists", "--overwrite"]);
     run(&[&args[..], &["--overwrite"]].concat()).expect(0, &[]);
     let done = run(&["convert", text(&stream), text(&path("out.img")), "--json"]);
     done.expect(0, &[]);

@@ -440,6 +440,27 @@ fn a_vapp_has_two_places_and_one_content() {
             let path = machine["path"].as_str().unwrap();
             assert!(path.starts_with(vapps[0]["path"].as_str().unwrap()), "{path}");
             assert_eq!(machine["powerState"], "poweredOff");
+#[test]
+fn what_is_of_another_kind_is_said_to_be() {
+    let lab = Lab::new(
+        r#"{"machines": [{"name": "small", "folder": "backup"}],
+        "vapps": [{"name": "suite", "machines": []}]}"#,
+    );
+    let ova = lab.ova();
+    let out = lab.path("b.ova");
+    let vapp = format!("{}/DC0/vm/suite", lab.locator());
+    for (args, words) in [
+        (vec!["export", "/DC0/vm/backup", text(&out)], "is a folder, not a machine or a vApp"),
+        (vec!["export", "/DC0/vm/backup/small/x", text(&out)], "small on"),
+        (vec!["import", text(&ova), "/DC0/vm/backup/small"], "is a machine, not a cluster, a"),
+        (vec!["inspect", &vapp], "is a vApp, not a machine"),
+    ] {
+        let done = lab.run(&args);
+        done.expect(4, &[words]);
+        assert!(!done.stderr.contains("not found"), "{}", done.stderr);
+    }
+}
+
         }
     }
 }

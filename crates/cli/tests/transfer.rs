@@ -101,7 +101,8 @@ fn a_machine_comes_out_as_an_ova_in_a_file_and_in_a_pipe() {
         lab.import(package, name).expect(0, &[]);
         assert_eq!(lab.digests(name), lab.digests("web"));
     }
-    lab.run(&["export", "/DC0/vm/web", text(&ova)]).expect(12, &["exists"]);
+    lab.run(&["export", "/DC0/vm/web", text(&ova)])
+        .expect(12, &["error: ", "exists", "--overwrite"]);
     lab.expect_machines(3);
 }
 
@@ -174,7 +175,8 @@ fn running_machines_are_exported_by_snapshot() {
     let lab = Lab::new("{}");
     let out = lab.path("out");
     let source = "/DC0/vm/backup/daily/with-snapshot";
-    lab.run(&["export", source, text(&out)]).expect(12, &["powered off", "before update"]);
+    lab.run(&["export", source, text(&out)])
+        .expect(12, &["powered off", "before update", "--live"]);
     assert_eq!(files(&out).len(), 0);
     lab.run(&["export", source, text(&out), "--snapshot", "before update"]).expect(0, &[]);
     lab.run(&["verify", text(&out.join("with-snapshot"))]).expect(0, &[]);

@@ -130,8 +130,8 @@ impl ConvertDisk {
     /// # Errors
     ///
     /// [`Error::Disk`] for what is wrong with the input, [`Error::Local`] if a file cannot be read or
-    /// written, [`Error::Refused`] if the output is there, or somebody is writing it;
-    /// [`Error::Cancelled`].  Nothing is left then.
+    /// written, [`Error::Exists`] if the output is there, [`Error::Refused`] if somebody is writing
+    /// it; [`Error::Cancelled`].  Nothing is left then.
     pub async fn run(
         self,
         meter: &Arc<Meter>,

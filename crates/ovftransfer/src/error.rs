@@ -97,10 +97,7 @@ pub enum Error {
         found: u64,
     },
     /// The server's manifest does not prove a file.
-    #[error(
-        "{file}: not proven, the server's manifest {reason} \
-         (verify \"prefer\" accepts what the server cannot prove)"
-    )]
+    #[error("{file}: not proven, the server's manifest {reason}")]
     Unproven {
         /// The file.
         file: FileName,
@@ -250,8 +247,20 @@ pub enum Error {
     /// The server's answer, or the way to it, was not as it should be.
     #[error(transparent)]
     Server(Box<VimError>),
-    /// The server says that something is not as the request needs it, and what.
-    #[error("the server refuses: {problem}")]
+    /// There is a file where one is to be made.
+    #[error("{} exists; overwrite it, or choose another name", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A machine runs that can only be exported as it is when it is off.
+    #[error("{problem}")]
+    Running {
+        /// Which one, and what can be done instead.
+        problem: String,
+    },
+    /// Something is not as the request needs it, on the server or on this machine.
+    #[error("{problem}")]
     Refused {
         /// What is refused, why, and what to do.
         problem: String,
@@ -355,9 +364,11 @@ impl Error {
                 let error = findings.iter().find(|one| one.severity == Severity::Error);
                 error.map_or(ErrorKind::Refused, |error| error.kind)
             }
-            Self::BadNetwork { .. } | Self::Eulas { .. } | Self::Refused { .. } => {
-                ErrorKind::Refused
-            }
+            Self::BadNetwork { .. }
+            | Self::Eulas { .. }
+            | Self::Exists { .. }
+            | Self::Refused { .. }
+            | Self::Running { .. } => ErrorKind::Refused,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::LeaseLost { .. } => ErrorKind::LeaseLost,
             Self::LeaseFault(fault) => fault_kind(fault),

@@ -114,8 +114,9 @@ impl Export {
     ///
     /// # Errors
     ///
-    /// [`Error::Server`] if the machine is not found or not readable, [`Error::Refused`] if it
-    /// cannot be exported as it is, or if the destination exists.
+    /// [`Error::Server`] if the machine is not found or not readable, [`Error::Running`]
+    /// or [`Error::Refused`] if it cannot be exported as it is, [`Error::Exists`] if the destination
+    /// does.
     pub async fn plan(mut self, server: &Server) -> Result<ExportPlan, Error> {
         let (snapshot, live) = (self.snapshot.as_deref(), self.live);
         let subject = Subject::find(server, &self.source, snapshot, live).await?;

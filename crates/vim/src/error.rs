@@ -61,6 +61,18 @@ pub enum VimError {
         /// Names at that place that look alike.
         near: Vec<String>,
     },
+    /// What has that name is of another kind.
+    #[error("{path} on {host} is {found}, not {wanted}")]
+    OtherKind {
+        /// The API host.
+        host: String,
+        /// The path, as far as it was asked for.
+        path: String,
+        /// What it is.
+        found: &'static str,
+        /// What was wanted.
+        wanted: String,
+    },
     /// The answer is not one of the API's.
     #[error("{call} on {host}: {reason}")]
     Protocol {
@@ -163,7 +175,7 @@ impl VimError {
             Self::Fault { fault, .. } => fault_kind(fault),
             Self::Invalid { .. } => ErrorKind::Refused,
             Self::LeaseGone { .. } => ErrorKind::Gone,
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::OtherKind { .. } => ErrorKind::NotFound,
             Self::Protocol { .. } => ErrorKind::Protocol,
             Self::SessionLost { .. } => ErrorKind::SessionLost,
             // Proxies and restarting servers answer 5xx; everything else is not the API.
@@ -186,6 +198,7 @@ impl VimError {
             | Self::Invalid { .. }
             | Self::LeaseGone { .. }
             | Self::NotFound { .. }
+            | Self::OtherKind { .. }
             | Self::Protocol { .. }
             | Self::SessionLost { .. }
             | Self::Status { .. }

@@ -109,6 +109,22 @@ impl EntityKind {
         }
     }
 
+    /// What it is, in words.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Compute => "a cluster",
+            Self::Datacenter => "a datacenter",
+            Self::Datastore => "a datastore",
+            Self::Folder => "a folder",
+            Self::Host => "a host",
+            Self::Network => "a network",
+            Self::ResourcePool => "a resource pool",
+            Self::Unknown => "of another kind",
+            Self::VirtualApp => "a vApp",
+            Self::VirtualMachine => "a machine",
+        }
+    }
+
     /// Whether a path may go on below it.
     fn has_children(self) -> bool {
         match self {
@@ -151,7 +167,7 @@ impl Session {
         let path = InventoryPath::default().join(&name);
         let entity = Entity { moref: moref.clone(), path };
         if !fits(&entity, wanted) {
-            return Err(self.nowhere(format!("{} among {}", entity.labelled(), labels(wanted))));
+            return Err(self.other_kind(entity.labelled(), entity.kind(), &any_of(wanted)));
         }
         Ok(entity)
     }
@@ -226,9 +242,10 @@ impl Session {
         let mut here = Entity { moref: root, path: InventoryPath::default() };
         let Some((last, above)) = path.names().split_last() else { return Ok(here) };
         for name in above {
-            here = self.step(&here, name, &|entity| entity.kind().has_children()).await?;
+            let leads_on = |entity: &Entity| entity.kind().has_children();
+            here = self.step(&here, name, &leads_on, "a folder").await?;
         }
-        self.step(&here, last, &|entity| fits(entity, wanted)).await
+        self.step(&here, last, &|entity| fits(entity, wanted), &any_of(wanted)).await
     }
 
     /// Everything directly below `parent`, in the server's order.
@@ -295,6 +312,7 @@ impl Session {
         parent: &Entity,
         name: &str,
         fits: &(dyn Fn(&Entity) -> bool + Sync),
+        wanted: &str,
     ) -> Result<Entity, VimError> {
         let children = self.children(parent).await?;
         let named: Vec<&Entity> = children.iter().filter(|child| is_called(child, name)).collect();
@@ -307,13 +325,11 @@ impl Session {
                 return Err(self.ambiguous(parent.path.join(name).to_string(), candidates));
             }
         }
-        // Of another kind than wanted: say so.
-        let near = if named.is_empty() {
-            near::names(name, children.iter().map(Entity::name))
-        } else {
-            named.iter().map(|entity| entity.labelled()).collect()
-        };
         let (host, path) = (self.connection().host(), parent.path.join(name).to_string());
+        if let Some(other) = named.first() {
+            return Err(self.other_kind(path, other.kind(), wanted));
+        }
+        let near = near::names(name, children.iter().map(Entity::name));
         Err(VimError::NotFound { host, path, near })
     }
 }
@@ -323,6 +339,12 @@ impl Session {
     /// Nothing is called `path`, nor anything like it.
     fn nowhere(&self, path: String) -> VimError {
         VimError::NotFound { host: self.connection().host(), path, near: Vec::new() }
+    }
+
+    /// What `path` leads to is something else than was wanted.
+    fn other_kind(&self, path: String, found: EntityKind, wanted: &str) -> VimError {
+        let (host, found) = (self.connection().host(), found.words());
+        VimError::OtherKind { host, path, found, wanted: wanted.to_owned() }
     }
 
     fn ambiguous(&self, path: String, candidates: Vec<String>) -> VimError {
@@ -401,6 +423,11 @@ fn is_called(entity: &Entity, name: &str) -> bool {
     entity.name() == name || entity.name() == unescape(name)
 }
 
-fn labels(kinds: &[EntityKind]) -> String {
-    kinds.iter().map(|kind| format!("{kind:?}")).collect::<Vec<_>>().join(", ")
+/// Kinds in words: `a host, a vApp or a machine`.
+fn any_of(kinds: &[EntityKind]) -> String {
+    let words: Vec<&str> = kinds.iter().map(|kind| kind.words()).collect();
+    match words.split_last() {
+        Some((last, rest @ [_, ..])) => format!("{} or {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
 }

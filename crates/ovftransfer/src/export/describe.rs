@@ -109,7 +109,7 @@ pub(super) fn in_order(
 }
 
 fn refused(problem: String) -> Error {
-    Error::Refused { problem: format!("it made a descriptor that does not fit: {problem}") }
+    Error::Refused { problem: format!("the server made a descriptor that does not fit: {problem}") }
 }
 
 fn is_of(reference: &FileRef, file: &OvfFile) -> bool {

@@ -48,7 +48,7 @@ impl Subject {
         match (&facts.power_state, live) {
             (PowerState::Off, _) => Ok(Self::Machine(facts)),
             (_, true) => Ok(Self::Live(facts)),
-            (_, false) => Err(Error::Refused { problem: is_running(&facts) }),
+            (_, false) => Err(Error::Running { problem: is_running(&facts) }),
         }
     }
 

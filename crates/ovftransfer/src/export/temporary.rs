@@ -94,7 +94,7 @@ impl TemporarySnapshot {
         let (TaskState::Success, Some(moref)) =
             (&made.state, made.result.as_ref().and_then(Value::moref).cloned())
         else {
-            let problem = format!("it did not say which snapshot of {machine} it made");
+            let problem = format!("the server did not say which snapshot of {machine} it made");
             return Err(Error::Refused { problem });
         };
         journal.note(Record::Snapshot { snapshot: (&moref).into() }).await;

@@ -69,7 +69,8 @@ impl PackageArchive {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if it is a folder's, or if it is that of a file which is to be kept.
+    /// [`Error::Refused`] if it is a folder's, [`Error::Exists`] if it is that of a file which is to
+    /// be kept.
     pub(crate) fn check_name(path: &Path, existing: Existing) -> Result<(), Error> {
         check_name(path.to_owned(), existing)
     }

@@ -76,7 +76,8 @@ impl PackageFolder {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if a name is a folder's, or if it is that of a file which is to be kept.
+    /// [`Error::Refused`] if a name is a folder's, [`Error::Exists`] if it is that of a file which is
+    /// to be kept.
     pub(crate) fn check_names(
         folder: &Path,
         base: &str,
@@ -293,13 +294,14 @@ fn take_back(descriptor: &Path, early: &[PathBuf]) -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] if it is a folder's, or that of a file which is to be kept.
+/// [`Error::Refused`] if it is a folder's, [`Error::Exists`] if it is that of a file which is to be
+/// kept.
 pub(crate) fn check_name(path: PathBuf, existing: Existing) -> Result<(), Error> {
     let problem = match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(Error::Local { action: "read", path, source }),
         Ok(_) if path.is_dir() => "is a folder; choose another name",
-        Ok(_) if existing == Existing::Keep => "exists; overwrite it, or choose another name",
+        Ok(_) if existing == Existing::Keep => return Err(Error::Exists { path }),
         Ok(_) => return Ok(()),
     };
     Err(Error::Refused { problem: format!("{} {problem}", path.display()) })
@@ -405,6 +407,7 @@ mod tests {
     use ovftransfer_ovf::DigestAlgorithm;
 
     use super::*;
+    use crate::error::ErrorKind;
     use crate::inspect::Hasher;
     use crate::inspect::Inspection;
     use crate::store::Destination;
@@ -542,7 +545,7 @@ mod tests {
         first.publish().await.unwrap();
         drop(first);
         let error = create(temp.path(), Existing::Keep).await.unwrap_err();
-        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(matches!(error, Error::Exists { .. }), "{error}");
         assert_eq!(names_in(temp.path()), ["x.mf", "x.ovf"]);
         create(temp.path(), Existing::Replace).await.unwrap().discard().await;
         assert_eq!(names_in(temp.path()), ["x.mf", "x.ovf"]);
@@ -583,7 +586,7 @@ mod tests {
         keep.check(vec![name("x-c.vmdk")]).await.unwrap();
         for file in ["x-a.vmdk", "x-b.vmdk"] {
             let error = keep.check(vec![name(file)]).await.unwrap_err();
-            assert!(matches!(error, Error::Refused { .. }), "{error}");
+            assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
         }
         keep.discard().await;
         let replace = create(temp.path(), Existing::Replace).await.unwrap();

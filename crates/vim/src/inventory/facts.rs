@@ -278,7 +278,8 @@ impl Session {
         let root = self.content().root_folder.clone();
         let mut here = Entity { moref: root, path: InventoryPath::default() };
         for name in path.names() {
-            here = self.step(&here, name, &|entity| entity.kind() != EntityKind::Unknown).await?;
+            let is_known = |entity: &Entity| entity.kind() != EntityKind::Unknown;
+            here = self.step(&here, name, &is_known, "a place for machines").await?;
             if here.kind() == kind {
                 return Ok(Ok(here));
             }

@@ -150,8 +150,8 @@ impl Session {
             return Ok(StoragePlace { cluster: None, datastores });
         }
         if found.moref().kind() != "StoragePod" {
-            let path = format!("a datastore at {}, which is a folder,", found.path());
-            return Err(self.nowhere(path));
+            let path = found.path().to_string();
+            return Err(self.other_kind(path, found.kind(), "a datastore or a datastore cluster"));
         }
         let reachable = self.read(scope, &["datastore"]).await?.morefs("datastore");
         let mut datastores = self.datastore_cluster(found.moref()).await?.datastores;
@@ -260,8 +260,7 @@ impl Session {
         if super::fits(&entity, wanted) {
             return Ok(entity);
         }
-        let path = format!("{} among {}", entity.labelled(), super::labels(wanted));
-        Err(self.nowhere(path))
+        Err(self.other_kind(entity.labelled(), entity.kind(), &super::any_of(wanted)))
     }
 
     async fn parent(&self, entity: &Entity) -> Result<MoRef, VimError> {
