@@ -1,6 +1,8 @@
 //! `import`: a package becomes a machine.
 
+use std::collections::HashMap;
 use std::fs::File;
+use std::hash::Hash;
 use std::io;
 use std::io::Read;
 use std::path::Path;
@@ -39,6 +41,7 @@ pub(crate) async fn run(
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
+    check_pairs(&args)?;
     let origin = Origin::of(&args.package, &args.source)?;
     let connection = Connection::resolve(&args.target, Root::Host, &args.connection, environment)?;
     let options = match &args.options {
@@ -179,6 +182,29 @@ fn request(
 /// Whether a reference is to a pool: it says more than a cluster or a host.
 fn is_pool(moref: &str) -> bool {
     moref.starts_with("ResourcePool:") || moref.starts_with("VirtualApp:")
+}
+
+/// Refuses options that say two things about one: neither would be more right than the other.
+fn check_pairs(args: &ImportArgs) -> Result<(), Failure> {
+    let networks = args.networks.iter().map(|map| (map.ovf.as_deref(), &*map.network));
+    if let Some(ovf) = contradicted(networks) {
+        let of = ovf.map_or("all networks".to_owned(), |ovf| format!("the network {ovf:?}"));
+        return Err(Failure::usage(format!("--network says two things about {of}"))
+            .hint("OVF=NET is about one network of the package, NET about all others"));
+    }
+    let properties = args.properties.iter().map(|(key, value)| (&**key, &**value));
+    match contradicted(properties) {
+        Some(key) => Err(Failure::usage(format!("--property says two things about {key}"))),
+        None => Ok(()),
+    }
+}
+
+/// The first key that comes again with another value.
+fn contradicted<'a, K: Copy + Eq + Hash>(
+    mut pairs: impl Iterator<Item = (K, &'a str)>,
+) -> Option<K> {
+    let mut known = HashMap::new();
+    pairs.find(|(key, value)| *known.entry(*key).or_insert(*value) != *value).map(|(key, _)| key)
 }
 
 fn networks(args: &ImportArgs) -> Vec<NetworkMap> {

@@ -118,6 +118,25 @@ fn what_is_not_there_is_code_4_with_what_is() {
 }
 
 #[test]
+fn two_answers_to_one_question_are_none() {
+    let lab = Lab::new("{}");
+    let package = described(&lab);
+    let args = ["import", text(&package), "/DC0/host/Cluster0", "--accept-eulas", "--dry-run"];
+    let args = [&args[..], &["--datastore", "datastore0"]].concat();
+    for (more, words) in [
+        (["--network=VM Network", "--network=DPG0"], "all networks"),
+        (["--network=VM Network=VM Network", "--network=VM Network=DPG0"], "\"VM Network\""),
+        (["--property=net.hostname.1=a", "--property=net.hostname.1=b"], "net.hostname.1"),
+    ] {
+        lab.run(&[&args[..], &more].concat()).expect(2, &["two things", words]);
+    }
+    let again = ["--network=VM Network", "--network=VM Network"];
+    lab.run(&[&args[..], &again].concat()).expect(0, &[]);
+    let both = ["--network=VM Network", "--network=VM Network=VM Network"];
+    lab.run(&[&args[..], &both].concat()).expect(0, &[]);
+}
+
+#[test]
 fn an_ambiguous_target_is_code_4_with_the_choice() {
     let lab = Lab::new("{}");
     let package = lab.package();
