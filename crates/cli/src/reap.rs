@@ -39,7 +39,13 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let found = find(&args)?;
     if found.is_empty() {
-        console.note("nothing is written down that a killed run has left");
+        let places: Vec<_> =
+            places(&args).iter().map(|place| place.display().to_string()).collect();
+        console.note(format_args!(
+            "nothing is written down that a killed run has left: looked in {}, and in folders at most \
+             two down",
+            places.join(", ")
+        ));
         return Ok(());
     }
     let (mailbox, mut events) = Mailbox::new();
@@ -83,21 +89,29 @@ pub(crate) async fn run(
     outcome
 }
 
-/// The journals that were asked for.
-fn find(args: &ReapArgs) -> Result<Vec<PathBuf>, Failure> {
+/// Where journals are looked for.
+fn places(args: &ReapArgs) -> Vec<PathBuf> {
     let mut places = args.paths.clone();
     if places.is_empty() {
         places.push(PathBuf::from("."));
         places.extend(journals::folder(None).filter(|folder| folder.is_dir()));
     }
+    places
+}
+
+/// The journals that were asked for.
+fn find(args: &ReapArgs) -> Result<Vec<PathBuf>, Failure> {
     let mut found: Vec<PathBuf> = Vec::new();
-    for place in places {
+    for place in places(args) {
         if !place.exists() && !args.paths.is_empty() && beside(&place).is_none() {
             let message = format!("{}: there is no such file or folder", place.display());
             return Err(Failure::new(Code::LocalFile, message));
         }
+        // The folder for journals may be below the current one.
+        let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+        let known: Vec<PathBuf> = found.iter().map(real).collect();
         let more = Remains::find(&place)?;
-        found.extend(more.into_iter().filter(|path| !found.contains(path)).collect::<Vec<_>>());
+        found.extend(more.into_iter().filter(|path| !known.contains(&real(path))));
     }
     Ok(found)
 }

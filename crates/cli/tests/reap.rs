@@ -61,6 +61,9 @@ fn an_export_that_was_killed_is_shown_and_removed() {
     let before = files(&out);
     assert_eq!(before.len(), 3, "{before:?}");
 
+    // In the folder in which the export was started, too.
+    let shown = reap(&lab, &["--dry-run"]);
+    assert!(shown.stdout.contains("export of web, on 127.0.0.1:"), "{}", shown.stdout);
     let shown = reap(&lab, &["out/web/web.ovf", "--dry-run"]);
     shown.expect(0, &[]);
     assert!(shown.stdout.contains("export of web, on 127.0.0.1:"), "{}", shown.stdout);
@@ -79,7 +82,7 @@ fn an_export_that_was_killed_is_shown_and_removed() {
     assert!(!lab.path("out/web").exists(), "the folder of the package was made for it");
     assert_eq!(lab.simulator.leases()[0].state, LeaseState::Error);
     assert!(lab.simulator.vms().iter().all(|vm| !vm.is_leased));
-    reap(&lab, &["--yes"]).expect(0, &["nothing is written down"]);
+    reap(&lab, &["--yes"]).expect(0, &["nothing is written down", "looked in ., "]);
     reap(&lab, &["nowhere"]).expect(14, &["no such file"]);
 }
 

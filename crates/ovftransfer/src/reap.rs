@@ -161,7 +161,7 @@ impl fmt::Display for Remnant {
 
 impl Remains {
     /// Finds the journals at a path: a journal, the descriptor or archive that one belongs to, or a
-    /// folder with some, or with folders of packages that have some.
+    /// folder with some, at most two folders down.
     ///
     /// Blocks: call it from a thread that may.
     ///
@@ -183,15 +183,25 @@ impl Remains {
             .map_err(reading);
         }
         let mut found = Vec::new();
-        for entry in fs::read_dir(path).map_err(reading)?.take(ENTRIES_MAX) {
-            let path = entry.map_err(reading)?.path();
-            if journal::is_journal(&path) {
-                found.push(path);
-            } else if path.is_dir() && !path.is_symlink() {
-                // A package in a folder of its own.
-                let inside = fs::read_dir(&path).into_iter().flatten().take(ENTRIES_MAX);
-                let inside = inside.filter_map(|entry| Some(entry.ok()?.path()));
-                found.extend(inside.filter(|path| journal::is_journal(path)));
+        let mut level = Vec::new();
+        let mut entries: Vec<_> =
+            fs::read_dir(path).and_then(|all| all.take(ENTRIES_MAX).collect()).map_err(reading)?;
+        let mut left = ENTRIES_MAX;
+        // A package has a folder of its own, and that one is often in a folder of packages.
+        for depth in 0..=FOLDERS_BELOW {
+            for path in entries.drain(..).map(|entry: fs::DirEntry| entry.path()) {
+                if journal::is_journal(&path) {
+                    found.push(path);
+                } else if depth < FOLDERS_BELOW && path.is_dir() && !path.is_symlink() {
+                    level.push(path);
+                }
+            }
+            for folder in level.drain(..) {
+                // What cannot be read down there is not ours.
+                let inside = fs::read_dir(&folder).into_iter().flatten().flatten().take(left);
+                let known = entries.len();
+                entries.extend(inside);
+                left -= entries.len() - known;
             }
         }
         found.sort();
@@ -399,5 +409,8 @@ impl Drop for Remains {
     }
 }
 
-/// Entries of a folder that are looked at: a folder of packages has some hundreds.
+/// Entries of folders that are looked at: a folder of packages has some hundreds.
 const ENTRIES_MAX: usize = 100_000;
+
+/// How far down journals are looked for: `backups/web/` is where an export into `backups/` has its own.
+const FOLDERS_BELOW: usize = 2;
