@@ -304,12 +304,21 @@ fn authorities(files: &[&Path]) -> Result<Trust, Failure> {
     }
     Ok(Trust::CaPem(Arc::from(pem)))
 }
+        // Among others nobody would miss them, and find the server not trusted.
+        ca_pem(file, &bytes)?;
 
 /// Looks a server up in files with lines of `host[:port] thumbprint`.  The last line wins, and
 /// files that are not there are passed over, both as in govc.
 fn known_host(endpoint: &Endpoint, files: &str) -> Option<String> {
     let mut known = None;
     for file in std::env::split_paths(files) {
+/// The trust in the authorities of a file, if it has some.
+pub(crate) fn ca_pem(file: &Path, pem: &[u8]) -> Result<Trust, Failure> {
+    Trust::of_ca_pem(pem).map_err(|problem| {
+        Failure::usage(format!("cannot use the certificates in {}: {problem}", file.display()))
+    })
+}
+
         let Ok(text) = fs::read_to_string(file) else { continue };
         for line in text.lines() {
             let Some((host, thumbprint)) = line.split_once(' ') else { continue };
@@ -418,6 +427,27 @@ mod tests {
         let url = ("GOVC_URL", "u:p@vc.example");
         assert_eq!(resolve("web", &[url]).unwrap_err().code, Code::Usage);
         let connection = resolve("web", &[url, ("GOVC_DATACENTER", "/DC0")]).unwrap();
+    #[test]
+    fn files_of_authorities_have_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("notcert");
+        fs::write(&file, "nothing here\n").unwrap();
+        let name = file.to_str().unwrap();
+        let args = ConnectionArgs { ca_cert: Some(file.clone()), ..ConnectionArgs::default() };
+        let by = |args, variables: &[(&str, &str)]| {
+            Connection::resolve("vi://u@h/dc", Root::Vm, args, &Environment::of(variables))
+        };
+        for failure in [
+            by(&args, &[]),
+            by(&ConnectionArgs::default(), &[("OVFTRANSFER_CA_CERT", name)]),
+            by(&ConnectionArgs::default(), &[("GOVC_TLS_CA_CERTS", name)]),
+        ] {
+            let failure = failure.unwrap_err();
+            assert_eq!(failure.code, Code::Usage);
+            assert!(failure.message.contains(name), "{failure:?}");
+        }
+    }
+
         assert_eq!(connection.path, "/DC0/vm/web");
         let connection = Connection::resolve(
             "c",

@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
 
 use ovftransfer::ByteStream;
 use ovftransfer::Error;
@@ -18,6 +17,7 @@ use ovftransfer::Trust;
 use ovftransfer::read_stream;
 
 use crate::args::SourceArgs;
+use crate::connection::ca_pem;
 use crate::exit::Code;
 use crate::exit::Failure;
 use crate::exit::presented;
@@ -135,7 +135,7 @@ fn trust(args: &SourceArgs) -> Result<Trust, Failure> {
     let pem = fs::read(file).map_err(|error| {
         Failure::local(format!("cannot read the certificates in {}", file.display()), &error)
     })?;
-    Ok(Trust::CaPem(Arc::from(pem)))
+    ca_pem(file, &pem)
 }
 
 /// What to do about a web server that is not trusted has options of its own.

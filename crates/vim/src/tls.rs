@@ -37,6 +37,17 @@ pub enum Trust {
     System,
 }
 
+impl Trust {
+    /// Trusts the authorities in this PEM text, if it has some.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a certificate, or that there is none.
+    pub fn of_ca_pem(pem: &[u8]) -> Result<Self, String> {
+        roots(pem).map(|_| Self::CaPem(Arc::from(pem)))
+    }
+}
+
 /// The hash of a certificate's DER bytes, as vSphere prints it (`protocol` section 4.2).
 ///
 /// Parses 20 bytes (SHA-1) or 32 bytes (SHA-256) of hex, with or without colons, in any case;
@@ -196,18 +207,20 @@ fn ca_verifier(
     pem: &[u8],
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|e| format!("the CA certificates: {e}"))?;
-        roots.add(certificate).map_err(|e| format!("the CA certificates: {e}"))?;
-    }
-    if roots.is_empty() {
-        return Err("the CA certificates: none found".to_owned());
-    }
+    let unusable = |problem: String| format!("the CA certificates: {problem}");
+    let roots = roots(pem).map_err(unusable)?;
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
-        .map_err(|e| format!("the CA certificates: {e}"))?;
+        .map_err(|error| unusable(error.to_string()))?;
     Ok(verifier)
+}
+
+fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+    }
+    if roots.is_empty() { Err("none found".to_owned()) } else { Ok(roots) }
 }
 
 #[derive(Debug)]
