@@ -276,6 +276,24 @@ fn a_draft_is_looked_at_like_the_standard() {
     run(&["verify", text(&path)]).expect(0, &[]);
 }
 
+/// To open a pipe is to wait for somebody who writes into it.
+#[cfg(unix)]
+#[test]
+fn a_pipe_with_a_name_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("x.vmdk");
+    for name in ["f.ova", "f.vmdk", "f.ovf"] {
+        let pipe = folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for command in ["inspect", "verify", "lint", "convert"] {
+            let mut args = vec![command, text(&pipe)];
+            args.extend((command == "convert").then(|| text(&out)));
+            let done = run(&args);
+            assert!(done.stderr.contains("not a regular file"), "{args:?}: {}", done.stderr);
+        }
+    }
+}
+
 #[test]
 fn what_is_no_package_is_refused() {
     let folder = tempfile::tempdir().unwrap();

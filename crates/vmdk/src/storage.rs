@@ -61,6 +61,18 @@ impl Storage for Vec<u8> {
     }
 }
 
+#[cfg(unix)]
+fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+const fn is_pipe(_path: &Path) -> bool {
+    false
+}
+
 /// Finds a file that the descriptor of a VMDK names, such as `disk-flat.vmdk`.
 ///
 /// It is asked for plain names only: none has a slash, none is `..`.
@@ -80,6 +92,10 @@ impl FileStorage {
     ///
     /// What the system says; [`io::ErrorKind::InvalidInput`] for anything else, such as a pipe.
     pub fn open(path: &Path) -> io::Result<Self> {
+        // To open a pipe is to wait for somebody who writes into it.
+        if is_pipe(path) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
         Self::new(File::open(path)?)
     }
 
