@@ -425,6 +425,10 @@ fn ls_prints_paths_that_lead_back() {
             assert_eq!(again.objects()[0]["moref"], object["moref"], "{place}");
         }
     }
+    // Also without the server.
+    for path in ["/DC0/vm/backup/daily/old%20one%2f100%25", "/DC0/vm/backup/daily/old one%2f100%"] {
+        lab.run(&["ls", path]).expect(0, &[]);
+    }
 
     let done = lab.run(&["ls", "/DC0", "--type", "vm", "--type", "datacenter"]);
     done.expect(0, &[]);
@@ -434,6 +438,27 @@ fn ls_prints_paths_that_lead_back() {
     assert!(lines[1..].iter().all(|line| line.ends_with("VirtualMachine  poweredOff")));
     lab.run(&["ls", "/DC0/vm/nothing"]).expect(4, &["nothing"]);
     lab.expect_untouched();
+}
+
+#[test]
+fn what_is_of_another_kind_is_said_to_be() {
+    let lab = Lab::new(
+        r#"{"machines": [{"name": "small", "folder": "backup"}],
+        "vapps": [{"name": "suite", "machines": []}]}"#,
+    );
+    let ova = lab.ova();
+    let out = lab.path("b.ova");
+    let vapp = format!("{}/DC0/vm/suite", lab.locator());
+    for (args, words) in [
+        (vec!["export", "/DC0/vm/backup", text(&out)], "is a folder, not a machine or a vApp"),
+        (vec!["export", "/DC0/vm/backup/small/x", text(&out)], "small on"),
+        (vec!["import", text(&ova), "/DC0/vm/backup/small"], "is a machine, not a cluster, a"),
+        (vec!["inspect", &vapp], "is a vApp, not a machine"),
+    ] {
+        let done = lab.run(&args);
+        done.expect(4, &[words]);
+        assert!(!done.stderr.contains("not found"), "{}", done.stderr);
+    }
 }
 
 #[test]
@@ -458,27 +483,6 @@ fn a_vapp_has_two_places_and_one_content() {
             let path = machine["path"].as_str().unwrap();
             assert!(path.starts_with(vapps[0]["path"].as_str().unwrap()), "{path}");
             assert_eq!(machine["powerState"], "poweredOff");
-#[test]
-fn what_is_of_another_kind_is_said_to_be() {
-    let lab = Lab::new(
-        r#"{"machines": [{"name": "small", "folder": "backup"}],
-        "vapps": [{"name": "suite", "machines": []}]}"#,
-    );
-    let ova = lab.ova();
-    let out = lab.path("b.ova");
-    let vapp = format!("{}/DC0/vm/suite", lab.locator());
-    for (args, words) in [
-        (vec!["export", "/DC0/vm/backup", text(&out)], "is a folder, not a machine or a vApp"),
-        (vec!["export", "/DC0/vm/backup/small/x", text(&out)], "small on"),
-        (vec!["import", text(&ova), "/DC0/vm/backup/small"], "is a machine, not a cluster, a"),
-        (vec!["inspect", &vapp], "is a vApp, not a machine"),
-    ] {
-        let done = lab.run(&args);
-        done.expect(4, &[words]);
-        assert!(!done.stderr.contains("not found"), "{}", done.stderr);
-    }
-}
-
         }
     }
 }

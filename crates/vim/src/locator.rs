@@ -143,10 +143,14 @@ impl fmt::Display for Locator {
 }
 
 impl InventoryPath {
-    /// Reads a path as the server and other tools print it.
+    /// Reads a path as the server, other tools and [`encoded`](Self::encoded) print it.
+    ///
+    /// All of them write `%` as `%25`; a name that cannot be theirs, such as `50%`, is taken as
+    /// people write it.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(text.split('/').filter(|name| !name.is_empty()).map(unescape).collect())
+        let name = |name: &str| decoded(name).unwrap_or_else(|_| unescape(name));
+        Self(text.split('/').filter(|name| !name.is_empty()).map(name).collect())
     }
 
     /// Reads the path of a URL: percent-encoded names between slashes.
@@ -419,5 +423,11 @@ mod tests {
         assert_eq!(unescape("a%2Fb%5cc%25d%20e%"), "a/b\\c%d%20e%");
         assert_eq!(unescape("100%ü"), "100%ü");
         assert_eq!(InventoryPath::new("/dc//vm/a%2fb/").names(), ["dc", "vm", "a/b"]);
+        for name in ["my vm 50%", "a%20b", "a/b?", "50%", "%ff"] {
+            let path = InventoryPath::default().join(name);
+            assert_eq!(InventoryPath::new(&path.encoded()), path);
+            assert_eq!(InventoryPath::new(&path.to_string()), path);
+        }
+        assert_eq!(InventoryPath::new("/my vm 50%/%ff").names(), ["my vm 50%", "%ff"]);
     }
 }
