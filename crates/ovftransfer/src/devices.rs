@@ -108,7 +108,8 @@ impl Selection<'_> {
         let unusable = |reason: &str| Error::Refused {
             problem: format!("the server offers a file that cannot be stored: {target:?}{reason}"),
         };
-        if target.contains(['/', '\\']) {
+        // That of an NVRAM, which may have the name of its machine, is not used.
+        if target.contains(['/', '\\']) && !is_nvram {
             return Err(unusable(""));
         }
         if has_extension(target, "partial") {
@@ -207,6 +208,16 @@ mod tests {
         let chosen = for_export(&devices, &selection).unwrap();
         let names: Vec<&str> = chosen.iter().map(|one| one.file.as_str()).collect();
         assert_eq!(names, ["web-1-disk-0.vmdk", "web-2-disk-0.vmdk", "web-1.nvram", "web-2.nvram"]);
+    }
+
+    #[test]
+    fn a_machine_with_a_slash_in_its_name_has_an_nvram() {
+        let offered = devices([
+            device("/vm-1/a", "", "disk-0.vmdk", "true"),
+            device("/vm-1/b", "", "a/b.nvram", "false"),
+        ]);
+        let chosen = for_export(&offered, &web(true, false, 1)).unwrap();
+        assert_eq!(chosen[1].file.as_str(), "web.nvram");
     }
 
     #[test]
