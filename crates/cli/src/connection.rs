@@ -80,7 +80,7 @@ impl Connection {
             let path = bare_path(place, root, environment)?;
             let Some(server) = ours.as_ref().or(govc.as_ref()) else {
                 return Err(Failure::usage(format!("{place}: no server is given"))
-                    .hint("write vi://host/dc/… or set OVFTRANSFER_URL"));
+                    .hint("write vi://host/dc/…, or set OVFTRANSFER_URL or GOVC_URL"));
             };
             (server.endpoint().clone(), path, None)
         };
@@ -88,8 +88,10 @@ impl Connection {
         let here = |server: Option<Locator>| server.filter(|s| *s.endpoint() == endpoint);
         let urls = Urls { named, ours: here(ours), govc: here(govc) };
         let username = username(args, &urls, environment).ok_or_else(|| {
-            Failure::usage(format!("no user is given for {endpoint}"))
-                .hint("write vi://user@host/…, use --username, or set OVFTRANSFER_USERNAME")
+            Failure::usage(format!("no user is given for {endpoint}")).hint(
+                "write vi://user@host/…, use --username, or set OVFTRANSFER_USERNAME or \
+                 GOVC_USERNAME",
+            )
         })?;
         let password = password(args, &urls, environment)?;
         let warning = password_place(args, environment).and_then(readable_by_all);
@@ -133,7 +135,10 @@ impl Connection {
                 "no password is given for {} on {}",
                 self.username, self.endpoint
             ))
-            .hint("use --password-file, or set OVFTRANSFER_PASSWORD or _PASSWORD_FILE"));
+            .hint(
+                "use --password-file, or set OVFTRANSFER_PASSWORD, OVFTRANSFER_PASSWORD_FILE or \
+                 GOVC_PASSWORD",
+            ));
         }
         let prompt = format!("Password for {} on {}: ", self.username, self.endpoint);
         terminal::ask_password(prompt).await.map(Secret::new).map_err(|error| {
@@ -299,19 +304,14 @@ fn authorities(files: &[&Path]) -> Result<Trust, Failure> {
         let bytes = fs::read(file).map_err(|error| {
             Failure::local(format!("cannot read the certificates in {}", file.display()), &error)
         })?;
+        // Among others nobody would miss them, and find the server not trusted.
+        ca_pem(file, &bytes)?;
         pem.extend(bytes);
         pem.push(b'\n');
     }
     Ok(Trust::CaPem(Arc::from(pem)))
 }
-        // Among others nobody would miss them, and find the server not trusted.
-        ca_pem(file, &bytes)?;
 
-/// Looks a server up in files with lines of `host[:port] thumbprint`.  The last line wins, and
-/// files that are not there are passed over, both as in govc.
-fn known_host(endpoint: &Endpoint, files: &str) -> Option<String> {
-    let mut known = None;
-    for file in std::env::split_paths(files) {
 /// The trust in the authorities of a file, if it has some.
 pub(crate) fn ca_pem(file: &Path, pem: &[u8]) -> Result<Trust, Failure> {
     Trust::of_ca_pem(pem).map_err(|problem| {
@@ -319,6 +319,11 @@ pub(crate) fn ca_pem(file: &Path, pem: &[u8]) -> Result<Trust, Failure> {
     })
 }
 
+/// Looks a server up in files with lines of `host[:port] thumbprint`.  The last line wins, and
+/// files that are not there are passed over, both as in govc.
+fn known_host(endpoint: &Endpoint, files: &str) -> Option<String> {
+    let mut known = None;
+    for file in std::env::split_paths(files) {
         let Ok(text) = fs::read_to_string(file) else { continue };
         for line in text.lines() {
             let Some((host, thumbprint)) = line.split_once(' ') else { continue };
@@ -423,11 +428,6 @@ mod tests {
     }
 
     #[test]
-    fn relative_paths_need_a_datacenter() {
-        let url = ("GOVC_URL", "u:p@vc.example");
-        assert_eq!(resolve("web", &[url]).unwrap_err().code, Code::Usage);
-        let connection = resolve("web", &[url, ("GOVC_DATACENTER", "/DC0")]).unwrap();
-    #[test]
     fn files_of_authorities_have_some() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("notcert");
@@ -448,6 +448,11 @@ mod tests {
         }
     }
 
+    #[test]
+    fn relative_paths_need_a_datacenter() {
+        let url = ("GOVC_URL", "u:p@vc.example");
+        assert_eq!(resolve("web", &[url]).unwrap_err().code, Code::Usage);
+        let connection = resolve("web", &[url, ("GOVC_DATACENTER", "/DC0")]).unwrap();
         assert_eq!(connection.path, "/DC0/vm/web");
         let connection = Connection::resolve(
             "c",

@@ -172,7 +172,8 @@ fn hint_for(error: &Error, code: Code) -> Option<String> {
     } else if stands_against(error, Check::Name) {
         "choose another name with --name; --overwrite replaces a machine that is powered off"
     } else if is_not_vsphere(error) {
-        "the address must be that of a vCenter or an ESXi host, with the port of its API"
+        "the address must be that of a vCenter or an ESXi host, with the port of its API; only a \
+         vCenter since 8.0.1.0 has --wire json, all servers have --wire soap"
     } else if let Error::Host { .. } = error {
         "files move between this machine and the ESXi hosts directly: it must know their names and \
          reach their port; check name resolution, firewalls, HTTPS_PROXY and NO_PROXY"
@@ -210,8 +211,8 @@ fn is_not_vsphere(error: &Error) -> bool {
         | VimError::Invalid { .. }
         | VimError::LeaseGone { .. }
         | VimError::NotFound { .. }
-        | VimError::SessionLost { .. }
         | VimError::OtherKind { .. }
+        | VimError::SessionLost { .. }
         | VimError::TimedOut { .. }
         | VimError::Transport { .. }
         | _ => false,
@@ -225,13 +226,13 @@ fn stands_against(error: &Error, check: Check) -> bool {
     errors.next().is_some_and(|finding| finding.check == check)
 }
 
-/// Whether no connection to the server came about.
 /// Whether no datastore was named where there are several.
 fn is_unclear_datastore(error: &Error) -> bool {
     let Error::Server(error) = error else { return false };
     matches!(&**error, VimError::Ambiguous { path, .. } if path.ends_with("datastore"))
 }
 
+/// Whether no connection to the server came about.
 fn is_unreached(error: &Error) -> bool {
     use std::error::Error as _;
 

@@ -23,11 +23,12 @@ pub(crate) async fn run(
     console: &Console,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    let (mut refused, mut failed) = (0, None);
+    let (mut refused, mut checked, mut failed) = (0, 0, None);
     for package in &args.packages {
         match interrupts.race(check(package)).await {
             Ok(lint) => {
                 refused += u64::from(!lint.is_accepted());
+                checked += 1;
                 show(package, &lint, console);
             }
             Err(failure) if failure.code == Code::Cancelled => return Err(failure),
@@ -42,8 +43,13 @@ pub(crate) async fn run(
         }
     }
     if refused > 0 {
-        let all = format::count(args.packages.len() as u64, "descriptor");
-        return Err(Failure::new(Code::Package, format!("{refused} of {all} refused")));
+        let all = format::count(checked, "descriptor");
+        let mut message = format!("{refused} of {all} refused");
+        let unchecked = args.packages.len() as u64 - checked;
+        if unchecked > 0 {
+            message.push_str(&format!(", {unchecked} not checked"));
+        }
+        return Err(Failure::new(Code::Package, message));
     }
     failed.map_or(Ok(()), Err)
 }

@@ -54,8 +54,17 @@ fn a_descriptor_is_accepted_or_refused() {
         assert!(done.stdout.contains(words), "{words} in {}", done.stdout);
     }
 
+    let packed = folder.path().join("small.ovf.gz");
+    fs::write(&packed, b"\x1f\x8b\x08\0rest").unwrap();
+    let done = run(&[text(&packed)]);
+    done.expect(6, &[]);
+    assert!(done.stdout.contains("packed with gzip"), "{}", done.stdout);
+
     let done = run(&[text(&right), text(&bad), "no-such.ovf", "--json"]);
-    done.expect(6, &["not checked: cannot read no-such.ovf", "1 of 3 descriptors refused"]);
+    done.expect(
+        6,
+        &["not checked: cannot read no-such.ovf", "1 of 2 descriptors refused, 1 not checked"],
+    );
     let objects = done.objects();
     assert_eq!(objects[0]["accepted"], true);
     assert_eq!(objects[1]["errors"], 1);

@@ -42,11 +42,12 @@ impl<'a> Text<'a> {
             Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
             Err(error) => {
                 let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
-                report.at(
-                    good.len(),
-                    Code::Encoding,
-                    "the text is not UTF-8 from here on".to_owned(),
-                );
+                let message = if bytes.starts_with(GZIP_MAGIC) {
+                    "this is packed with gzip; unpack it first"
+                } else {
+                    "the text is not UTF-8 from here on"
+                };
+                report.at(good.len(), Code::Encoding, message.to_owned());
                 return Err(Place::of(str::from_utf8(good).unwrap_or_default()));
             }
         };
@@ -249,3 +250,6 @@ const NODES_MAX: u32 = 200_000;
 
 /// Undeclared prefixes that are told.  One is an error already.
 const PREFIXES_MAX: usize = 16;
+
+/// What a file begins with that is packed with gzip (RFC 1952).
+const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
