@@ -179,19 +179,11 @@ fn hint_for(error: &Error, code: Code) -> Option<String> {
          reach their port; check name resolution, firewalls, HTTPS_PROXY and NO_PROXY"
     } else if let Error::EmptyDisk { .. } = error {
         "--lease-per-disk takes a lease for each disk"
-    } else if let Error::Disk { source, .. } = error
-        && let VmdkError::Corrupt { fault, .. } = &**source
-    {
-        match fault {
-            DiskFault::NoDisk { .. } => {
-                "a package becomes another one: name an .ova, an .ovf or a folder; unpack what is \
-                 packed; what is a raw disk for all that is taken as one by --input-format raw"
-            }
-            DiskFault::Unsupported { .. } => {
-                "qemu-img convert may make a disk of it that can be read: raw, qcow2 or vmdk"
-            }
-            _ => return None,
-        }
+    } else if let Some(DiskFault::NoDisk { .. }) = disk_fault(error) {
+        "a package becomes another one: name an .ova, an .ovf or a folder; unpack what is packed; \
+         what is a raw disk for all that is taken as one by --input-format raw"
+    } else if let Some(DiskFault::Unsupported { .. }) = disk_fault(error) {
+        "qemu-img convert may make a disk of it that can be read: raw, qcow2 or vmdk"
     } else if is_unreached(error) {
         "check the host's name and port, the network between, and HTTPS_PROXY and NO_PROXY"
     } else {
@@ -224,6 +216,12 @@ fn stands_against(error: &Error, check: Check) -> bool {
     let Error::Preflight { findings, .. } = error else { return false };
     let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
     errors.next().is_some_and(|finding| finding.check == check)
+}
+
+/// What is wrong with the bytes of a disk that is a file of its own.
+fn disk_fault(error: &Error) -> Option<&DiskFault> {
+    let Error::Disk { source, .. } = error else { return None };
+    if let VmdkError::Corrupt { fault, .. } = &**source { Some(fault) } else { None }
 }
 
 /// Whether no datastore was named where there are several.
