@@ -60,7 +60,7 @@ async fn a_disk_goes_there_and_back() {
     assert_eq!(names(folder.path()), ["disk.vmdk", "in.raw", "out.img"]);
 
     let error = convert(&path("in.raw"), &path("disk.vmdk"), false).await.unwrap_err();
-    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(matches!(error, Error::Exists { .. }), "{error}");
     assert!(error.to_string().contains("disk.vmdk exists"), "{error}");
     fs::write(path("in.raw"), vec![0; 1024]).unwrap();
     let empty = convert(&path("in.raw"), &path("disk.vmdk"), true).await.unwrap();

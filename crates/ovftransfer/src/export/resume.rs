@@ -142,11 +142,13 @@ impl Earlier {
         let Some(package) = package.filter(|_| self.history.is_published(&self.folder)) else {
             return error;
         };
-        let Error::Refused { problem } = error else { return error };
+        if !matches!(error, Error::Exists { .. }) {
+            return error;
+        }
         let journal = journal::path_of(&package);
         let journal = journal.display();
         let problem = format!(
-            "{problem} (an earlier run has finished it; ovftransfer reap {journal} removes what else \
+            "{error} (an earlier run has finished it; ovftransfer reap {journal} removes what else \
              it has left)"
         );
         Error::Refused { problem }

@@ -231,7 +231,7 @@ async fn reading_again_what_was_proven_does_not_cost_the_session() {
     })
     .await;
     killed_export(&world, Wire::Auto, |_| {}).await;
-    let partial = world.folder.path().join("web/web-disk-1.vmdk.partial");
+    let partial = world.folder.path().join("web/web-disk-1.vmdk.75d62126db0f5614.partial");
     let mut bytes = fs::read(&partial).unwrap();
     bytes[70_000] ^= 1;
     fs::write(&partial, bytes).unwrap();
