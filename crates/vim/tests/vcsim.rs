@@ -96,7 +96,7 @@ async fn paths_lead_to_objects() {
     assert!(near.to_string().contains("DC0_H0_VM0"), "{near}");
     let vm = path("/F0/DC0/vm/F0/DC0_H0_VM0");
     let kind = session.find(&vm, &[EntityKind::Datastore]).await.unwrap_err();
-    assert!(kind.to_string().contains("VirtualMachine:"), "{kind}");
+    assert!(kind.to_string().contains("is a machine, not a datastore"), "{kind}");
 
     let target = session.import_target(&path("/F0/DC0/host/F0/DC0_C0/DC0_C0_H1")).await.unwrap();
     assert_eq!(target.datacenter.name(), "DC0");
