@@ -229,7 +229,7 @@ async fn a_pipe_that_is_slow_does_not_cost_the_session_that_removes_the_snapshot
             scenario.session_idle_s = 3;
         })
         .await;
-        let server = world.server.clone().keep_alive_every(Duration::from_secs(1));
+        let server = world.server.clone().keep_alive_every(Duration::from_millis(500));
         let pipe = Pipe::new(Slow(Some(Duration::from_secs(5))));
         let mut export = Export::new("/DC0/vm/web", pipe);
         export.live = true;
